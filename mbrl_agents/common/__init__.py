@@ -1,0 +1,1 @@
+"""Parts that agents share: loops, replay, networks, saving."""

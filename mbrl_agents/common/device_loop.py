@@ -1,0 +1,303 @@
+"""The device loop: act, step, store, learn, many steps in one compiled program.
+
+The loop is compiled once and run in chunks of any length up to a maximum; between chunks the host reports, evaluates, saves.
+What changes from step to step by a schedule comes in as arrays, one entry per step of the chunk.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mbrl_agents.common import exploration
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
+from mbrl_envs import BatchedEnv, draws
+from mbrl_envs.batched import BatchState
+
+
+class Learner(Protocol):
+    """What the loops ask of an algorithm; hashable, as compiled programs are kept by it."""
+
+    def __hash__(self) -> int:
+        """Equal learners make the same program."""
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions."""
+
+    def act(self, state: Any, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
+        """Exploring actions."""
+
+    def act_greedily(self, state: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Greedy actions."""
+
+    def update(self, state: Any, batch: Batch, key: jax.Array, learning_rate: jax.Array) -> tuple[Any, dict]:
+        """One gradient step."""
+
+    def update_target(self, state: Any) -> Any:
+        """One update of the target network."""
+
+
+class Streams(NamedTuple):
+    """Keys of a run's random streams, raw uint32; the n-th number of a stream is drawn with ``fold_in(stream, n)``.
+
+    (That of :mod:`mbrl_envs.draws`, which equals JAX's and is quicker on a CPU.)
+    """
+
+    act: jax.Array
+    update: jax.Array
+
+
+def update_keys(streams: Streams, update: Any) -> tuple[jax.Array, jax.Array]:
+    """Keys of a gradient step: for drawing its batch, and for the update itself (costs nothing where it is not used)."""
+    key = draws.fold_in(streams.update, update)
+    return key, draws.fold_in(key, 1)
+
+
+class Clock(NamedTuple):
+    """Where a run is, int32 scalars.
+
+    Attributes:
+        calls: Steps of all environments together since the agent was made.
+        timesteps: Transitions collected since ``learn()`` last began at 0 (SB3's ``num_timesteps``).
+        updates: Gradient steps since the agent was made.
+    """
+
+    calls: jax.Array
+    timesteps: jax.Array
+    updates: jax.Array
+
+
+class Schedules(NamedTuple):
+    """What follows a schedule, one float32 entry per step: exploration when acting, step size when learning after it."""
+
+    explore: Exploration
+    learning_rate: jax.Array
+
+
+class Lanes(NamedTuple):
+    """The environments, and where their episodes stand.
+
+    Attributes:
+        envs: State of the environments.
+        observation: What they show now.
+        episode_return: Return so far of each current episode, float32 (lanes,).
+        episode_length: Its length so far, int32 (lanes,).
+    """
+
+    envs: BatchState
+    observation: jax.Array
+    episode_return: jax.Array
+    episode_length: jax.Array
+
+
+def start_lanes(envs: BatchedEnv, keys: jax.Array) -> Lanes:
+    """The environments at their first episodes; ``keys`` are raw, uint32 (num_envs, 2)."""
+    return _fresh(envs, envs.init(keys))
+
+
+def restart_lanes(envs: BatchedEnv, lanes: Lanes) -> Lanes:
+    """The environments at their next episodes."""
+    return _fresh(envs, envs.restart(lanes.envs, jnp.ones(envs.num_envs, bool)))
+
+
+def _fresh(envs: BatchedEnv, state: BatchState) -> Lanes:
+    num = envs.num_envs
+    return Lanes(state, envs.observe(state), jnp.zeros(num, jnp.float32), jnp.zeros(num, jnp.int32))
+
+
+class LoopState(NamedTuple):
+    """Everything a run carries from step to step."""
+
+    learner: Any
+    replay: ReplayState
+    lanes: Lanes
+    streams: Streams
+    clock: Clock
+    target_update_interval: jax.Array
+
+
+class StepRecord(NamedTuple):
+    """What one step reports, arrays over lanes."""
+
+    action: Any
+    reward: Any
+    terminated: Any
+    truncated: Any
+    episode_return: Any
+    episode_length: Any
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainingPlan:
+    """When and on how much to learn; shapes the program.
+
+    Attributes:
+        batch_size: Transitions per gradient step.
+        learning_starts: Transitions collected, with uniform actions, before learning.
+        train_freq: Steps (of all environments together) between trainings.
+        gradient_steps: Gradient steps per training.
+    """
+
+    batch_size: int
+    learning_starts: int
+    train_freq: int
+    gradient_steps: int
+
+
+def choose_action(
+    learner: Learner,
+    plan: TrainingPlan,
+    state: Any,
+    observation: jax.Array,
+    streams: Streams,
+    clock: Clock,
+    explore: Exploration,
+) -> jax.Array:
+    """Actions of the training policy: uniform before learning starts, then the learner's. Both loops act by this function."""
+    num = observation.shape[0]
+    key = draws.fold_in(streams.act, clock.calls)
+    return lax.cond(
+        clock.timesteps < plan.learning_starts,
+        lambda: exploration.uniform(key, num, learner.num_actions),
+        lambda: learner.act(state, observation, key, explore),
+    )
+
+
+def train(
+    learner: Learner,
+    plan: TrainingPlan,
+    replay: Replay,
+    state: Any,
+    memory: ReplayState,
+    streams: Streams,
+    updates: jax.Array,
+    learning_rate: jax.Array,
+) -> tuple[Any, dict]:
+    """``plan.gradient_steps`` gradient steps, each on a fresh batch. Both loops learn by this function.
+
+    Args:
+        learner: The algorithm.
+        plan: How much to learn.
+        replay: Layout of the memory.
+        state: The learner's state.
+        memory: The memory's state.
+        streams: The run's random streams.
+        updates: Gradient steps so far.
+        learning_rate: Step size.
+
+    Returns:
+        The learner's state and the metrics of the last gradient step.
+    """
+
+    def one(i: Any, carry: tuple[Any, dict]) -> tuple[Any, dict]:
+        sample_key, update_key = update_keys(streams, updates + i)
+        batch = replay.sample(memory, sample_key, plan.batch_size, carry[0].hyper.gamma)
+        return learner.update(carry[0], batch, update_key, learning_rate)
+
+    if plan.gradient_steps == 1:
+        return one(0, (state, {}))
+    shapes = jax.eval_shape(lambda carry: one(0, carry), (state, {}))[1]
+    none = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
+    return lax.fori_loop(0, plan.gradient_steps, one, (state, none))
+
+
+@dataclasses.dataclass(frozen=True)
+class DeviceLoop:
+    """A run on functional environments as one program.
+
+    A run is a sequence of *cycles*, as in SB3: ``train_freq`` steps, then one training. Whether a training is due is decided
+    outside, by calling :meth:`collect` or :meth:`cycles`: a condition inside would copy all parameters on every step.
+
+    Attributes:
+        learner: The algorithm.
+        plan: When and on how much to learn.
+        replay: Layout of the replay memory.
+        envs: The environments (SAME_STEP automatic resets).
+        max_chunk: Most steps of one call.
+    """
+
+    learner: Learner
+    plan: TrainingPlan
+    replay: Replay
+    envs: BatchedEnv
+    max_chunk: int = 1000
+
+    def step(self, state: LoopState, explore: Exploration) -> tuple[LoopState, StepRecord]:
+        """One step of all environments: act, store, update the target network when due."""
+        num_envs, before = self.envs.num_envs, state.lanes
+        action = choose_action(self.learner, self.plan, state.learner, before.observation, state.streams, state.clock, explore)
+        envs, out = self.envs.step(before.envs, action)
+        ended = out.terminated | out.truncated
+        # The last observation of an ended episode is not the one that acting goes on from.
+        next_observation = lax.cond(
+            ended.any(), lambda: jax.vmap(self.envs.env.observe)(out.final_state), lambda: out.observation
+        )
+        new = Transitions(before.observation, action, out.reward, next_observation, out.terminated, out.truncated)
+        episode_return, episode_length = before.episode_return + out.reward, before.episode_length + 1
+        clock = state.clock._replace(calls=state.clock.calls + 1, timesteps=state.clock.timesteps + num_envs)
+        due = clock.calls % jnp.maximum(state.target_update_interval // num_envs, 1) == 0
+        after = state._replace(
+            learner=lax.cond(due, self.learner.update_target, lambda same: same, state.learner),
+            replay=self.replay.add(state.replay, new),
+            lanes=Lanes(envs, out.observation, jnp.where(ended, 0, episode_return), jnp.where(ended, 0, episode_length)),
+            clock=clock,
+        )
+        return after, StepRecord(action, out.reward, out.terminated, out.truncated, episode_return, episode_length)
+
+    def train(self, state: LoopState, learning_rate: jax.Array) -> tuple[LoopState, dict]:
+        """One training."""
+        clock, updates = state.clock, state.clock.updates
+        learner, metrics = train(
+            self.learner, self.plan, self.replay, state.learner, state.replay, state.streams, updates, learning_rate
+        )
+        clock = clock._replace(updates=updates + self.plan.gradient_steps)
+        return state._replace(learner=learner, clock=clock), metrics
+
+    def collect(self, state: LoopState, schedules: Schedules, num: jax.Array) -> tuple[LoopState, StepRecord]:
+        """``num`` steps without training; schedules and records have a leading axis of ``max_chunk`` steps."""
+
+        def body(i: jax.Array, carry: tuple[LoopState, StepRecord]) -> tuple[LoopState, StepRecord]:
+            state, record = self.step(carry[0], _row(schedules.explore, i))
+            return state, _write(carry[1], record, i)
+
+        return lax.fori_loop(0, num, body, (state, self._empty(lambda s: self.step(s, _row(schedules.explore, 0)), state)))
+
+    def cycles(self, state: LoopState, schedules: Schedules, num: jax.Array) -> tuple[LoopState, StepRecord, dict]:
+        """``num`` cycles of ``train_freq`` steps and a training each.
+
+        Schedules and records have a leading axis of ``max_chunk`` steps; the metrics' i-th row is the i-th training's.
+        """
+        frequency = self.plan.train_freq
+
+        def cycle(i: jax.Array, carry: tuple[LoopState, StepRecord, dict]) -> tuple[LoopState, StepRecord, dict]:
+            def step(j: Any, inner: tuple[LoopState, StepRecord]) -> tuple[LoopState, StepRecord]:
+                state, record = self.step(inner[0], _row(schedules.explore, i * frequency + j))
+                return state, _write(inner[1], record, i * frequency + j)
+
+            state, records, metrics = carry
+            state, records = lax.fori_loop(0, frequency, step, (state, records)) if frequency > 1 else step(0, (state, records))
+            state, row = self.train(state, schedules.learning_rate[i * frequency + frequency - 1])
+            return state, records, _write(metrics, row, i)
+
+        records = self._empty(lambda s: self.step(s, _row(schedules.explore, 0)), state)
+        metrics = self._empty(lambda s: self.train(s, schedules.learning_rate[0]), state)
+        return lax.fori_loop(0, num, cycle, (state, records, metrics))
+
+    def _empty(self, function: Any, state: LoopState) -> Any:
+        """Rows for ``max_chunk`` of the second results of ``function(state)``."""
+        shapes = jax.eval_shape(function, state)[1]
+        return jax.tree.map(lambda leaf: jnp.zeros((self.max_chunk, *leaf.shape), leaf.dtype), shapes)
+
+
+def _row(tree: Any, i: Any) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
+def _write(rows: Any, row: Any, i: Any) -> Any:
+    return jax.tree.map(lambda leaf, value: leaf.at[i].set(value), rows, row)

@@ -1,0 +1,81 @@
+"""Greedy scores on functional environments, on the device.
+
+A score is that of the published study: the return of an episode until it terminates, at most ``num_steps`` steps, or in
+continuing tasks the mean reward per step over ``num_steps`` steps; always from reset and without time limit.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from mbrl_agents.common.device_loop import Learner
+from mbrl_envs import FunctionalEnv
+from mbrl_envs import lane as lanes
+from mbrl_envs.lane import Lane
+
+
+class Episodes(NamedTuple):
+    """Episodes side by side.
+
+    Attributes:
+        lanes: The environments, leaves with a leading axis of episodes.
+        running: Whether an episode has not terminated yet, bool (episodes,).
+        total: Its return so far, float32 (episodes,).
+    """
+
+    lanes: Lane
+    running: jax.Array
+    total: jax.Array
+
+
+def begin(env: FunctionalEnv, key: jax.Array, num_episodes: int) -> Episodes:
+    """Fresh episodes from a raw key; which ones they are depends on the key alone, not on who plays them."""
+    batch = jax.vmap(lambda lane_key: lanes.start(env, lane_key))(jax.random.split(key, num_episodes))
+    return Episodes(batch, jnp.ones(num_episodes, bool), jnp.zeros(num_episodes))
+
+
+def observe(env: FunctionalEnv, episodes: Episodes) -> jax.Array:
+    """What the episodes show."""
+    return jax.vmap(env.observe)(episodes.lanes.state)
+
+
+def advance(env: FunctionalEnv, episodes: Episodes, actions: jax.Array) -> Episodes:
+    """One step of every episode; those that have terminated go on without being counted."""
+    batch, out = jax.vmap(lambda lane, action: lanes.advance(env, lane, action))(episodes.lanes, actions)
+    total = episodes.total + jnp.where(episodes.running, out.reward, 0)
+    return Episodes(batch, episodes.running & ~out.terminated, total)
+
+
+def scores(env: FunctionalEnv, episodes: Episodes, num_steps: int) -> jax.Array:
+    """Scores of episodes of ``num_steps`` steps, float32 (episodes,)."""
+    return episodes.total / num_steps if env.continuing else episodes.total
+
+
+def greedy_scores(
+    learner: Learner, env: FunctionalEnv, learner_state: Any, key: jax.Array, num_episodes: int, num_steps: int
+) -> jax.Array:
+    """Scores of the greedy policy; a pure function, to be compiled and mapped over runs.
+
+    Args:
+        learner: The algorithm.
+        env: The dynamics.
+        learner_state: What it has learned.
+        key: Raw key, uint32 (2,).
+        num_episodes: Number of episodes, side by side.
+        num_steps: Steps of each.
+
+    Returns:
+        Scores, float32 (num_episodes,).
+    """
+    env_key, act_key = jax.random.split(key)
+
+    def step(episodes: Episodes, step_key: jax.Array) -> tuple[Episodes, None]:
+        actions = learner.act_greedily(learner_state, observe(env, episodes), step_key)
+        return advance(env, episodes, actions), None
+
+    episodes, _ = lax.scan(step, begin(env, env_key, num_episodes), jax.random.split(act_key, num_steps))
+    return scores(env, episodes, num_steps)

@@ -1,0 +1,45 @@
+"""From action values to actions."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+KINDS = ("softmax", "epsilon_greedy")
+
+
+class Exploration(NamedTuple):
+    """How much to explore right now, float32 scalars; each may follow a schedule.
+
+    Attributes:
+        temperature: Of the softmax policy, > 0.
+        epsilon: Probability of a uniform action of the ε-greedy policy, 0 to 1.
+    """
+
+    temperature: Any
+    epsilon: Any
+
+
+def select(values: jax.Array, key: jax.Array, kind: str, exploration: Exploration) -> jax.Array:
+    """Draws actions, int32 (n,), from action values of shape (n, actions).
+
+    ``"softmax"`` draws from softmax(values / temperature); ``"epsilon_greedy"`` takes the best action, or with probability
+    epsilon a uniform one.
+    """
+    if kind == "softmax":
+        return jax.random.categorical(key, values / exploration.temperature, axis=-1).astype(jnp.int32)
+    explore_key, action_key = jax.random.split(key)
+    explore = jax.random.uniform(explore_key, values.shape[:-1]) < exploration.epsilon
+    return jnp.where(explore, uniform(action_key, values.shape[0], values.shape[-1]), greedy(values))
+
+
+def greedy(values: jax.Array) -> jax.Array:
+    """The best action (the first among equals), int32 (n,)."""
+    return jnp.argmax(values, axis=-1).astype(jnp.int32)
+
+
+def uniform(key: jax.Array, num: int, num_actions: int) -> jax.Array:
+    """Uniform actions, int32 (num,)."""
+    return jax.random.randint(key, (num,), 0, num_actions)

@@ -1,0 +1,102 @@
+"""Files that are either whole or not there, and arrays without pickle."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+import tempfile
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+
+def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+    """Writes a file under a temporary name, then renames it: whatever goes wrong, ``path`` is the old file or the new one.
+
+    Raises:
+        OSError: Writing failed (disk full, no permission, …); nothing is left behind.
+    """
+    target = pathlib.Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(temporary, 0o666 & ~_umask())
+        os.replace(temporary, target)
+    except BaseException:
+        pathlib.Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def flatten(tree: Any) -> dict[str, np.ndarray]:
+    """A pytree of arrays as a flat dictionary, keys being paths such as ``"Dense_0/kernel"`` (NumPy copies)."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {_name(path): np.array(leaf) for path, leaf in leaves}
+
+
+def unflatten(template: Any, arrays: Mapping[str, np.ndarray], what: str, *, exact: bool = True) -> Any:
+    """The pytree of the template's structure with the given arrays.
+
+    Args:
+        template: Pytree of arrays; keeps its own leaves where ``arrays`` has none and ``exact`` is False.
+        arrays: Flat dictionary as made by :func:`flatten`.
+        what: Name of the whole, for messages.
+        exact: Whether names must match exactly.
+
+    Raises:
+        ValueError: Names, shapes or dtypes do not match.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(template)
+    names = [_name(path) for path, _ in leaves]
+    unknown, missing = sorted(set(arrays) - set(names)), sorted(set(names) - set(arrays))
+    if unknown or (exact and missing):
+        raise ValueError(f"{what} does not match this agent: unknown arrays {unknown}, missing arrays {missing}")
+    out = []
+    for name, (_, leaf) in zip(names, leaves, strict=True):
+        if name not in arrays:
+            out.append(leaf)
+            continue
+        given = np.asarray(arrays[name])
+        if given.shape != leaf.shape or given.dtype != leaf.dtype:
+            raise ValueError(
+                f"{what}: array {name!r} must have shape {leaf.shape} and dtype {leaf.dtype}, "
+                f"got {given.shape} and {given.dtype}"
+            )
+        out.append(jax.numpy.array(given))
+    return jax.tree_util.tree_unflatten(structure, out)
+
+
+def _name(path: Any) -> str:
+    return "/".join(str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part)))) for part in path) or "value"
+
+
+def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """A flat dictionary of arrays as an NPZ file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]
+    return buffer.getvalue()
+
+
+def arrays_from_bytes(content: bytes, what: str) -> dict[str, np.ndarray]:
+    """Reads an NPZ file; one that holds pickled objects is refused.
+
+    Raises:
+        ValueError: It is damaged, or no NPZ file of plain arrays.
+    """
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except Exception as error:
+        raise ValueError(f"{what} is not a readable NPZ file of plain arrays: {error}") from error

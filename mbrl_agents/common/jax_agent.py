@@ -1,0 +1,459 @@
+"""Stable-Baselines3's contract for JAX learners: what every agent of this package has in common."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import io
+import os
+from collections.abc import Iterable
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
+
+from mbrl_agents.common import device_training, persistence, schedules, settings
+from mbrl_agents.common.compilation import jit
+from mbrl_agents.common.device_loop import (
+    Clock,
+    DeviceLoop,
+    Lanes,
+    Learner,
+    LoopState,
+    Streams,
+    TrainingPlan,
+    choose_action,
+    train,
+    update_keys,
+)
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.interrupt import PendingInterrupt, deferred
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.policy import JaxPolicy
+from mbrl_agents.common.replay import Replay
+from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
+from mbrl_envs import BatchedEnv, FunctionalTask, functional_task
+
+# A run's random streams, each folded from the seed.
+_INIT, _ACT, _UPDATE, _ENVS, _PREDICT = range(5)
+
+
+class JaxAgent(OffPolicyAlgorithm):
+    """Base of agents whose learner is a set of pure JAX functions.
+
+    The same learner is driven either by the *host loop* (SB3's ``collect_rollouts``, on any Gymnasium environment) or by the
+    *device loop* (one compiled program, on functional environments). Subclasses list their arguments, and say in
+    :meth:`_make_learner` and :meth:`_make_hyperparameters` what they make of them.
+
+    Args:
+        policy: Name of the policy; ``"MlpPolicy"``.
+        env: Environment, its Gymnasium id, a ``VecEnv``, or None (for loading).
+        arguments: All other constructor arguments by name, as given.
+        _init_setup_model: Whether to build the networks at once.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": JaxPolicy}
+
+    def __init__(
+        self, policy: str | type[BasePolicy], env: GymEnv | str | None, arguments: dict[str, Any], _init_setup_model: bool
+    ) -> None:
+        self.arguments = settings.check(arguments)
+        given = self.arguments
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]  # SB3 takes None as well
+            learning_rate=given["learning_rate"],
+            buffer_size=given["buffer_size"],
+            learning_starts=given["learning_starts"],
+            batch_size=given["batch_size"],
+            tau=given["tau"],
+            gamma=given["gamma"],
+            train_freq=given["train_freq"],
+            gradient_steps=given["gradient_steps"],
+            n_steps=given["n_steps"],
+            policy_kwargs=given["policy_kwargs"],
+            stats_window_size=given["stats_window_size"],
+            tensorboard_log=given["tensorboard_log"],
+            verbose=given["verbose"],
+            seed=given["seed"],
+            device="cpu",  # torch's part of an agent is its loggers and callbacks
+            sde_support=False,
+            support_multi_env=True,
+        )
+        self.policy_name = policy if isinstance(policy, str) else "MlpPolicy"
+        self.target_update_interval: int = given["target_update_interval"]
+        self.temperature = given["temperature"]
+        self.exploration_rate = 0.0
+        self.device_loop: bool | None = given["device_loop"]
+        self._interrupt = PendingInterrupt()
+        self._lanes: Lanes | None = None  # environments of the device loop
+        self._lanes_task: FunctionalTask | None = None
+        self._calls = 0
+        self._predictions = 0
+        if env is not None:
+            self._check_spaces()
+        if _init_setup_model:
+            self._setup_model()
+
+    # ------------------------------------------------------------------ setting up
+
+    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> Learner:
+        """The learner's functions, for observations and actions of the given kind."""
+        raise NotImplementedError
+
+    def _init_learner(self, key: jax.Array) -> Any:
+        """The learner's state before any learning."""
+        raise NotImplementedError
+
+    def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
+        if policy_name not in self.policy_aliases:
+            raise ValueError(f"policy must be one of {', '.join(map(repr, self.policy_aliases))}, got {policy_name!r}")
+        return self.policy_aliases[policy_name]
+
+    def _check_spaces(self) -> None:
+        if not isinstance(self.action_space, spaces.Discrete):
+            raise ValueError(f"{type(self).__name__} needs a Discrete action space, got {self.action_space}")
+        ObservationCodec.of(self.observation_space)
+
+    def _setup_model(self) -> None:
+        """Makes networks, replay memory and random streams from the arguments and the seed."""
+        given = self.arguments
+        self._setup_lr_schedule()
+        self._temperature_schedule = schedules.check("temperature", given["temperature"], 0, open_low=True)
+        self._epsilon_schedule = schedules.LinearSchedule(
+            given["exploration_initial_eps"], given["exploration_final_eps"], given["exploration_fraction"]
+        )
+        self.set_random_seed(self.seed)
+        self._convert_train_freq()
+        assert isinstance(self.action_space, spaces.Discrete)
+        codec = ObservationCodec.of(self.observation_space)
+        rows = self.buffer_size // self.n_envs
+        if rows < self.n_steps:
+            raise ValueError(
+                f"buffer_size must be at least n_steps * n_envs = {self.n_steps * self.n_envs}, got {self.buffer_size}"
+            )
+        self.replay = Replay(codec, rows, self.n_envs, self.n_steps)
+        self.learner = self._make_learner(codec, int(self.action_space.n))
+        self.jax_device = settings.jax_device(given["device"])
+        seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
+        self._streams_from(seed)
+        self.learner_state = self._put(jax.jit(self._init_learner)(jax.random.fold_in(jax.random.PRNGKey(seed), _INIT)))
+        self.memory = DeviceReplayBuffer(self.replay)
+        self.memory.state = self._put(self.memory.state)
+        self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
+        self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy)
+
+    def _streams_from(self, seed: int) -> None:
+        master = jax.random.PRNGKey(seed)
+        self._streams = Streams(jax.random.fold_in(master, _ACT), jax.random.fold_in(master, _UPDATE))
+        self._env_stream = jax.random.fold_in(master, _ENVS)
+        self._predict_stream = jax.random.fold_in(master, _PREDICT)
+
+    def _put(self, tree: Any) -> Any:
+        return tree if self.jax_device is None else jax.device_put(tree, self.jax_device)
+
+    @property
+    def plan(self) -> TrainingPlan:
+        """When and on how much to learn."""
+        frequency = self.train_freq.frequency if isinstance(self.train_freq, TrainFreq) else 1
+        steps = self.gradient_steps if self.gradient_steps >= 0 else frequency * self.n_envs
+        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps)
+
+    @property
+    def clock(self) -> Clock:
+        """Where the run is."""
+        return Clock(jnp.int32(self._calls), jnp.int32(self.num_timesteps), jnp.int32(self._n_updates))
+
+    def exploration_at(self, progress_remaining: float) -> Exploration:
+        """How much to explore at a progress from 1 (start) to 0 (end)."""
+        return Exploration(
+            np.float32(self._temperature_schedule(progress_remaining)), np.float32(self._epsilon_schedule(progress_remaining))
+        )
+
+    # ------------------------------------------------------------------ learning
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str | None = None,
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> Self:
+        """Learns for ``total_timesteps`` transitions; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.learn`.
+
+        On functional environments the device loop is used, unless ``device_loop=False``. There, callbacks are called for every
+        step, but in batches: after each chunk of steps, with the model as it is at the chunk's end. Chunks end where SB3's own
+        callbacks (``EvalCallback``, ``CheckpointCallback``, ``EveryNTimesteps``) are due, so that these see the right model.
+
+        Ctrl-C takes effect between two steps (or chunks) and leaves an agent that can be saved and can learn on.
+
+        Raises:
+            ValueError: ``total_timesteps`` is not positive, or ``device_loop=True`` and the environment has no functional
+                dynamics.
+        """
+        if self.env is None:
+            raise ValueError("the agent has no environment to learn in: give one to load(..., env=...) or set_env()")
+        settings.integer_in("total_timesteps", total_timesteps, 1, 2**31 - 1)
+        task = self._functional_task()
+        name = tb_log_name or type(self).__name__
+        total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, name, progress_bar)
+        with deferred() as self._interrupt:
+            if task is not None:
+                self._start_lanes(task, reset_num_timesteps)
+                device_training.learn(self, task, total_timesteps, callback, log_interval)
+            else:
+                self._learn_on_host(total_timesteps, callback, log_interval)
+        return self
+
+    def _learn_on_host(self, total_timesteps: int, callback: Any, log_interval: int) -> None:
+        """SB3's loop; its parts are those of :meth:`OffPolicyAlgorithm.learn`."""
+        callback.on_training_start(locals(), globals())
+        assert self.env is not None
+        assert isinstance(self.train_freq, TrainFreq)
+        while self.num_timesteps < total_timesteps:
+            rollout = self.collect_rollouts(
+                self.env,
+                callback=callback,
+                train_freq=self.train_freq,
+                replay_buffer=self.replay_buffer,
+                learning_starts=self.learning_starts,
+                log_interval=log_interval,
+            )
+            if not rollout.continue_training:
+                break
+            if self.num_timesteps > self.learning_starts:
+                steps = self.gradient_steps if self.gradient_steps >= 0 else rollout.episode_timesteps
+                if steps > 0:
+                    self.train(steps, self.batch_size)
+            self._interrupt.raise_if_pressed()
+        callback.on_training_end()
+
+    def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        assert self._last_obs is not None
+        explore = self.exploration_at(self._current_progress_remaining)
+        functions = _host_functions(self.learner, self.plan, self.replay)
+        actions = np.array(functions.choose(self.learner_state, np.asarray(self._last_obs), self._streams, self.clock, explore))
+        return actions + self.action_space.start, actions  # type: ignore[attr-defined]
+
+    def _on_step(self) -> None:
+        """Counts the step and updates the target network when due."""
+        self._calls += 1
+        if self._calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+            self.learner_state = _host_functions(self.learner, self.plan, self.replay).update_target(self.learner_state)
+        self._record_exploration()
+
+    def _record_exploration(self) -> None:
+        explore = self.exploration_at(self._current_progress_remaining)
+        self.exploration_rate = float(explore.epsilon)
+        if self.arguments["exploration"] == "softmax":
+            self.logger.record("rollout/temperature", float(explore.temperature))
+        else:
+            self.logger.record("rollout/exploration_rate", self.exploration_rate)
+
+    def train(self, gradient_steps: int, batch_size: int) -> None:
+        """Takes gradient steps on batches from the replay memory."""
+        learning_rate = np.float32(self.lr_schedule(self._current_progress_remaining))
+        functions = _host_functions(self.learner, self.plan, self.replay)
+        if self._vec_normalize_env is not None:
+            metrics = self._train_normalized(functions, gradient_steps, learning_rate)
+        else:
+            # A rollout in episodes may ask for any number; the compiled training is one of `plan.gradient_steps`.
+            plan = dataclasses.replace(self.plan, gradient_steps=gradient_steps)
+            functions = _host_functions(self.learner, plan, self.replay)
+            updates = jnp.int32(self._n_updates)
+            self.learner_state, metrics = functions.train(
+                self.learner_state, self.memory.state, self._streams, updates, learning_rate
+            )
+            self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/learning_rate", float(learning_rate))
+        for key, value in metrics.items():
+            self.logger.record(f"train/{key}", float(value))
+
+    def _train_normalized(self, functions: _HostFunctions, gradient_steps: int, learning_rate: Any) -> dict:
+        """As :meth:`train`, with observations and rewards normalised by a ``VecNormalize`` after they are drawn."""
+        assert self._vec_normalize_env is not None
+        normalizer, metrics = self._vec_normalize_env, {}
+        shape = (self.batch_size, *self.observation_space.shape)  # type: ignore[misc]
+        for _ in range(gradient_steps):
+            sample_key, update_key = update_keys(self._streams, self._n_updates)
+            batch = self.memory.sample(self.batch_size, sample_key, self.gamma)
+            before, after = (
+                np.asarray(normalizer.normalize_obs(np.array(each).reshape(shape)), np.float32).reshape(self.batch_size, -1)
+                for each in (batch.observation, batch.next_observation)
+            )
+            reward = normalizer.normalize_reward(np.array(batch.reward)).astype(np.float32)
+            arrays = (jnp.asarray(each) for each in (before, after, reward))
+            batch = batch._replace(**dict(zip(("observation", "next_observation", "reward"), arrays, strict=True)))
+            self.learner_state, metrics = functions.update(self.learner_state, batch, update_key, learning_rate)
+            self._n_updates += 1
+        return metrics
+
+    # ------------------------------------------------------------------ the device loop
+
+    def _functional_task(self) -> FunctionalTask | None:
+        """Dynamics and time limit for the device loop, or None if the host loop is to be used."""
+        if self.device_loop is False:
+            return None
+        task = functional_task(self.env)
+        by_steps = isinstance(self.train_freq, TrainFreq) and self.train_freq.unit == TrainFrequencyUnit.STEP
+        if self.device_loop and (task is None or not by_steps):
+            raise ValueError(
+                "device_loop=True needs an environment with functional dynamics (mbrl/…, without wrappers that change it) and "
+                f"a train_freq in steps; got {self.env} and {self.train_freq}"
+            )
+        return task if by_steps else None
+
+    def _batched_env(self, task: FunctionalTask) -> BatchedEnv:
+        return BatchedEnv(task.env, self.n_envs, task.max_episode_steps, AutoresetMode.SAME_STEP)
+
+    def _device_loop(self, task: FunctionalTask) -> DeviceLoop:
+        return DeviceLoop(self.learner, self.plan, self.replay, self._batched_env(task))
+
+    def _start_lanes(self, task: FunctionalTask, reset: bool) -> None:
+        """Makes the device loop's environments, or has them begin anew where SB3 would reset its own."""
+        functions = device_training.lane_functions(self._batched_env(task))
+        if self._lanes is None or self._lanes_task != task:
+            self._lanes = self._put(functions.start(jax.random.split(self._env_stream, self.n_envs)))
+        elif reset:
+            self._lanes = functions.restart(self._lanes)
+        self._lanes_task = task
+
+    def loop_state(self) -> LoopState:
+        """The device loop's state, put together from the agent's parts."""
+        assert self._lanes is not None
+        memory = self.memory.state
+        interval = jnp.int32(self.target_update_interval)
+        return LoopState(self.learner_state, memory, self._lanes, self._streams, self.clock, interval)
+
+    def adopt(self, state: LoopState) -> None:
+        """Takes over the device loop's state; arrays given to a compiled chunk are gone, these are the ones that count."""
+        self.learner_state, self._lanes, self._streams = state.learner, state.lanes, state.streams
+        self.memory.state = state.replay
+        self._calls, self._n_updates = int(state.clock.calls), int(state.clock.updates)
+
+    # ------------------------------------------------------------------ acting
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Actions for one observation or a batch: greedy if ``deterministic``, else exploring as now in training."""
+        return self.policy.predict(observation, state, episode_start, deterministic)
+
+    def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
+        functions = _host_functions(self.learner, self.plan, self.replay)
+        key = jax.random.fold_in(self._predict_stream, self._predictions)
+        if deterministic:
+            return np.array(functions.act_greedily(self.learner_state, observations, key))
+        self._predictions += 1
+        explore = self.exploration_at(self._current_progress_remaining)
+        return np.array(functions.act(self.learner_state, observations, key, explore))
+
+    # ------------------------------------------------------------------ saving
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Sets the environment; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.set_env`."""
+        super().set_env(env, force_reset)
+        if force_reset:
+            self._lanes = None
+
+    def get_parameters(self) -> dict[str, dict]:
+        """Arrays of ``"policy"``, ``"policy.target"`` and ``"policy.optimizer"``, NumPy copies by path."""
+        return persistence.get_parameters(self)
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Sets what :meth:`get_parameters` gives, from such a dictionary or from a saved agent.
+
+        Raises:
+            ValueError: Names, shapes or dtypes do not match (with ``exact_match=False`` some names may be missing).
+        """
+        del device
+        persistence.set_parameters(self, load_path_or_dict, exact_match)
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Saves everything but the replay memory (see :meth:`save_replay_buffer`) to a ``.zip``, whole or not at all.
+
+        Args:
+            path: File; ``.zip`` is added if there is no suffix.
+            exclude: Members to leave out: ``"policy.optimizer"`` or ``"lanes"`` (environments of the device loop).
+            include: Accepted for SB3's sake; everything that can be saved is.
+        """
+        del include
+        persistence.save(self, path, set(exclude or ()))
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls,
+        path: str | os.PathLike[str] | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Loads a saved agent. No code in the file is executed.
+
+        Args:
+            path: File (``.zip`` may be left out) or stream.
+            env: Environment to go on learning in; None for prediction alone.
+            device: Device to run on.
+            custom_objects: Constructor arguments that replace saved ones, as ``kwargs``.
+            print_system_info: Whether to print this system's versions.
+            force_reset: Whether the *host loop* resets the environment before it learns on. The device loop's environments are
+                part of the agent and go on where they were.
+            **kwargs: Constructor arguments that replace saved ones; a schedule that was a function must be given here.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged or of another kind of agent, or spaces do not match.
+        """
+        replaced = {**(custom_objects or {}), **kwargs}
+        return persistence.load(cls, path, env, device, replaced, print_system_info, force_reset)
+
+    def save_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
+        """Saves the replay memory to an NPZ file (``.npz`` is added if there is no suffix), whole or not at all."""
+        self.memory.save(path)
+
+    def load_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """Loads what :meth:`save_replay_buffer` saved."""
+        del truncate_last_traj
+        self.memory.load(path)
+        self.memory.state = self._put(self.memory.state)
+
+
+class _HostFunctions:
+    """A learner's compiled functions for the host loop."""
+
+    def __init__(self, learner: Learner, plan: TrainingPlan, replay: Replay) -> None:
+        self.choose = jit(functools.partial(choose_action, learner, plan))
+        self.train = jit(functools.partial(train, learner, plan, replay), donate_argnums=0)
+        self.update = jit(learner.update, donate_argnums=0)
+        self.update_target = jit(learner.update_target)
+        self.act = jit(learner.act)
+        self.act_greedily = jit(learner.act_greedily)
+
+
+@functools.lru_cache(maxsize=32)
+def _host_functions(learner: Learner, plan: TrainingPlan, replay: Replay) -> _HostFunctions:
+    return _HostFunctions(learner, plan, replay)

@@ -1,0 +1,64 @@
+"""AdamW as the study uses it: with a weight decay that is not multiplied by the step size."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class AdamHyperparameters(NamedTuple):
+    """Numbers of the optimiser, float32 scalars, so that runs in one program may differ in them.
+
+    Attributes:
+        b1: Decay of the mean of gradients.
+        b2: Decay of the mean of squared gradients.
+        eps: Added to the root of the latter.
+        weight_decay: Fraction of a parameter that is taken away at every update, whatever the step size; equal to
+            ``optax.adamw(lr, weight_decay=weight_decay / lr)``.
+        max_grad_norm: Largest Euclidean norm of the gradient of all parameters together; infinity for no clipping.
+    """
+
+    b1: Any = 0.9
+    b2: Any = 0.99
+    eps: Any = 1e-5
+    weight_decay: Any = 1e-6
+    max_grad_norm: Any = float("inf")
+
+
+def init(params: Any) -> optax.ScaleByAdamState:
+    """The optimiser's state at the start."""
+    return optax.scale_by_adam().init(params)
+
+
+def apply(
+    params: Any,
+    grads: Any,
+    state: optax.ScaleByAdamState,
+    learning_rate: jax.Array,
+    hyper: AdamHyperparameters,
+    *,
+    clip: bool,
+) -> tuple[Any, optax.ScaleByAdamState]:
+    """One update of Adam (Kingma & Ba 2015) with decoupled weight decay (Loshchilov & Hutter 2019).
+
+    Args:
+        params: Parameters.
+        grads: Gradients of the same structure.
+        state: The optimiser's state.
+        learning_rate: Step size, scalar.
+        hyper: The other numbers.
+        clip: Whether gradients are clipped at all (static).
+
+    Returns:
+        New parameters and state.
+    """
+    if clip:
+        norm = optax.tree.norm(grads)
+        scale = jnp.minimum(1.0, hyper.max_grad_norm / (norm + 1e-6))
+        grads = jax.tree.map(lambda grad: grad * scale, grads)
+    directions, state = optax.scale_by_adam(hyper.b1, hyper.b2, hyper.eps).update(grads, state)
+    params = jax.tree.map(lambda p, d: p - learning_rate * d - hyper.weight_decay * p, params, directions)
+    return params, state

@@ -1,0 +1,140 @@
+"""Saving and loading of JAX agents: what is state, and what it is called in the file."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections import deque
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import jax
+import numpy as np
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
+
+from mbrl_agents.common import agent_file, device_training, files, schedules, spaces_json
+from mbrl_agents.common.agent_file import AgentFile
+from mbrl_envs import functional_task
+
+if TYPE_CHECKING:
+    from mbrl_agents.common.jax_agent import JaxAgent
+
+AgentT = TypeVar("AgentT", bound="JaxAgent")
+
+# Parts of a learner's state by the name they have in get_parameters().
+_PARTS = {"policy": "params", "policy.target": "target_params", "policy.optimizer": "optimizer"}
+_COUNTERS = ("num_timesteps", "_calls", "_n_updates", "_episode_num", "_predictions", "_total_timesteps")
+_SCHEDULED = ("learning_rate", "temperature")
+EXCLUDABLE = ("policy.optimizer", "lanes")
+
+
+def get_parameters(agent: JaxAgent) -> dict[str, dict[str, np.ndarray]]:
+    """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.get_parameters`."""
+    return {name: files.flatten(getattr(agent.learner_state, part)) for name, part in _PARTS.items()}
+
+
+def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
+    """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.set_parameters`."""
+    given = source if isinstance(source, dict) else agent_file.load(source).params
+    unknown, missing = sorted(set(given) - set(_PARTS)), sorted(set(_PARTS) - set(given))
+    if unknown or (exact and missing):
+        raise ValueError(f"parameters must be {sorted(_PARTS)}: unknown {unknown}, missing {missing}")
+    # All is read before anything is set, so that an error leaves the agent as it was.
+    parts = {
+        _PARTS[name]: files.unflatten(getattr(agent.learner_state, _PARTS[name]), arrays, name, exact=exact)
+        for name, arrays in given.items()
+    }
+    agent.learner_state = agent._put(agent.learner_state._replace(**parts))
+
+
+def save(agent: JaxAgent, path: str | os.PathLike[str] | io.BufferedIOBase, exclude: set[str]) -> None:
+    """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.save`."""
+    if unknown := sorted(exclude - set(EXCLUDABLE)):
+        raise ValueError(f"exclude must name some of {EXCLUDABLE}, got {unknown}")
+    arguments = {name: schedules.to_json(value) if name in _SCHEDULED else value for name, value in agent.arguments.items()}
+    data = {
+        "class": type(agent).__name__,
+        "policy": agent.policy_name,
+        "arguments": arguments,
+        "observation_space": spaces_json.to_json(agent.observation_space),
+        "action_space": spaces_json.to_json(agent.action_space),
+        "n_envs": agent.n_envs,
+        "counters": {name: int(getattr(agent, name)) for name in _COUNTERS},
+        "progress_remaining": agent._current_progress_remaining,
+        "episodes": [dict(episode) for episode in agent.ep_info_buffer or ()],
+        "task": repr(agent._lanes_task) if agent._lanes is not None else None,
+    }
+    state = {"streams": agent._streams, "env_stream": agent._env_stream, "predict_stream": agent._predict_stream}
+    arrays = files.flatten(state)
+    if agent._lanes is not None and "lanes" not in exclude:
+        arrays |= files.flatten({"lanes": agent._lanes})
+    params = {name: part for name, part in get_parameters(agent).items() if name not in exclude}
+    agent_file.save(path, AgentFile(data, params, arrays))
+
+
+def load(
+    cls: type[AgentT],
+    path: str | os.PathLike[str] | io.BufferedIOBase,
+    env: GymEnv | None,
+    device: str,
+    replaced: dict[str, Any],
+    print_system_info: bool,
+    force_reset: bool,
+) -> AgentT:
+    """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.load`."""
+    if print_system_info:
+        get_system_info()
+    content = agent_file.load(path)
+    data = content.data
+    if data.get("class") != cls.__name__:
+        raise ValueError(f"{path} holds a {data.get('class')}, not a {cls.__name__}: use {data.get('class')}.load")
+    try:
+        arguments = dict(data["arguments"])
+        counters, episodes = data["counters"], data["episodes"]
+        observation_space, action_space = (spaces_json.from_json(data[name]) for name in ("observation_space", "action_space"))
+        saved_envs, policy = int(data["n_envs"]), data["policy"]
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not a complete agent: {error!r} is missing or damaged") from error
+    if unknown := sorted(set(replaced) - set(arguments)):
+        raise TypeError(f"{cls.__name__} has no argument {', '.join(map(repr, unknown))}; it has {sorted(arguments)}")
+    for name in _SCHEDULED:
+        if name not in replaced:
+            arguments[name] = schedules.from_json(name, arguments[name])
+    if "policy_kwargs" in replaced and replaced["policy_kwargs"] != arguments["policy_kwargs"]:
+        raise ValueError(f"policy_kwargs must equal the saved {arguments['policy_kwargs']}, got {replaced['policy_kwargs']}")
+    arguments |= {"device": device} | replaced
+
+    agent = cls(policy, env, **arguments, _init_setup_model=False)
+    if env is None:
+        agent.observation_space, agent.action_space, agent.n_envs = observation_space, action_space, saved_envs
+    else:
+        assert agent.env is not None
+        check_for_correct_spaces(agent.env, observation_space, action_space)
+    agent._setup_model()
+    set_parameters(agent, content.params, exact="policy.optimizer" in content.params)
+    for name in _COUNTERS:
+        setattr(agent, name, int(counters[name]))
+    agent._current_progress_remaining = float(data["progress_remaining"])
+    agent.ep_info_buffer = deque(episodes, maxlen=agent._stats_window_size)
+    agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
+    _restore_state(agent, content, saved_envs)
+    if env is not None and not force_reset and agent.env is not None:
+        agent._last_obs = None  # the host's environment tells its observation only on reset
+    return agent
+
+
+def _restore_state(agent: JaxAgent, content: AgentFile, saved_envs: int) -> None:
+    """Random streams always; the device loop's environments where the environment is still the same."""
+    template = {"streams": agent._streams, "env_stream": agent._env_stream, "predict_stream": agent._predict_stream}
+    own = {name: array for name, array in content.state.items() if not name.startswith("lanes/")}
+    state = files.unflatten(template, own, "the saved random streams")
+    agent._streams, agent._env_stream, agent._predict_stream = (state[name] for name in template)
+    task = functional_task(agent.env) if agent.env is not None else None
+    if task is None or repr(task) != content.data.get("task") or agent.n_envs != saved_envs:
+        return
+    lanes = {name: array for name, array in content.state.items() if name.startswith("lanes/")}
+    if lanes:
+        start = device_training.lane_functions(agent._batched_env(task)).start
+        shapes = jax.eval_shape(start, jax.ShapeDtypeStruct((agent.n_envs, *agent._env_stream.shape), np.uint32))
+        agent._lanes = agent._put(files.unflatten({"lanes": shapes}, lanes, "the saved environments")["lanes"])
+        agent._lanes_task = task

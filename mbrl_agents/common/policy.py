@@ -1,0 +1,48 @@
+"""The policy object that Stable-Baselines3 expects of an agent, around a JAX learner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.preprocessing import maybe_transpose
+from stable_baselines3.common.utils import is_vectorized_observation
+
+Act = Callable[[np.ndarray, bool], np.ndarray]
+
+
+class JaxPolicy(BasePolicy):
+    """Predicts through a function on NumPy arrays; has no torch parameters.
+
+    Args:
+        observation_space: Observation space.
+        action_space: Discrete action space.
+        act: Maps a batch of observations and whether to act greedily to int32 actions from 0.
+    """
+
+    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Discrete, act: Act) -> None:
+        super().__init__(observation_space, action_space)
+        self._act = act
+
+    def predict(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: tuple[np.ndarray, ...] | None = None,
+        episode_start: np.ndarray | None = None,
+        deterministic: bool = False,
+    ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
+        """Actions for one observation or a batch; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.predict`."""
+        if isinstance(observation, dict):
+            raise ValueError(f"observation must be an array of {self.observation_space}, got a dictionary")
+        observation = maybe_transpose(np.asarray(observation), self.observation_space)
+        vectorized = is_vectorized_observation(observation, self.observation_space)
+        batch = observation.reshape(-1, *(self.observation_space.shape or ()))
+        actions = self._act(batch, deterministic) + self.action_space.start  # type: ignore[attr-defined]
+        return (actions if vectorized else actions[0]), state
+
+    def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
+        return th.as_tensor(self._act(np.asarray(observation), deterministic))

@@ -1,0 +1,142 @@
+"""Uniform experience replay as pure functions on arrays that stay on the device.
+
+Row ``i`` of lane ``e`` holds one transition with both its observations, so that what follows an episode's end is never needed;
+n-step returns are put together when a batch is drawn, from rows that follow each other in the same lane.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mbrl_agents.common.observations import ObservationCodec
+
+
+class Transitions(NamedTuple):
+    """Transitions as they come from environments, with a leading axis of lanes.
+
+    Attributes:
+        observation: Observations before the step.
+        action: int32.
+        reward: float32.
+        next_observation: Observations after the step, before any automatic reset.
+        terminated: bool; nothing follows, targets do not bootstrap.
+        truncated: bool; the episode was cut short, targets bootstrap from ``next_observation``.
+    """
+
+    observation: Any
+    action: Any
+    reward: Any
+    next_observation: Any
+    terminated: Any
+    truncated: Any
+
+
+class ReplayState(NamedTuple):
+    """Stored transitions, leaves of shape (rows, lanes, …), as a ring.
+
+    Attributes:
+        stored: Transitions with encoded observations.
+        position: Row that is written next, int32.
+        size: Number of rows written, int32.
+    """
+
+    stored: Transitions
+    position: jax.Array
+    size: jax.Array
+
+
+class Batch(NamedTuple):
+    """A drawn batch of B (n-step) transitions.
+
+    Attributes:
+        observation: Features, float32 (B, f).
+        action: int32 (B,).
+        reward: Discounted sum of the rewards of up to n steps, float32 (B,).
+        next_observation: Features after these steps, float32 (B, f).
+        discount: What multiplies the value of the latter: γ to the number of steps, 0 after a termination; float32 (B,).
+    """
+
+    observation: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    next_observation: jax.Array
+    discount: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Replay:
+    """Layout of a replay memory.
+
+    Attributes:
+        codec: How observations are stored.
+        rows: Rows per lane.
+        lanes: Number of lanes (environments).
+        n_steps: Steps of a return.
+    """
+
+    codec: ObservationCodec
+    rows: int
+    lanes: int
+    n_steps: int = 1
+
+    def init(self) -> ReplayState:
+        """An empty memory."""
+        shape, observation = (self.rows, self.lanes), self.codec.row
+
+        def zeros(dtype: Any, row: tuple[int, ...] = ()) -> jax.Array:
+            return jnp.zeros((*shape, *row), dtype)
+
+        stored = Transitions(
+            observation=zeros(observation.dtype, observation.shape),
+            action=zeros(jnp.int32),
+            reward=zeros(jnp.float32),
+            next_observation=zeros(observation.dtype, observation.shape),
+            terminated=zeros(bool),
+            truncated=zeros(bool),
+        )
+        return ReplayState(stored, jnp.int32(0), jnp.int32(0))
+
+    @property
+    def bytes(self) -> int:
+        """Size of the memory in bytes."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(self.init)))
+
+    def add(self, state: ReplayState, new: Transitions) -> ReplayState:
+        """Writes one row: a transition of every lane."""
+        encoded = new._replace(
+            observation=self.codec.encode(new.observation), next_observation=self.codec.encode(new.next_observation)
+        )
+        stored = jax.tree.map(lambda memory, row: memory.at[state.position].set(row), state.stored, encoded)
+        return ReplayState(stored, (state.position + 1) % self.rows, jnp.minimum(state.size + 1, self.rows))
+
+    def sample(self, state: ReplayState, key: jax.Array, batch_size: int, gamma: jax.Array) -> Batch:
+        """Draws transitions uniformly with replacement; n-step returns end early at an episode's end and at the newest row."""
+        # One call of the generator (`randint` makes three); no row is off 1/number by more than 2**-32.
+        number = (state.size * self.lanes).astype(jnp.uint32)
+        flat = (jax.random.bits(key, (batch_size,), jnp.uint32) % number).astype(jnp.int32)
+        return self.gather(state, flat // self.lanes, flat % self.lanes, gamma)
+
+    def gather(self, state: ReplayState, row: jax.Array, lane: jax.Array, gamma: jax.Array) -> Batch:
+        """The (n-step) transitions that start at the given rows and lanes, int32 (B,)."""
+        stored = state.stored
+        newest = (state.position - 1) % self.rows
+        reward = stored.reward[row, lane]
+        discount = jnp.full_like(reward, gamma)
+        last = row
+        for _ in range(1, self.n_steps):
+            ended = stored.terminated[last, lane] | stored.truncated[last, lane] | (last == newest)
+            following = (last + 1) % self.rows
+            reward = reward + jnp.where(ended, 0, discount * stored.reward[following, lane])
+            discount = jnp.where(ended, discount, discount * gamma)
+            last = jnp.where(ended, last, following)
+        return Batch(
+            observation=self.codec.decode(stored.observation[row, lane]),
+            action=stored.action[row, lane],
+            reward=reward,
+            next_observation=self.codec.decode(stored.next_observation[last, lane]),
+            discount=jnp.where(stored.terminated[last, lane], 0, discount),
+        )

@@ -1,0 +1,132 @@
+"""The replay memory as the host sees it: the attributes and methods of SB3's ``ReplayBuffer`` around arrays on the device."""
+
+from __future__ import annotations
+
+import functools
+import io
+import os
+from typing import Any
+
+import jax
+import numpy as np
+
+from mbrl_agents.common import files
+from mbrl_agents.common.agent_file import with_suffix
+from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(replay: Replay) -> tuple[Any, Any, Any]:
+    return (
+        jax.jit(replay.init),
+        jax.jit(replay.add, donate_argnums=0),
+        jax.jit(replay.sample, static_argnums=2),
+    )
+
+
+class DeviceReplayBuffer:
+    """Holds a :class:`~mbrl_agents.common.replay.ReplayState`.
+
+    Args:
+        replay: The memory's layout.
+    """
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay = replay
+        self._init, self._add, self._sample = _compiled(replay)
+        self.state: ReplayState = self._init()
+
+    @property
+    def buffer_size(self) -> int:
+        """Rows per environment."""
+        return self.replay.rows
+
+    @property
+    def n_envs(self) -> int:
+        """Number of environments."""
+        return self.replay.lanes
+
+    @property
+    def pos(self) -> int:
+        """Row that is written next."""
+        return int(self.state.position)
+
+    @property
+    def full(self) -> bool:
+        """Whether every row has been written."""
+        return self.size() == self.replay.rows
+
+    def size(self) -> int:
+        """Number of rows written."""
+        return int(self.state.size)
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.state = self._init()
+
+    def add(
+        self,
+        obs: np.ndarray,
+        next_obs: np.ndarray,
+        action: np.ndarray,
+        reward: np.ndarray,
+        done: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        """Stores a transition of every environment; ``done`` and ``infos`` are those of an SB3 ``VecEnv``."""
+        done = np.asarray(done, bool)
+        truncated = done & np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
+        new = Transitions(
+            observation=np.asarray(obs),
+            action=np.asarray(action, np.int32).reshape(-1),
+            reward=np.asarray(reward, np.float32),
+            next_observation=np.asarray(next_obs),
+            terminated=done & ~truncated,
+            truncated=truncated,
+        )
+        self.state = self._add(self.state, new)
+
+    def sample(self, batch_size: int, key: jax.Array, gamma: float) -> Batch:
+        """Draws a batch; see :meth:`mbrl_agents.common.replay.Replay.sample`."""
+        return self._sample(self.state, key, batch_size, gamma)
+
+    def save(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
+        """Writes all rows in use to an NPZ file, whole or not at all."""
+        stored = jax.tree.map(lambda leaf: np.asarray(leaf)[: self.size()], self.state.stored)
+        arrays = files.flatten(stored) | {"position": np.asarray(self.pos), "size": np.asarray(self.size())}
+        content = files.arrays_to_bytes(arrays)
+        if isinstance(path, (str, os.PathLike)):
+            files.write_atomically(with_suffix(path, "npz"), content)
+        else:
+            path.write(content)
+
+    def load(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
+        """Reads what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged, or of a memory with another layout.
+        """
+        if isinstance(path, (str, os.PathLike)):
+            file = with_suffix(path, "npz")
+            content, what = file.read_bytes(), str(file)
+        else:
+            content, what = path.read(), "the given stream"
+        arrays = files.arrays_from_bytes(content, what)
+        fields = Transitions._fields
+        size, position = (int(arrays.pop(name, np.array(-1))) for name in ("size", "position"))
+        if not (0 <= size <= self.replay.rows and 0 <= position < self.replay.rows) or set(arrays) != set(fields):
+            raise ValueError(f"{what} holds no replay memory of at most {self.replay.rows} rows per environment")
+        if size < self.replay.rows and position != size:
+            raise ValueError(f"{what} is a full ring of {size} rows; this memory has {self.replay.rows}")
+        rows = {}
+        for name in fields:
+            template, given = np.array(getattr(self.state.stored, name)), arrays[name]
+            if given.shape != (size, *template.shape[1:]) or given.dtype != template.dtype:
+                raise ValueError(
+                    f"{what}: {name} must have shape {(size, *template.shape[1:])} and dtype {template.dtype}, "
+                    f"got {given.shape} and {given.dtype}"
+                )
+            template[:size] = given
+            rows[name] = jax.numpy.array(template)
+        self.state = ReplayState(Transitions(**rows), jax.numpy.int32(position), jax.numpy.int32(size))

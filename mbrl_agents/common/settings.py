@@ -1,0 +1,105 @@
+"""Checks of the arguments that all agents share."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+
+from mbrl_agents.common import exploration, networks, schedules
+from mbrl_agents.common.checks import number_in
+from mbrl_envs.checks import boolean, integer_in, one_of
+
+POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}
+_MANY = 2**31 - 1
+# Smallest values of integers.
+_INTEGERS = {
+    "buffer_size": 1,
+    "batch_size": 1,
+    "learning_starts": 0,
+    "gradient_steps": -1,
+    "target_update_interval": 1,
+    "n_steps": 1,
+    "stats_window_size": 1,
+    "verbose": 0,
+}
+# Smallest and largest values of numbers, and whether the smallest is excluded.
+_NUMBERS = {
+    "tau": (0, 1, True),
+    "gamma": (0, 1, False),
+    "exploration_initial_eps": (0, 1, False),
+    "exploration_final_eps": (0, 1, False),
+    "exploration_fraction": (0, 1, True),
+    "weight_decay": (0, 1, False),
+}
+
+
+def check(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments, completed and in plain form.
+
+    Raises:
+        TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
+    """
+    given = dict(arguments)
+    for name, low, open_low in (("learning_rate", 0, False), ("temperature", 0, True)):
+        schedule = schedules.check(name, given[name], low, open_low=open_low)
+        given[name] = given[name] if callable(given[name]) else schedule(1.0)
+    for name, low in _INTEGERS.items():
+        given[name] = integer_in(name, given[name], low, _MANY)
+    if given["batch_size"] > given["buffer_size"]:
+        raise ValueError(f"batch_size must be at most buffer_size = {given['buffer_size']}, got {given['batch_size']}")
+    given["train_freq"] = _check_train_freq(given["train_freq"])
+    for name, (low, high, open_low) in _NUMBERS.items():
+        given[name] = number_in(name, given[name], low, high, open_low=open_low)
+    one_of("exploration", given["exploration"], exploration.KINDS)
+    boolean("double_q", given["double_q"])
+    if given["max_grad_norm"] is not None:
+        given["max_grad_norm"] = number_in("max_grad_norm", given["max_grad_norm"], 0, open_low=True)
+    if given["seed"] is not None:
+        given["seed"] = integer_in("seed", given["seed"], 0, 2**32 - 1)
+    if given["device_loop"] is not None:
+        boolean("device_loop", given["device_loop"])
+    jax_device(given["device"])
+    given["policy_kwargs"] = check_policy_kwargs(given["policy_kwargs"])
+    return given
+
+
+def check_policy_kwargs(policy_kwargs: dict[str, Any] | None) -> dict[str, Any]:
+    """Returns the policy's arguments, completed.
+
+    Raises:
+        TypeError, ValueError: One is unknown or out of range.
+    """
+    given = dict(policy_kwargs or {})
+    if unknown := sorted(set(given) - set(POLICY_KWARGS)):
+        raise TypeError(f"policy_kwargs has no {', '.join(map(repr, unknown))}; it has {', '.join(map(repr, POLICY_KWARGS))}")
+    given = {**POLICY_KWARGS, **given}
+    return {
+        "net_arch": list(networks.check_net_arch(given["net_arch"])),
+        "activation_fn": networks.activation_name(given["activation_fn"]),
+    }
+
+
+def _check_train_freq(train_freq: Any) -> int | tuple[int, str]:
+    if isinstance(train_freq, (tuple, list)) and len(train_freq) == 2:
+        frequency, unit = train_freq
+        unit = one_of("the unit of train_freq", getattr(unit, "value", unit), ("step", "episode"))
+        return integer_in("train_freq", frequency, 1, _MANY), unit
+    return integer_in("train_freq", train_freq, 1, _MANY)
+
+
+def jax_device(device: Any) -> jax.Device | None:
+    """The JAX device of a name such as ``"cpu"``, ``"cuda"`` or ``"cuda:1"``; None for ``"auto"`` (JAX's default).
+
+    Raises:
+        ValueError: There is no such device.
+    """
+    name = str(device)
+    if name == "auto":
+        return None
+    kind, _, index = name.partition(":")
+    try:
+        return jax.devices("gpu" if kind == "cuda" else kind)[int(index or 0)]
+    except (RuntimeError, ValueError, IndexError) as error:
+        available = ", ".join(sorted({each.platform for each in jax.devices()} | {"auto", "cpu"}))
+        raise ValueError(f"device must be one of {available} (with an index, as in cuda:1), got {name!r}") from error

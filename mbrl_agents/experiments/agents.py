@@ -1,0 +1,153 @@
+"""Agents by name: our own, Stable-Baselines3's and sb3-contrib's."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+from typing import Any
+
+import gymnasium
+from gymnasium import spaces
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.preprocessing import is_image_space
+
+# What a run sets itself; saying it twice would let the folder claim something else than what was done.
+_SET_BY_RUNS = {"seed": "--seed", "env": "the environment's id", "verbose": "nothing: runs report through their folder"}
+_NOT_ARGUMENTS = {"self", "env", "_init_setup_model", "policy"}
+
+
+@dataclasses.dataclass(frozen=True)
+class AgentKind:
+    """A class of agents.
+
+    Attributes:
+        name: Its name, as users see it.
+        cls: The class.
+        package: Where it is from.
+    """
+
+    name: str
+    cls: type[BaseAlgorithm]
+    package: str
+
+    @property
+    def ours(self) -> bool:
+        """Whether it is one of this package's."""
+        return self.package == "mbrl_agents"
+
+    @property
+    def parameters(self) -> dict[str, inspect.Parameter]:
+        """The constructor's arguments by name, without policy and environment."""
+        given = inspect.signature(self.cls).parameters
+        return {name: parameter for name, parameter in given.items() if name not in _NOT_ARGUMENTS}
+
+    def default_policy(self, observation_space: spaces.Space[Any]) -> str:
+        """Name of the usual policy for observations of this kind."""
+        kind = "Mlp"
+        if isinstance(observation_space, spaces.Dict):
+            kind = "MultiInput"
+        elif isinstance(observation_space, spaces.Box) and is_image_space(observation_space):
+            kind = "Cnn"
+        policy = f"{kind}{'Lstm' if self.name == 'RecurrentPPO' else ''}Policy"
+        known = getattr(self.cls, "policy_aliases", {})
+        return policy if policy in known or not known else next(iter(known))
+
+    def check_arguments(self, arguments: dict[str, Any]) -> None:
+        """Checks names of constructor arguments.
+
+        Raises:
+            TypeError: One is unknown.
+            ValueError: One is set by the run itself.
+        """
+        for name, instead in _SET_BY_RUNS.items():
+            if name in arguments:
+                raise ValueError(f"{self.name}: {name!r} cannot be set this way; use {instead}")
+        allowed = self.parameters
+        if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in allowed.values()):
+            return
+        for name in arguments:
+            if name not in allowed and name != "policy":
+                settable = ["policy", *(each for each in allowed if each not in _SET_BY_RUNS)]
+                raise TypeError(f"{self.name} has no argument {name!r}{_closest(name, settable)}; it has {', '.join(settable)}")
+
+    def defaults(self) -> dict[str, Any]:
+        """Default arguments, as plain data; what is no plain data appears as text."""
+        return {
+            name: _plain(parameter.default)
+            for name, parameter in self.parameters.items()
+            if parameter.default is not inspect.Parameter.empty and name not in _SET_BY_RUNS
+        }
+
+    def make(self, env: Any, arguments: dict[str, Any], seed: int | None, **more: Any) -> BaseAlgorithm:
+        """Makes an agent in an environment; ``arguments`` may hold ``policy``."""
+        given = dict(arguments)
+        policy = given.pop("policy", None) or self.default_policy(env.observation_space)
+        if isinstance(given.get("train_freq"), list):  # YAML knows no tuples, SB3 no lists
+            given["train_freq"] = tuple(given["train_freq"])
+        return self.cls(policy, env, seed=seed, **given, **more)
+
+    def check_values(self, env: gymnasium.Env, arguments: dict[str, Any]) -> None:
+        """Lets the constructor check its arguments and the environment's spaces, without making any network.
+
+        Raises:
+            TypeError, ValueError: The constructor refuses.
+        """
+        if "_init_setup_model" not in inspect.signature(self.cls).parameters:
+            return
+        try:
+            self.make(env, arguments, seed=0, _init_setup_model=False)
+        except AssertionError as error:  # SB3's way of saying no
+            raise ValueError(f"{self.name} cannot be trained here: {' '.join(str(error).split())}") from error
+
+
+@functools.cache
+def known_agents() -> dict[str, AgentKind]:
+    """All agents by name, our own first."""
+    import sb3_contrib
+    import stable_baselines3
+
+    import mbrl_agents
+
+    kinds: dict[str, AgentKind] = {}
+    for module in (mbrl_agents, stable_baselines3, sb3_contrib):
+        for name in module.__all__:
+            cls = getattr(module, name)
+            if inspect.isclass(cls) and issubclass(cls, BaseAlgorithm):
+                kinds.setdefault(name, AgentKind(name, cls, module.__name__))
+    return kinds
+
+
+def find_agent(name: str) -> AgentKind:
+    """The agent of a name, in any spelling: ``ReplayDQN``, ``replaydqn``, ``replay-dqn``, ``replay_dqn``.
+
+    Raises:
+        ValueError: There is none.
+    """
+    by_key = {normalised_name(known): kind for known, kind in known_agents().items()}
+    if (kind := by_key.get(normalised_name(name))) is None:
+        known = ", ".join(known_agents())
+        raise ValueError(f"there is no agent {name!r}{_closest(name, list(known_agents()))}; there are {known}")
+    return kind
+
+
+def normalised_name(name: str) -> str:
+    """What two spellings of one name have in common."""
+    return name.replace("-", "").replace("_", "").lower()
+
+
+def _closest(name: str, known: list[str]) -> str:
+    by_key = {normalised_name(each): each for each in known}
+    close = difflib.get_close_matches(normalised_name(name), list(by_key), n=1, cutoff=0.6)
+    return f" (did you mean {by_key[close[0]]!r}?)" if close else ""
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (bool, int, float, str)) or value is None:
+        return value
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(each) for name, each in value.items()}
+    return getattr(value, "__name__", repr(value))

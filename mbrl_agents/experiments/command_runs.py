@@ -1,0 +1,190 @@
+"""What the commands do; see :mod:`mbrl_agents.experiments.commands` for their arguments."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+
+from mbrl_agents.experiments import comparison, plots, presets, results, statistics, video
+from mbrl_agents.experiments.agents import find_agent
+from mbrl_agents.experiments.commands import FAILED, INTERRUPTED, parse_assignments
+from mbrl_agents.experiments.comparison import Contestant
+from mbrl_agents.experiments.config import RunConfig, differences, make_config
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.evaluation import Evaluator
+from mbrl_agents.experiments.progress import RunProgress, tracked
+from mbrl_agents.experiments.run_folder import FINISHED, RunFolder, check_free, check_idle, find_runs
+from mbrl_agents.experiments.saved_agents import load_for_evaluation
+from mbrl_agents.experiments.training import train as train_run
+from mbrl_envs.checks import integer_in
+
+NOT_A_TERMINAL_WIDTH = 120
+
+
+def train(arguments: argparse.Namespace) -> int:
+    """``mbrl train``."""
+    settings = parse_assignments(arguments.set, "--set")
+    config = make_config(
+        arguments.agent,
+        _environment(arguments),
+        seed=arguments.seed,
+        arguments=settings,
+        save_replay=arguments.save_replay,
+        **_training_arguments(arguments),
+    )
+    name = f"{config.environment.name}_{config.label}_seed{config.seed}"
+    path = pathlib.Path(arguments.out or pathlib.Path("runs") / name)
+    folder = _folder(path, config, arguments)
+    if folder.status().state != FINISHED:
+        _use_one_thread()
+        with tracked([RunProgress(config.label, config.title, config.steps)], 1) as tracker:
+
+            def report(timesteps: int, score: float | None) -> bool:
+                tracker.progress(0, timesteps, score)
+                return True
+
+            status = train_run(folder, report)
+        if status.state != FINISHED:
+            print(f"stopped after {status.timesteps:,} of {config.steps:,} steps; the agent is in {path}", file=sys.stderr)
+            print("--resume goes on", file=sys.stderr)
+            return INTERRUPTED
+    score, reference = results.final_score(folder), results.run_yardsticks(folder)
+    print(f"{config.label} in {config.environment.title}: score {score:.4g}{_on_scale(score, reference)}")
+    print(f"{path}: agent.zip, metrics.csv, config.yaml")
+    return 0
+
+
+def _folder(path: pathlib.Path, config: RunConfig, arguments: argparse.Namespace) -> RunFolder:
+    """The run's folder, new or gone on with."""
+    if not arguments.resume or not (path / "config.yaml").is_file():
+        check_free(path, force=arguments.force)
+        return RunFolder.create(path, config, force=arguments.force)
+    if arguments.force:
+        raise ValueError("--resume goes on with a run, --force replaces it: give one of them")
+    folder = RunFolder.open(path)
+    if changed := differences(folder.config, config):
+        raise ValueError(f"{path} holds a run with another configuration ({'; '.join(changed)}): --resume needs the same")
+    check_idle(folder)
+    return folder
+
+
+def compare(arguments: argparse.Namespace) -> int:
+    """``mbrl compare``."""
+    integer_in("--seeds", arguments.seeds, 1, 10_000)
+    if arguments.jobs is not None:
+        integer_in("--jobs", arguments.jobs, 1, 1024)
+    environment = _environment(arguments)
+    path = pathlib.Path(arguments.out or pathlib.Path("runs") / f"compare_{environment.name}")
+    settings = parse_assignments(arguments.set, "--set")
+    compared = comparison.Comparison(
+        path,
+        _with_preset(comparison.parse_contestants(arguments.agents, settings), environment, arguments.preset),
+        environment,
+        range(arguments.first_seed, arguments.first_seed + arguments.seeds),
+        force=arguments.force,
+        **_training_arguments(arguments),
+    )
+    if compared.done:
+        print(f"{len(compared.done)} of {len(compared.configs)} runs are finished already", file=sys.stderr)
+    _use_one_thread()
+    outcome = compared.train(arguments.jobs)
+    console = _console()
+    runs = compared.runs()
+    if runs:
+        table = results.write_results(runs, path)
+        plots.plot_curves(runs, path / "curves.png")
+        results.show(table, runs, console)
+        print(f"{path}: results.csv, curves.csv, curves.png, and a folder for each run")
+    if outcome.failed:
+        print(f"{len(outcome.failed)} runs failed; see status.json in their folders", file=sys.stderr)
+    if outcome.stopped:
+        print("stopped; the same command again goes on", file=sys.stderr)
+        return INTERRUPTED
+    return 0 if outcome.finished else FAILED
+
+
+def _with_preset(contestants: list[Contestant], environment: EnvironmentSpec, preset: str) -> list[Contestant]:
+    """The contestants with a preset's settings where they have none of their own; says so."""
+    changed = []
+    for each in contestants:
+        settings = presets.PRESETS[preset](find_agent(each.agent), environment)
+        added = {name: value for name, value in settings.items() if name not in each.arguments}
+        if added:
+            text = ", ".join(f"{name}={value}" for name, value in added.items())
+            print(f"{each.label} gets {text} (--preset none for its own defaults)", file=sys.stderr)
+        changed.append(Contestant(each.label, each.agent, added | each.arguments))
+    return changed
+
+
+def evaluate(arguments: argparse.Namespace) -> int:
+    """``mbrl evaluate``."""
+    if arguments.video:
+        video.check_video_path(arguments.video)
+        integer_in("--video-steps", arguments.video_steps, 1, 100_000)
+    integer_in("--seed", arguments.seed, 0, 2**32 - 1)
+    _use_one_thread()
+    given = _environment(arguments, arguments.env) if arguments.env else None
+    if given is None and (arguments.env_arg or arguments.max_episode_steps is not None):
+        raise ValueError("--env-arg and --max-episode-steps need --env")
+    settings = parse_assignments(arguments.set, "--set")
+    model, environment, run = load_for_evaluation(arguments.path, arguments.agent, given, settings)
+    usual = run.config.evaluation if run is not None and environment == run.config.environment else None
+    episodes = usual.episodes if usual and arguments.episodes is None else arguments.episodes
+    steps = usual.steps if usual and arguments.steps is None else arguments.steps
+    evaluator = Evaluator(environment, episodes, steps)
+    scores = np.asarray(evaluator.scores(model, arguments.seed), float)
+    evaluator.close()
+    interval = statistics.mean_interval(scores)
+    text = f"{scores.mean():.4g}" + (f" [{interval.low:.4g}, {interval.high:.4g}]" if interval else "")
+    print(f"{type(model).__name__} in {environment.title}: score {text}{_on_scale(scores.mean(), evaluator.yardsticks())}")
+    print(f"({evaluator.episodes} episodes, acting deterministically; in brackets the 95 % interval of their mean)")
+    if arguments.video:
+        frames = video.record(model, environment, arguments.video, steps=arguments.video_steps, seed=arguments.seed)
+        print(f"{arguments.video}: {frames} frames")
+    return 0
+
+
+def plot(arguments: argparse.Namespace) -> int:
+    """``mbrl plot``."""
+    plots.check_image_path(arguments.out)
+    plots.plot_curves(find_runs(arguments.paths), arguments.out)
+    print(arguments.out)
+    return 0
+
+
+def _use_one_thread() -> None:
+    """Small networks are slower on several threads, and far slower while anything else is running."""
+    torch.set_num_threads(1)
+
+
+def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "steps": arguments.steps,
+        "num_envs": arguments.n_envs,
+        "eval_interval": arguments.eval_interval,
+        "eval_episodes": arguments.eval_episodes,
+        "eval_steps": arguments.eval_steps,
+    }
+
+
+def _environment(arguments: argparse.Namespace, env_id: str | None = None) -> EnvironmentSpec:
+    constants = parse_assignments(arguments.env_arg, "--env-arg")
+    return EnvironmentSpec(env_id or arguments.env_id, constants, arguments.max_episode_steps)
+
+
+def _on_scale(score: float, reference: Any) -> str:
+    if reference is None or reference.optimal == reference.uniform:
+        return ""
+    normalised = (score - reference.uniform) / (reference.optimal - reference.uniform)
+    return f", normalised {normalised:.2f} (uniform policy {reference.uniform:.4g}, best policy {reference.optimal:.4g})"
+
+
+def _console() -> Console:
+    console = Console()
+    return console if console.is_terminal else Console(width=NOT_A_TERMINAL_WIDTH)

@@ -1,0 +1,193 @@
+"""The sub-commands ``mbrl train``, ``compare``, ``evaluate`` and ``plot``: their arguments, and what they print."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import errno
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from typing import Any
+
+FAILED, INTERRUPTED = 1, 130
+DEFAULT_AGENTS, DEFAULT_SEEDS, DEFAULT_COMPARE_STEPS, DEFAULT_TRAIN_STEPS = ("ReplayDQN", "DQN", "PPO"), 3, 15_000, 100_000
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
+
+def register(subparsers: Any) -> None:
+    """Adds the sub-commands; see :mod:`mbrl_envs.cli`."""
+    _register_train(subparsers)
+    _register_compare(subparsers)
+    _register_evaluate(subparsers)
+    _register_plot(subparsers)
+
+
+def _register_train(subparsers: Any) -> None:
+    train = subparsers.add_parser(
+        "train",
+        help="train one agent",
+        description="Train one agent and write a folder: configuration, versions, metrics, agent. "
+        "Ctrl-C stops it; --resume goes on.",
+    )
+    train.add_argument("agent", metavar="AGENT", help="such as ReplayDQN, or any of Stable-Baselines3 and sb3-contrib")
+    train.add_argument("env_id", metavar="ENV_ID", help="Gymnasium id, such as mbrl/PanFlute-v0")
+    train.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    _add_training_arguments(train, DEFAULT_TRAIN_STEPS)
+    train.add_argument("--save-replay", action="store_true", help="keep the replay memory, too (replay.npz)")
+    train.add_argument("--out", metavar="DIR", help="folder (default: runs/ENV_AGENT_seedN)")
+    train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
+    train.add_argument("--force", action="store_true", help="replace a run that is there already")
+    train.set_defaults(run=_guarded("train"))
+
+
+def _register_compare(subparsers: Any) -> None:
+    compare = subparsers.add_parser(
+        "compare",
+        help="train several agents with several seeds and compare them",
+        description=(
+            "Train several agents with several seeds; write a table (results.csv) and learning curves (curves.png). "
+            "The same command again goes on where it was stopped, and adds what is new: agents, seeds."
+        ),
+    )
+    compare.add_argument("env_id", metavar="ENV_ID", help="Gymnasium id, such as mbrl/PanFlute-v0")
+    compare.add_argument(
+        "--agents",
+        nargs="+",
+        default=list(DEFAULT_AGENTS),
+        metavar="AGENT",
+        help="agents, ours or any of Stable-Baselines3 and sb3-contrib; LABEL=AGENT to have one several times "
+        f"(default: {' '.join(DEFAULT_AGENTS)})",
+    )
+    compare.add_argument(
+        "--preset",
+        choices=("study", "none"),
+        default="study",
+        help="study: in the study's environments, agents of other libraries get its discount, and DQNs its rhythm of learning, "
+        "unless --set says otherwise; none: everyone's own defaults (default: study)",
+    )
+    compare.add_argument(
+        "--seeds", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"runs per agent (default: {DEFAULT_SEEDS})"
+    )
+    compare.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="seeds are SEED, SEED+1, … (default: 0)")
+    _add_training_arguments(compare, DEFAULT_COMPARE_STEPS)
+    compare.add_argument("--jobs", type=int, metavar="N", help="runs at once, a process each (default: one for each core)")
+    compare.add_argument("--out", metavar="DIR", help="folder (default: runs/compare_ENV)")
+    compare.add_argument("--force", action="store_true", help="delete a comparison that is there already")
+    compare.set_defaults(run=_guarded("compare"))
+
+
+def _add_training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
+    compared = parser.prog.endswith("compare")
+    parser.add_argument("--steps", type=int, default=steps, help=f"transitions to train on (default: {steps:,})")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="AGENT.NAME=VALUE" if compared else "NAME=VALUE",
+        help="argument of an agent" + (" (without AGENT: of all)" if compared else "") + "; may be given several times",
+    )
+    parser.add_argument("--n-envs", type=int, default=1, metavar="N", help="environments side by side in training (default: 1)")
+    _add_environment_arguments(parser)
+    parser.add_argument(
+        "--eval-interval", type=int, metavar="STEPS", help="steps between evaluations (default: about 30 in a run)"
+    )
+    parser.add_argument(
+        "--eval-episodes", type=int, metavar="N", help="episodes of an evaluation (default: 32; other than mbrl/: 10)"
+    )
+    parser.add_argument(
+        "--eval-steps", type=int, metavar="N", help="steps of such an episode (default: 100; other than mbrl/: its own)"
+    )
+
+
+def _add_environment_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--env-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the environment; may be given several times",
+    )
+    parser.add_argument(
+        "--max-episode-steps",
+        type=int,
+        metavar="N",
+        help="time limit in training (default: the id's own; -1 for none, as in the published study's continuing tasks)",
+    )
+
+
+def _register_evaluate(subparsers: Any) -> None:
+    evaluate = subparsers.add_parser(
+        "evaluate", help="evaluate a saved agent", description="Evaluate a saved agent; film it, if asked to."
+    )
+    evaluate.add_argument("path", metavar="PATH", help="a run's folder, or an agent.zip")
+    evaluate.add_argument(
+        "--agent", help="class of an agent.zip that is not in a run's folder (our own files tell it themselves)"
+    )
+    evaluate.add_argument("--env", metavar="ENV_ID", help="environment (default: the run's)")
+    evaluate.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="argument of the agent")
+    _add_environment_arguments(evaluate)
+    evaluate.add_argument("--episodes", type=int, metavar="N", help="number of episodes (default: as in training)")
+    evaluate.add_argument("--steps", type=int, metavar="N", help="steps of each (default: as in training)")
+    evaluate.add_argument("--seed", type=int, default=12345, help="decides which episodes these are (default: 12345)")
+    evaluate.add_argument("--video", metavar="FILE", help="film the agent: a .gif or .mp4")
+    evaluate.add_argument("--video-steps", type=int, metavar="N", default=200, help="steps to film (default: 200)")
+    evaluate.set_defaults(run=_guarded("evaluate"))
+
+
+def _register_plot(subparsers: Any) -> None:
+    plot = subparsers.add_parser(
+        "plot",
+        help="draw learning curves",
+        description="Draw the learning curves of all runs in folders, a panel for each environment.",
+    )
+    plot.add_argument("paths", nargs="+", metavar="DIR", help="a run's folder, a comparison's, or any folder above them")
+    plot.add_argument("--out", default="curves.png", metavar="FILE", help="a .png, .pdf or .svg (default: curves.png)")
+    plot.set_defaults(run=_guarded("plot"))
+
+
+def parse_assignments(pairs: list[str], option: str) -> dict[str, Any]:
+    """``["gamma=0.9", "policy_kwargs={'net_arch': [64]}"]`` as a dict; values are Python literals or else plain strings.
+
+    Raises:
+        ValueError: A pair has no ``=``, or a name comes twice.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        # A label in front of the name may hold what an identifier may not.
+        if not equals or not name.rpartition(".")[2].isidentifier():
+            raise ValueError(f"{option} must look like NAME=VALUE, got {pair!r}")
+        if name in values:
+            raise ValueError(f"{option} {name} is given twice")
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values
+
+
+def _guarded(name: str) -> Callable[[argparse.Namespace], int]:
+    """A function of :mod:`mbrl_agents.experiments.command_runs`, imported when called.
+
+    It takes SIGTERM (of a batch system, say) for Ctrl-C, and a full disk for what it is.
+    """
+
+    def run(arguments: argparse.Namespace) -> int:
+        from mbrl_agents.experiments import command_runs
+
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)) if on_main_thread else None
+        try:
+            return getattr(command_runs, name)(arguments)
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            print(f"mbrl: error: cannot write: {error}", file=sys.stderr)
+            return FAILED
+        finally:
+            if on_main_thread:
+                signal.signal(signal.SIGTERM, before)
+
+    return run

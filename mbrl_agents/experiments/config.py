@@ -1,0 +1,200 @@
+"""What a run is: everything needed to repeat it, as plain data."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import yaml
+
+from mbrl_agents.experiments.agents import AgentKind, find_agent
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.evaluation import default_sizes
+from mbrl_envs.checks import boolean, integer_in
+
+FORMAT = "mbrl-run-1"
+EVALUATIONS = 30  # at least so many in a run, unless another interval is asked for
+_MANY = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """When and how an agent is evaluated.
+
+    Attributes:
+        interval: Timesteps between evaluations; there is also one before training and one after.
+        episodes: Number of episodes.
+        steps: Steps of each episode; None for the environment's own time limit.
+    """
+
+    interval: int
+    episodes: int
+    steps: int | None
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """A run: one agent, one environment, one seed.
+
+    Attributes:
+        label: What tables and curves call the agent; runs that differ only in the seed share it.
+        agent: Name of the agent's class.
+        arguments: Constructor arguments as given; may hold ``policy``.
+        defaults: All other arguments, with the values that they had.
+        environment: The environment.
+        num_envs: Number of environments side by side in training.
+        seed: Seed of everything random.
+        steps: Transitions to train on.
+        evaluation: When and how to evaluate.
+        save_replay: Whether the replay memory is kept after training.
+    """
+
+    label: str
+    agent: str
+    arguments: dict[str, Any]
+    defaults: dict[str, Any]
+    environment: EnvironmentSpec
+    num_envs: int
+    seed: int
+    steps: int
+    evaluation: EvaluationConfig
+    save_replay: bool = False
+
+    @property
+    def kind(self) -> AgentKind:
+        """The agent's class."""
+        return find_agent(self.agent)
+
+    @property
+    def title(self) -> str:
+        """Short name for people."""
+        return f"{self.label} seed {self.seed}"
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Plain data in which defaults and given arguments are one."""
+        data = dataclasses.asdict(self)
+        return {**data.pop("defaults"), **data.pop("arguments"), **data}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for YAML."""
+        return {"format": FORMAT, **dataclasses.asdict(self)}
+
+    @classmethod
+    def from_dict(cls, data: Any, what: str) -> RunConfig:
+        """Reads what :meth:`to_dict` gave; ``what`` names the source in messages.
+
+        Raises:
+            ValueError: It is something else, or incomplete.
+        """
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f"{what} is not the configuration of a run: it must say format: {FORMAT}")
+        try:
+            fields = {name: value for name, value in data.items() if name != "format"}
+            fields["environment"] = EnvironmentSpec(**fields["environment"])
+            fields["evaluation"] = EvaluationConfig(**fields["evaluation"])
+            return cls(**fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{what} is not a complete configuration of a run: {error}") from error
+
+
+def make_config(
+    agent: str,
+    environment: EnvironmentSpec,
+    *,
+    steps: int,
+    seed: int = 0,
+    arguments: dict[str, Any] | None = None,
+    label: str | None = None,
+    num_envs: int = 1,
+    eval_interval: int | None = None,
+    eval_episodes: int | None = None,
+    eval_steps: int | None = None,
+    save_replay: bool = False,
+) -> RunConfig:
+    """A checked configuration, with defaults filled in: agent, environment and arguments exist and go together.
+
+    Raises:
+        gymnasium.error.Error, TypeError, ValueError: Something is unknown or out of range.
+    """
+    kind = find_agent(agent)
+    given = dict(arguments or {})
+    kind.check_arguments(given)
+    integer_in("the number of steps", steps, 1, _MANY)
+    integer_in("the seed", seed, 0, 2**32 - 1)
+    integer_in("the number of environments", num_envs, 1, 2**20)
+    interval = default_interval(steps) if eval_interval is None else integer_in("the eval interval", eval_interval, 1, _MANY)
+    if boolean("save_replay", save_replay) and not (kind.ours and hasattr(kind.cls, "save_replay_buffer")):
+        raise ValueError(f"{kind.name} has no replay memory that can be kept (without pickle)")
+    is_functional = environment.dynamics() is not None
+    episodes, length = default_sizes(is_functional, eval_episodes, eval_steps)
+    env = environment.make()
+    kind.check_values(env, given)
+    env.close()
+    config = RunConfig(
+        label=label or kind.name,
+        agent=kind.name,
+        arguments=given,
+        defaults={name: value for name, value in kind.defaults().items() if name not in given},
+        environment=environment,
+        num_envs=num_envs,
+        seed=seed,
+        steps=steps,
+        evaluation=EvaluationConfig(interval, episodes, length),
+        save_replay=save_replay,
+    )
+    return _through_yaml(config)
+
+
+def default_interval(steps: int) -> int:
+    """A round number of steps (1, 2 or 5 times a power of ten) that gives at least 30 evaluations where possible."""
+    most = max(steps // EVALUATIONS, 1)
+    power = 10 ** (len(str(most)) - 1)
+    return max(factor * power for factor in (1, 2, 5) if factor * power <= most)
+
+
+def differences(old: RunConfig, new: RunConfig) -> list[str]:
+    """What differs between two runs, as ``name: old -> new``; saying a default aloud is no difference."""
+    before, after = _flat(old.settings), _flat(new.settings)
+    nothing = object()
+    return [
+        f"{name}: {_shown(before.get(name, nothing), nothing)} -> {_shown(after.get(name, nothing), nothing)}"
+        for name in sorted(before | after)
+        if before.get(name, nothing) != after.get(name, nothing)
+    ]
+
+
+def dump(data: dict[str, Any]) -> bytes:
+    """Plain data as YAML."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode()
+
+
+def _through_yaml(config: RunConfig) -> RunConfig:
+    """The configuration as it will be read back (a tuple becomes a list), so that old and new ones compare.
+
+    Raises:
+        TypeError: An argument cannot be written.
+    """
+    # Tuples are the one thing that Python literals have and YAML has not.
+    plain = _lists(config.to_dict())
+    try:
+        text = dump(plain)
+    except yaml.YAMLError as error:
+        raise TypeError(f"arguments must be plain data (numbers, strings, lists, dictionaries): {error}") from error
+    return RunConfig.from_dict(yaml.safe_load(text), "the configuration")
+
+
+def _lists(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _lists(each) for name, each in value.items()}
+    return [_lists(each) for each in value] if isinstance(value, (list, tuple)) else value
+
+
+def _flat(data: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(data, dict) or not data:
+        return {prefix[:-1]: data}
+    return {name: value for key, each in data.items() for name, value in _flat(each, f"{prefix}{key}.").items()}
+
+
+def _shown(value: Any, nothing: object) -> str:
+    return "(not given)" if value is nothing else repr(value)

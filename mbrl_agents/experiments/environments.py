@@ -1,0 +1,72 @@
+"""Environments of runs: what is written into a configuration, and what is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import gymnasium
+
+from mbrl_envs import FunctionalEnv, FunctionalVecEnv, functional_task
+from mbrl_envs.checks import integer_in
+
+NO_LIMIT = -1
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvironmentSpec:
+    """An environment as plain data.
+
+    Attributes:
+        id: Gymnasium id, such as ``"mbrl/PanFlute-v0"`` or ``"CartPole-v1"``.
+        arguments: Its constants, as for ``gymnasium.make``.
+        max_episode_steps: Time limit in training; None for the id's own, −1 for none.
+    """
+
+    id: str
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    max_episode_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_episode_steps not in (None, NO_LIMIT):
+            integer_in("max_episode_steps (if not -1)", self.max_episode_steps, 1, 2**31 - 1)
+
+    @property
+    def name(self) -> str:
+        """A name for titles and folders: the id without namespace and version."""
+        return self.id.rpartition("/")[2].rpartition(":")[2].partition("-v")[0]
+
+    @property
+    def title(self) -> str:
+        """The id with the arguments."""
+        arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
+        return f"{self.id}({arguments})" if arguments else self.id
+
+    def make(self, *, max_episode_steps: int | None = None, **more: Any) -> gymnasium.Env:
+        """A Gymnasium environment; a time limit given here replaces the usual one.
+
+        Raises:
+            gymnasium.error.Error, TypeError, ValueError: There is no such environment, or an argument is wrong.
+        """
+        limit = max_episode_steps if max_episode_steps is not None else self.max_episode_steps
+        return gymnasium.make(self.id, max_episode_steps=limit, **{**self.arguments, **more})
+
+    def dynamics(self) -> FunctionalEnv | None:
+        """The functional dynamics, or None where there are none."""
+        task = functional_task(self.make())
+        return None if task is None else task.env
+
+    def training_env(self, num_envs: int) -> Any:
+        """What an agent is trained in: one Gymnasium environment, or a ``VecEnv`` of several."""
+        if num_envs == 1:
+            return self.make()
+        task = functional_task(self.make())
+        if task is not None:
+            return FunctionalVecEnv(task.env, num_envs, max_episode_steps=task.max_episode_steps)
+        return self.vec_env(num_envs)
+
+    def vec_env(self, num_envs: int, **more: Any) -> Any:
+        """A ``VecEnv`` of Gymnasium environments, each in SB3's ``Monitor``."""
+        from stable_baselines3.common.env_util import make_vec_env
+
+        return make_vec_env(lambda: self.make(**more), n_envs=num_envs)

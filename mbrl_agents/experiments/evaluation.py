@@ -1,0 +1,171 @@
+"""Scores of agents, whoever made them: anything with Stable-Baselines3's ``predict``.
+
+On functional environments a score is that of the published study (see :mod:`mbrl_agents.common.evaluation`), so that it
+compares to the yardsticks. On other Gymnasium environments it is the return of an episode. Policies act deterministically.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from stable_baselines3.common.evaluation import evaluate_policy
+
+from mbrl_agents.common import evaluation as functional
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_envs import FunctionalEnv, yardsticks
+from mbrl_envs.checks import integer_in
+
+DEFAULT_EPISODES, DEFAULT_STEPS = 32, 100  # the study's, on functional environments
+OTHER_EPISODES = 10
+_MOST_ENVS = 8  # of other Gymnasium environments at once
+
+
+class Evaluator:
+    """Measures scores in one environment.
+
+    Args:
+        environment: The environment.
+        episodes: Number of episodes; by default 32 on functional environments, 10 on others.
+        steps: Steps of an episode; by default 100 on functional environments, the environment's own time limit on others.
+        on_device: Whether JAX agents play functional environments in one compiled program (the scores are the same).
+
+    Raises:
+        TypeError, ValueError: A number is out of range.
+    """
+
+    def __init__(
+        self, environment: EnvironmentSpec, episodes: int | None = None, steps: int | None = None, on_device: bool = True
+    ) -> None:
+        self.environment = environment
+        self.dynamics = environment.dynamics()
+        self.episodes, self.steps = default_sizes(self.dynamics is not None, episodes, steps)
+        self.on_device = on_device
+        self._vec_env: Any = None
+
+    def scores(self, model: Any, seed: int = 0, stream: int = 0) -> np.ndarray:
+        """A score for each episode, float (episodes,).
+
+        Args:
+            model: The agent.
+            seed: Together with ``stream`` decides which episodes these are; every agent plays the same ones.
+            stream: For example the timestep.
+        """
+        if self.dynamics is None:
+            return self._gymnasium_scores(model, seed, stream)
+        assert self.steps is not None
+        key = jax.random.fold_in(jax.random.PRNGKey(seed), stream)
+        if self.on_device and isinstance(model, JaxAgent):
+            compiled = _compiled_greedy(model.learner, self.dynamics, self.episodes, self.steps)
+            return np.asarray(compiled(model.learner_state, key))
+        return _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)
+
+    def normalised(self, scores: np.ndarray) -> np.ndarray | None:
+        """Scores on the scale from the uniform policy (0) to the best one (1); None where these are not known."""
+        reference = self.yardsticks()
+        if reference is None or reference.optimal == reference.uniform:
+            return None
+        return (np.asarray(scores, float) - reference.uniform) / (reference.optimal - reference.uniform)
+
+    def yardsticks(self) -> Yardsticks | None:
+        """Scores of the uniform and of the best policy, or None where they are not known."""
+        return known_yardsticks(self.dynamics, self.steps)
+
+    def close(self) -> None:
+        """Closes environments."""
+        if self._vec_env is not None:
+            self._vec_env.close()
+            self._vec_env = None
+
+    def _gymnasium_scores(self, model: Any, seed: int, stream: int) -> np.ndarray:
+        if self._vec_env is None:
+            self._vec_env = self.environment.vec_env(min(self.episodes, _MOST_ENVS), max_episode_steps=self.steps)
+        self._vec_env.seed(int(np.random.SeedSequence([seed, stream]).generate_state(1)[0]) // 2)
+        returns, _ = evaluate_policy(
+            model, self._vec_env, self.episodes, deterministic=True, return_episode_rewards=True, warn=False
+        )
+        return np.asarray(returns, float)
+
+
+class Yardsticks(NamedTuple):
+    """Scores of the policy that draws every action uniformly, and of the best policy."""
+
+    uniform: float
+    optimal: float
+
+
+def default_sizes(is_functional: bool, episodes: int | None, steps: int | None) -> tuple[int, int | None]:
+    """Number of episodes and steps of an evaluation, with what is not given filled in.
+
+    Raises:
+        TypeError, ValueError: One is out of range.
+    """
+    if episodes is None:
+        episodes = DEFAULT_EPISODES if is_functional else OTHER_EPISODES
+    if steps is None and is_functional:
+        steps = DEFAULT_STEPS
+    integer_in("the number of evaluation episodes", episodes, 1, 2**20)
+    if steps is not None:
+        integer_in("the number of evaluation steps", steps, 1, 10_000_000)
+    return episodes, steps
+
+
+@functools.lru_cache(maxsize=32)
+def known_yardsticks(dynamics: FunctionalEnv | None, steps: int | None) -> Yardsticks | None:
+    """Yardsticks of an environment, or None where they are not known or out of reach."""
+    if dynamics is None:
+        return None
+    try:
+        uniform = yardsticks.uniform_score(dynamics, steps=steps)
+        return Yardsticks(uniform, yardsticks.optimal_score(dynamics, steps=steps))
+    except (TypeError, ValueError):
+        return None
+
+
+def evaluate_score(
+    model: Any, environment: EnvironmentSpec | str, episodes: int | None = None, steps: int | None = None, seed: int = 0
+) -> float:
+    """The mean score of an agent; arguments as for :class:`Evaluator`."""
+    spec = EnvironmentSpec(environment) if isinstance(environment, str) else environment
+    evaluator = Evaluator(spec, episodes, steps)
+    try:
+        return float(evaluator.scores(model, seed).mean())
+    finally:
+        evaluator.close()
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_greedy(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
+    return jax.jit(lambda state, key: functional.greedy_scores(learner, env, state, key, episodes, steps))
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_steps(env: FunctionalEnv, episodes: int) -> tuple[Any, Any]:
+    def begin(key: jax.Array) -> tuple[functional.Episodes, jax.Array]:
+        # The first half of the key, as in greedy_scores: the same episodes there and here.
+        started = functional.begin(env, jax.random.split(key)[0], episodes)
+        return started, functional.observe(env, started)
+
+    def advance(before: functional.Episodes, actions: jax.Array) -> tuple[functional.Episodes, jax.Array]:
+        after = functional.advance(env, before, actions)
+        return after, functional.observe(env, after)
+
+    return jax.jit(begin), jax.jit(advance)
+
+
+def _predicted_scores(model: Any, env: FunctionalEnv, key: jax.Array, episodes: int, steps: int) -> np.ndarray:
+    """Plays through ``predict``; recurrent policies carry their state."""
+    begin, advance = _compiled_steps(env, episodes)
+    played, observation = begin(key)
+    state, starts = None, np.ones(episodes, bool)
+    for _ in range(steps):
+        actions, state = model.predict(np.array(observation), state=state, episode_start=starts, deterministic=True)
+        played, observation = advance(played, jnp.asarray(actions))
+        starts = np.zeros(episodes, bool)
+        if not env.continuing and not np.asarray(played.running).any():
+            break
+    return np.asarray(functional.scores(env, played, steps))

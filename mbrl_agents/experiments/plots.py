@@ -1,0 +1,147 @@
+"""Learning curves as pictures."""
+
+from __future__ import annotations
+
+import io
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mbrl_agents.common.files import write_atomically
+from mbrl_agents.experiments import statistics
+from mbrl_agents.experiments.results import grouped, run_yardsticks
+from mbrl_agents.experiments.run_folder import RunFolder
+
+# Okabe & Ito's colours, which colour-blind people tell apart; the palest one is left out.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+STYLES = ("-", "--", "-.", ":")
+INK, GREY = "#333A45", "#6B7480"
+
+
+def check_image_path(path: str | os.PathLike[str]) -> str:
+    """The kind of picture that a file's name asks for.
+
+    Raises:
+        ValueError: It cannot be drawn.
+    """
+    kind = pathlib.Path(path).suffix.lstrip(".").lower()
+    if kind not in ("png", "pdf", "svg"):
+        raise ValueError(f"a plot's name must end in .png, .pdf or .svg, got {os.fspath(path)!r}")
+    return kind
+
+
+def plot_curves(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> None:
+    """Draws mean scores over training, with 95 % bootstrap intervals: a panel for each environment, a line for each agent.
+
+    Args:
+        runs: The runs; those without any score are left out.
+        path: PNG, PDF or SVG file; written whole or not at all.
+
+    Raises:
+        ValueError: There is nothing to draw, or the file's kind is unknown.
+    """
+    kind = check_image_path(path)
+    panels: dict[tuple[str, str], list[RunFolder]] = {}
+    for run in runs:
+        if len(run.scores()):
+            panels.setdefault((run.config.environment.title, _score_name(run)), []).append(run)
+    if not panels:
+        raise ValueError("there is nothing to plot: no run has been evaluated yet")
+    picture = io.BytesIO()
+    _draw(list(panels.values())).savefig(picture, format=kind, dpi=150)
+    write_atomically(path, picture.getvalue())
+
+
+def _draw(panels: Sequence[Sequence[RunFolder]]) -> Any:
+    """The figure."""
+    from matplotlib.figure import Figure  # takes a second to import; needs no display
+
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    labels = list(dict.fromkeys(label for runs in panels for label in grouped(runs)))
+    legend_columns = 3 if max(map(len, labels)) < 20 else 1
+    height = 4.2 * rows + 0.25 * -(-len(labels) // legend_columns) + 0.3
+    figure = Figure(figsize=(7.2 if columns == 1 else 5.6 * columns, height), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    lines: dict[str, Any] = {}
+    seeds: dict[str, set[int]] = {}
+    for axis, runs in zip(axes.flat, panels, strict=False):
+        lines |= _draw_panel(axis, runs, labels)
+        for label, several in grouped(runs).items():
+            seeds.setdefault(label, set()).add(len(several))
+    for axis in axes.flat[len(panels) :]:
+        axis.set_visible(False)
+    # Below the panels, where it hides no curve.
+    title = "Mean over seeds, with 95 % bootstrap intervals:"
+    place: dict[str, Any] = {"loc": "outside lower left", "alignment": "left", "ncols": legend_columns, "frameon": False}
+    names = [f"{label} ({_seeds(seeds[label])})" for label in lines]
+    legend = figure.legend(lines.values(), names, title=title, title_fontsize=8.5, fontsize=9.5, **place)
+    legend.get_title().set_color(GREY)
+    return figure
+
+
+def _draw_panel(axis: Any, runs: Sequence[RunFolder], labels: Sequence[str]) -> dict[str, Any]:
+    """Draws one environment; returns its lines by the agents' names, best first."""
+    tables = {label: _scores(several) for label, several in grouped(runs).items()}
+    shown = [table.to_numpy().ravel() for table in tables.values()]
+    lines = {}
+    # Best first, as the eye goes over the curves from top to bottom.
+    for label in sorted(tables, key=lambda each: -tables[each].iloc[-1].mean()):
+        table, position = tables[label], labels.index(label)
+        colour, style = COLOURS[position % len(COLOURS)], STYLES[position // len(COLOURS) % len(STYLES)]
+        low, high = statistics.mean_band(table.to_numpy())
+        axis.fill_between(table.index, low, high, color=colour, alpha=0.18, linewidth=0)
+        lines[label] = axis.plot(table.index, table.mean(axis=1), style, color=colour, linewidth=2, zorder=3)[0]
+    reference = run_yardsticks(runs[0])
+    if reference is not None:
+        shown.append(np.array(reference))
+        for name, value in (("best policy", reference.optimal), ("uniform policy", reference.uniform)):
+            _draw_yardstick(axis, value, name)
+    _set_range(axis, np.concatenate(shown))
+    axis.set_xlim(0, max(table.index[-1] for table in tables.values()) or 1)
+    axis.set_title(runs[0].config.environment.title, loc="left", color=INK, fontsize=11)
+    axis.set_xlabel("timesteps")
+    axis.set_ylabel(_score_name(runs[0]))
+    axis.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+    axis.grid(axis="y", color="#E3E7EC", linewidth=0.8, zorder=0)
+    return lines
+
+
+def _seeds(numbers: set[int]) -> str:
+    low, high = min(numbers), max(numbers)
+    return ("1 seed" if high == 1 else f"{high} seeds") if low == high else f"{low} to {high} seeds"
+
+
+def _scores(runs: Sequence[RunFolder]) -> pd.DataFrame:
+    """Scores by timestep, a column for each run."""
+    return pd.concat([run.scores() for run in runs], axis=1).sort_index()
+
+
+def _draw_yardstick(axis: Any, value: float, name: str) -> None:
+    """A dashed line, named at its right end, where no curve is."""
+    axis.axhline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+    text = f"{name}\n{value:.3g}".replace("-", "−")
+    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (5, 0)}
+    axis.annotate(text, (1, value), ha="left", va="center", fontsize=8.5, color=GREY, **place)
+
+
+def _set_range(axis: Any, shown: np.ndarray) -> None:
+    """Shows all scores and yardsticks; an interval of few runs may be far wider, and is cut."""
+    low, high = np.nanmin(shown), np.nanmax(shown)
+    margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
+    axis.set_ylim(low - margin, high + margin)
+
+
+def _score_name(run: RunFolder) -> str:
+    config = run.config
+    dynamics = config.environment.dynamics()
+    if dynamics is None:
+        return f"return ({config.evaluation.episodes} episodes)"
+    steps = config.evaluation.steps
+    return f"reward per step, first {steps} steps" if dynamics.continuing else f"return, at most {steps} steps"

@@ -1,0 +1,166 @@
+"""What finished runs say: final scores, the table of agents, and its file."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+from rich.console import Console
+from rich.table import Table
+
+from mbrl_agents.common.files import write_atomically
+from mbrl_agents.experiments import statistics
+from mbrl_agents.experiments.evaluation import Yardsticks, known_yardsticks
+from mbrl_agents.experiments.progress import duration
+from mbrl_agents.experiments.run_folder import RunFolder
+
+FINAL_PART = 0.1  # of the steps; the evaluations in it make the final score
+BOOTSTRAP_FROM = 5  # runs, below which the interquartile mean is no better than the mean
+COLUMNS = (
+    "agent",
+    "runs",
+    "score",
+    "score_low",
+    "score_high",
+    "normalised",
+    "normalised_low",
+    "normalised_high",
+    "iqm",
+    "iqm_low",
+    "iqm_high",
+    "seconds",
+)
+
+
+def grouped(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
+    """Runs that differ only in the seed, by the name of their agent; where two would be called the same, by what differs."""
+    groups: dict[str, list[RunFolder]] = {}
+    for run in runs:
+        groups.setdefault(repr((run.config.label, _settings(run))), []).append(run)
+    named: dict[str, list[RunFolder]] = {}
+    for several in groups.values():
+        name = label = several[0].config.label
+        if label in named:
+            first, own = _settings(named[label][0]), _settings(several[0])
+            changed = [f"{key}={own.get(key)}" for key in own if own.get(key) != first.get(key)]
+            name = f"{label} ({', '.join(changed)})"
+        named[name] = several
+    return named
+
+
+def _settings(run: RunFolder) -> dict[str, Any]:
+    return {name: value for name, value in run.config.settings.items() if name not in ("label", "seed", "save_replay")}
+
+
+def final_score(run: RunFolder) -> float:
+    """Mean of the evaluations in the last tenth of a run's steps.
+
+    Raises:
+        ValueError: There is none.
+    """
+    scores = run.scores()
+    late = scores[scores.index > (1 - FINAL_PART) * run.config.steps]
+    if late.empty:
+        raise ValueError(f"{run.path} has no evaluation in the last {FINAL_PART:.0%} of its steps")
+    return float(late.mean())
+
+
+def run_yardsticks(run: RunFolder) -> Yardsticks | None:
+    """Scores of the uniform and the best policy in a run's environment, if known."""
+    return known_yardsticks(run.config.environment.dynamics(), run.config.evaluation.steps)
+
+
+def curves(runs: Sequence[RunFolder]) -> pd.DataFrame:
+    """All evaluations: ``agent, seed, timestep, score``."""
+    parts = [pd.DataFrame(columns=["agent", "seed", "timestep", "score"])]
+    for name, several in grouped(runs).items():
+        for run in several:
+            scores = run.scores()
+            columns = {"agent": name, "seed": run.config.seed, "timestep": scores.index, "score": scores.to_numpy()}
+            parts.append(pd.DataFrame(columns))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def summarise(runs: Sequence[RunFolder]) -> pd.DataFrame:
+    """A row for each agent, best first; ``COLUMNS``, with NaN for what is not known.
+
+    Intervals are 95 % intervals over runs: Student's t for the mean, the bootstrap for the interquartile mean.
+    """
+    reference = run_yardsticks(runs[0]) if runs else None
+    rows = [_row(name, several, reference) for name, several in grouped(runs).items()]
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
+
+
+def write_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
+    """Writes a table, whole or not at all."""
+    write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
+
+
+def write_results(runs: Sequence[RunFolder], folder: pathlib.Path) -> pd.DataFrame:
+    """Writes ``results.csv`` and ``curves.csv``; returns the former."""
+    table = summarise(runs)
+    write_csv(table, folder / "results.csv")
+    write_csv(curves(runs), folder / "curves.csv")
+    return table
+
+
+def show(table: pd.DataFrame, runs: Sequence[RunFolder], console: Console) -> None:
+    """Prints the table for people."""
+    config, reference = runs[0].config, run_yardsticks(runs[0])
+    evaluation = config.evaluation
+    what = "return"
+    if (dynamics := config.environment.dynamics()) is not None:
+        limit = f"first {evaluation.steps} steps" if dynamics.continuing else f"at most {evaluation.steps} steps"
+        what = f"reward per step, {limit}" if dynamics.continuing else f"return, {limit}"
+    out = Table(title=f"{config.environment.title} after {config.steps:,} steps", title_justify="left", title_style="bold")
+    out.add_column("agent")
+    for name in ("runs", f"score ({what})", "normalised", "time per run"):
+        out.add_column(name, justify="right")
+    for _, row in table.iterrows():
+        out.add_row(
+            row["agent"],
+            str(row["runs"]),
+            _with_interval(row, "score", "#.4g"),
+            _with_interval(row, "normalised", ".2f"),
+            duration(row["seconds"]),
+        )
+    if reference is not None:
+        out.add_section()
+        out.add_row("best policy", "", f"{reference.optimal:#.4g}", "1.00", "", style="dim")
+        out.add_row("uniform policy", "", f"{reference.uniform:#.4g}", "0.00", "", style="dim")
+    console.print(out)
+    console.print(
+        f"Score: mean over the evaluations in the last {FINAL_PART:.0%} of the steps, {evaluation.episodes} episodes each, "
+        "acting deterministically; in brackets the 95 % t interval of the mean over runs (from two runs on).",
+        style="dim",
+        highlight=False,
+    )
+
+
+def _row(label: str, runs: Sequence[RunFolder], reference: Yardsticks | None) -> dict[str, Any]:
+    nan = float("nan")
+    scores = [final_score(run) for run in runs]
+    mean = sum(scores) / len(scores)
+    low, high = statistics.mean_interval(scores) or (nan, nan)
+    row: dict[str, Any] = {"agent": label, "runs": len(runs), "score": mean, "score_low": low, "score_high": high}
+    if reference is not None and reference.optimal != reference.uniform:
+        span = reference.optimal - reference.uniform
+        for name in ("", "_low", "_high"):
+            row[f"normalised{name}"] = (row[f"score{name}"] - reference.uniform) / span
+    if len(scores) >= BOOTSTRAP_FROM:
+        row["iqm"] = statistics.interquartile_mean(scores)
+        row["iqm_low"], row["iqm_high"] = statistics.stratified_bootstrap([scores]) or (nan, nan)
+    row["seconds"] = sum(run.status().seconds for run in runs) / len(runs)
+    return row
+
+
+def _with_interval(row: pd.Series, name: str, form: str) -> str:
+    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+    if pd.isna(value):
+        return "–"
+    text, *ends = (f"{number:{form}}".rstrip(".") for number in (value, low, high))
+    return text if pd.isna(low) else f"{text} [{', '.join(ends)}]"

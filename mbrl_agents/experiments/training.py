@@ -1,0 +1,234 @@
+"""Trains one run: builds or reloads the agent, evaluates it on a fixed grid of timesteps, keeps the folder usable."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from stable_baselines3.common.base_class import BaseAlgorithm
+from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EveryNTimesteps
+from stable_baselines3.common.logger import KVWriter, Logger
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.utils import configure_logger
+
+from mbrl_agents.common.interrupt import PendingInterrupt, deferred
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.experiments.evaluation import Evaluator
+from mbrl_agents.experiments.metrics import SCORE
+from mbrl_agents.experiments.run_folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
+from mbrl_agents.experiments.saved_agents import load_agent, save_agent
+
+CHECKPOINT_SECONDS = 60.0
+MAX_REPLAY_BYTES = 2**30  # a larger replay memory is not saved with an unfinished run
+REPORT_SECONDS = 0.1
+
+# Told timesteps and latest score; answers whether to go on.
+Report = Callable[[int, float | None], bool]
+
+
+def train(folder: RunFolder, report: Report | None = None) -> Status:
+    """Trains a run, from its start or from where it was interrupted, and returns how it ended.
+
+    Ctrl-C, or a ``report`` that answers False, stops it between two steps; the folder then holds the agent as it was, and
+    calling this again goes on. With this package's JAX agents on functional environments the result is the same as without the
+    interruption. Other agents' files do not hold everything (environments, SB3's replay memory): they go on from their weights.
+
+    Raises:
+        Exception: Whatever the agent raises; the folder's status is then ``"failed"``.
+        OSError: Writing failed.
+    """
+    try:
+        with deferred() as pending:
+            status = _Training(folder, report or (lambda timesteps, score: True), pending).run()
+            pending.pressed = False  # the status tells; an exception as well would only hide it
+        return status
+    except Exception as error:
+        before = folder.status()
+        text = " ".join(f"{type(error).__name__}: {error}".split())
+        failed = Status(FAILED, before.timesteps, before.seconds, text, traceback.format_exc())
+        with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to tell
+            folder.write_status(failed)
+        raise
+
+
+class _Training:
+    """A run being trained."""
+
+    def __init__(self, folder: RunFolder, report: Report, pending: PendingInterrupt) -> None:
+        self.folder, self.config, self.report, self.pending = folder, folder.config, report, pending
+        evaluation = self.config.evaluation
+        self.evaluator = Evaluator(self.config.environment, evaluation.episodes, evaluation.steps)
+        self.env = self.config.environment.training_env(self.config.num_envs)
+        self.latest = LatestValues()
+        self.agent, self.seconds_before = self._agent()
+        folder.drop_metrics_after(self.agent.num_timesteps if self.seconds_before else -1)
+        scores = folder.scores()
+        self.evaluated_at = int(scores.index[-1]) if len(scores) else -1
+        self.score: float | None = float(scores.iloc[-1]) if len(scores) else None
+        self.began = self.saved_at = time.monotonic()
+        self.reported_at = -math.inf
+
+    def run(self) -> Status:
+        """Trains, evaluates, saves."""
+        self._write_status(RUNNING)
+        self.agent.set_logger(self._logger())
+        try:
+            self.evaluate_if_due()
+            self._learn()
+            self.evaluate_if_due()
+            finished = self._at_end
+            self._save_finished() if finished else self._save_unfinished()
+            self.report(self.agent.num_timesteps, self.score)
+            return self._write_status(FINISHED if finished else INTERRUPTED)
+        finally:
+            self.evaluator.close()
+            self.env.close()
+
+    @property
+    def _seconds(self) -> float:
+        return self.seconds_before + time.monotonic() - self.began
+
+    @property
+    def _at_end(self) -> bool:
+        return self.agent.num_timesteps >= self.config.steps
+
+    # ------------------------------------------------------------------ learning
+
+    def _agent(self) -> tuple[BaseAlgorithm, float]:
+        """The agent, fresh or as it was saved, and the seconds spent on it so far."""
+        config, file, status = self.config, self.folder.agent_path, self.folder.status()
+        if not file.is_file():
+            return config.kind.make(self.env, config.arguments, config.seed), 0.0
+        agent = load_agent(config.kind, file, self.env, config.arguments, config.seed)
+        if isinstance(agent, JaxAgent):
+            replay = self.folder.replay_path(agent.num_timesteps)
+            if replay.is_file():
+                agent.load_replay_buffer(replay)
+        elif not config.kind.ours:
+            agent.num_timesteps = status.timesteps
+        return agent, max(status.seconds, 1e-3)
+
+    def _learn(self) -> None:
+        """Trains up to the end, or until stopped."""
+        left = self.config.steps - self.agent.num_timesteps
+        if left <= 0 or self.pending.pressed:
+            return
+        grid = EvaluationGrid(self.config.evaluation.interval, _Call(self.evaluate_if_due))
+        callbacks = CallbackList([_Call(self._watch), grid])
+        # Ctrl-C lets our agents stop at a consistent point and raise; SB3's are asked to stop by _watch.
+        try:
+            self.agent.learn(left, callback=callbacks, reset_num_timesteps=False, tb_log_name=self.config.label)
+        except KeyboardInterrupt:
+            if isinstance(self.agent, JaxAgent) and self.agent._interrupt.pressed:
+                raise  # pressed twice, so in the midst of something: only what is in the folder is good
+
+    def _watch(self) -> bool:
+        """After every step: tells how far we are, and whether to go on."""
+        if time.monotonic() - self.reported_at >= REPORT_SECONDS:
+            self.reported_at = time.monotonic()
+            if not self.report(self.agent.num_timesteps, self.score):
+                self.pending.pressed = True
+        # PPO and its kin would fill their last rollout beyond the end, for nothing.
+        overshoots = not isinstance(self.agent, OffPolicyAlgorithm) and self._at_end
+        return not self.pending.pressed and not overshoots
+
+    def evaluate_if_due(self) -> bool:
+        """Evaluates the agent as it is now, if there has been no evaluation at the latest point of the grid."""
+        timesteps, interval = self.agent.num_timesteps, self.config.evaluation.interval
+        due = timesteps if self._at_end else timesteps // interval * interval
+        if due > self.evaluated_at:
+            self.score = float(self.evaluator.scores(self.agent, self.config.seed, timesteps).mean())
+            self.evaluated_at = timesteps
+            values = {SCORE: self.score, "time/seconds": self._seconds, **self.latest.values}
+            self.folder.append_metrics(timesteps, values)
+            if time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS and not self._at_end:
+                self._save_unfinished()
+                self._write_status(RUNNING)
+                self.saved_at = time.monotonic()
+        return True
+
+    # ------------------------------------------------------------------ saving
+
+    def _save_unfinished(self) -> None:
+        """Saves what is needed to go on. The replay memory comes first: an agent never lies beside that of another moment."""
+        agent, folder = self.agent, self.folder
+        if isinstance(agent, JaxAgent):
+            size = sum(leaf.nbytes for leaf in jax.tree.leaves(agent.memory.state))
+            if size <= MAX_REPLAY_BYTES:
+                agent.save_replay_buffer(folder.replay_path(agent.num_timesteps))
+        save_agent(agent, folder.agent_path)
+        self._forget_replays(but=folder.replay_path(agent.num_timesteps))
+
+    def _save_finished(self) -> None:
+        if self.config.save_replay:
+            assert isinstance(self.agent, OffPolicyAlgorithm)
+            self.agent.save_replay_buffer(self.folder.replay_path())
+        save_agent(self.agent, self.folder.agent_path)
+        self._forget_replays()
+
+    def _forget_replays(self, but: Any = None) -> None:
+        for file in self.folder.unfinished_replays():
+            if file != but:
+                file.unlink(missing_ok=True)
+
+    def _write_status(self, state: str) -> Status:
+        status = Status(state, self.agent.num_timesteps, self._seconds)
+        self.folder.write_status(status)
+        return status
+
+    def _logger(self) -> Logger:
+        folder = getattr(self.agent, "tensorboard_log", None)
+        logger = configure_logger(0, folder, self.config.label, True) if folder else Logger(None, [])
+        logger.output_formats.append(self.latest)
+        return logger
+
+
+class EvaluationGrid(EveryNTimesteps):
+    """Calls a callback at multiples of ``n_steps`` timesteps, also after training was interrupted in between."""
+
+    def _on_training_start(self) -> None:
+        self._align()
+
+    def _on_step(self) -> bool:
+        go_on = super()._on_step()
+        self._align()
+        return go_on
+
+    def _align(self) -> None:
+        self.last_time_trigger = self.num_timesteps // self.n_steps * self.n_steps
+
+
+class LatestValues(KVWriter):
+    """Keeps the latest of what an agent logs (losses, returns of training episodes, …), to be written with the next score.
+
+    Attributes:
+        values: Latest value of each, finite numbers only.
+    """
+
+    def __init__(self) -> None:
+        self.values: dict[str, float] = {}
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        del key_excluded, step
+        for name, value in key_values.items():
+            if not name.startswith("time/") and isinstance(value, (int, float)) and math.isfinite(value):
+                self.values[name] = float(value)
+
+    def close(self) -> None:
+        pass
+
+
+class _Call(BaseCallback):
+    """A function as a callback."""
+
+    def __init__(self, function: Callable[[], bool]) -> None:
+        super().__init__()
+        self.function = function
+
+    def _on_step(self) -> bool:
+        return self.function()

@@ -1,0 +1,60 @@
+"""Environments of *The Benefits of Model-Based Generalization in RL* and others, in JAX, for Gymnasium and its friends.
+
+Importing this package registers the ids ``mbrl/…`` with Gymnasium::
+
+    import gymnasium, mbrl_envs
+    env = gymnasium.make("mbrl/ProcMaze-v0", grid_size=6)
+    envs = gymnasium.make_vec("mbrl/ProcMaze-v0", num_envs=1024)
+    vec_env = mbrl_envs.FunctionalVecEnv("mbrl/ProcMaze-v0", num_envs=8)   # for Stable-Baselines3
+    dynamics = mbrl_envs.ProcMaze(grid_size=6)                             # pure functions, for jit and vmap
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from mbrl_envs.batched import BatchedEnv
+from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.functional import FunctionalEnv, Transition
+from mbrl_envs.open_grid import OpenGrid
+from mbrl_envs.pan_flute import PanFlute
+from mbrl_envs.proc_maze import ProcMaze
+from mbrl_envs.registration import FunctionalTask, functional, functional_task, make_dynamics, register
+
+if TYPE_CHECKING:
+    from mbrl_envs.adapters.gym_env import FunctionalGymEnv
+    from mbrl_envs.adapters.sb3_vec_env import FunctionalVecEnv
+    from mbrl_envs.adapters.vector_env import FunctionalVectorEnv
+
+__all__ = [
+    "BatchedEnv",
+    "ButtonGrid",
+    "FunctionalEnv",
+    "FunctionalGymEnv",
+    "FunctionalTask",
+    "FunctionalVecEnv",
+    "FunctionalVectorEnv",
+    "OpenGrid",
+    "PanFlute",
+    "ProcMaze",
+    "Transition",
+    "functional",
+    "functional_task",
+    "make_dynamics",
+    "register",
+]
+
+# Adapters are imported when first asked for: Stable-Baselines3's brings torch along, which takes seconds.
+_LAZY = {
+    "FunctionalGymEnv": "mbrl_envs.adapters.gym_env",
+    "FunctionalVecEnv": "mbrl_envs.adapters.sb3_vec_env",
+    "FunctionalVectorEnv": "mbrl_envs.adapters.vector_env",
+}
+
+register()
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

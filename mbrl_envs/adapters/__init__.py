@@ -1,0 +1,1 @@
+"""Functional dynamics behind other libraries' interfaces, each written once for all environments."""

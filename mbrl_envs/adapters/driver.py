@@ -1,0 +1,177 @@
+"""Drives a batch of lanes from Python: what the Gymnasium and the SB3 vector environments share."""
+
+from __future__ import annotations
+
+import functools
+import numbers
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+
+from mbrl_envs import draws
+from mbrl_envs.adapters.gym_env import check_render_mode
+from mbrl_envs.batched import BatchedEnv, BatchState
+from mbrl_envs.checks import integer_in
+from mbrl_envs.functional import FunctionalEnv
+from mbrl_envs.registration import make_dynamics
+from mbrl_envs.rendering import ansi, rgb_array
+
+MAX_ENVS = 2**20
+
+
+def check_max_episode_steps(max_episode_steps: int | None) -> int | None:
+    """Returns the time limit, with Gymnasium's -1 ("none") turned into None.
+
+    Raises:
+        TypeError, ValueError: It is neither None, nor -1, nor a positive integer.
+    """
+    if max_episode_steps is None or max_episode_steps == -1:
+        return None
+    return integer_in("max_episode_steps (if not None or -1)", max_episode_steps, 1, 2**31 - 1)
+
+
+class _Compiled:
+    def __init__(self, batched: BatchedEnv) -> None:
+        self.batched = batched
+        self.init = jax.jit(batched.init)
+        self.step = jax.jit(batched.step, donate_argnums=0)
+        self.restart = jax.jit(batched.restart, donate_argnums=0)
+        self.reseed = jax.jit(batched.reseed, donate_argnums=0)
+        self.observe = jax.jit(batched.observe)
+        self.observe_states = jax.jit(jax.vmap(batched.env.observe))
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(batched: BatchedEnv) -> _Compiled:
+    return _Compiled(batched)
+
+
+def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
+    supported = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
+    if mode not in (*supported, *(each.value for each in supported)):
+        raise ValueError(f"autoreset_mode must be NEXT_STEP or SAME_STEP of gymnasium.vector.AutoresetMode, got {mode!r}")
+    return AutoresetMode(mode)
+
+
+def _checked(seed: Any) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise gymnasium.error.Error(f"every seed must be None or a non-negative integer, got {seed!r}")
+    return int(seed)
+
+
+class BatchDriver:
+    """Holds the state of all lanes and exchanges fresh NumPy arrays with the outside.
+
+    Args:
+        dynamics: The dynamics, or the name of registered ones.
+        num_envs: Number of lanes.
+        max_episode_steps: Time limit; None or -1 for none.
+        autoreset_mode: Gymnasium's ``NEXT_STEP`` or ``SAME_STEP``, as an enum or its value.
+        render_mode: None, ``"rgb_array"`` or ``"ansi"``.
+        **constants: The dynamics' constants, if ``dynamics`` is a name.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        dynamics: FunctionalEnv | str,
+        num_envs: int,
+        max_episode_steps: int | None,
+        autoreset_mode: AutoresetMode | str,
+        render_mode: str | None,
+        **constants: Any,
+    ) -> None:
+        self.dynamics = make_dynamics(dynamics, **constants)
+        self.num_envs = integer_in("num_envs", num_envs, 1, MAX_ENVS)
+        self.max_episode_steps = check_max_episode_steps(max_episode_steps)
+        self.autoreset_mode = _autoreset_mode(autoreset_mode)
+        self.render_mode = check_render_mode(render_mode)
+        self._state: BatchState | None = None
+        self._compile()
+
+    def _compile(self) -> None:
+        self._functions = _compiled(BatchedEnv(self.dynamics, self.num_envs, self.max_episode_steps, self.autoreset_mode))
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is compiled, for copies and pickles."""
+        state = {name: value for name, value in self.__dict__.items() if name != "_functions"}
+        return {**state, "_state": jax.tree.map(np.array, self._state)}  # not views: a step reuses the memory
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update({**state, "_state": jax.tree.map(jnp.array, state["_state"])})
+        self._compile()
+
+    @property
+    def started(self) -> bool:
+        """Whether the lanes have been started."""
+        return self._state is not None
+
+    def reset(self, seeds: Sequence[int | None], mask: np.ndarray | None = None) -> np.ndarray:
+        """Begins an episode in the lanes of ``mask`` (all, if None) and returns the observations of all lanes.
+
+        A lane with a seed starts its random streams anew; one without goes on with its next episode.
+
+        Raises:
+            gymnasium.error.Error: A seed is not a non-negative integer.
+        """
+        mask = np.ones(self.num_envs, bool) if mask is None else mask
+        seeded = mask & np.array([seed is not None for seed in seeds])
+        keys = np.stack([draws.raw_key(0 if seed is None else _checked(seed)) for seed in seeds])
+        if self._state is None:
+            if not seeded.all():
+                raise ValueError("the first reset needs a seed for every environment")
+            self._state = self._functions.init(keys)
+        else:
+            if (mask & ~seeded).any():
+                self._state = self._functions.restart(self._state, mask & ~seeded)
+            if seeded.any():
+                self._state = self._functions.reseed(self._state, keys, seeded)
+        return np.array(self._functions.observe(self._state))
+
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]:
+        """Takes one step: observations, rewards, terminated, truncated (fresh arrays), and the states before resets.
+
+        Raises:
+            ValueError: The actions are not in the action space.
+            gymnasium.error.ResetNeeded: The lanes were never reset.
+        """
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("call reset() before this")
+        self._check_actions(actions)
+        self._state, out = self._functions.step(self._state, jnp.asarray(actions))
+        copies = (np.array(leaf) for leaf in (out.observation, out.reward, out.terminated, out.truncated))
+        return (*copies, out.final_state)
+
+    def observe(self, states: Any) -> np.ndarray:
+        """Observations of states with a leading axis of lanes."""
+        return np.array(self._functions.observe_states(states))
+
+    def render(self) -> tuple[Any, ...]:
+        """A picture of each lane."""
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("call reset() before this")
+        states = jax.tree.map(np.asarray, self._state.lanes.state)
+        draw = rgb_array if self.render_mode == "rgb_array" else ansi
+        return tuple(
+            draw(self.dynamics.picture(jax.tree.map(lambda leaf, i=i: leaf[i], states)), caption=f"environment {i}")
+            for i in range(self.num_envs)
+        )
+
+    def _check_actions(self, actions: Any) -> None:
+        space = self.dynamics.action_space
+        array = np.asarray(actions)
+        if array.shape != (self.num_envs, *(space.shape or ())):
+            raise ValueError(f"actions must have shape {(self.num_envs, *(space.shape or ()))}, got {array.shape}")
+        if isinstance(space, spaces.Discrete):
+            if array.dtype.kind not in "iu":
+                raise ValueError(f"actions must be integers, got dtype {array.dtype}")
+            if array.min() < space.start or array.max() >= space.start + space.n:
+                raise ValueError(f"every action must be in {space}, got values from {array.min()} to {array.max()}")

@@ -1,0 +1,188 @@
+"""Any functional environment as a :class:`gymnasium.Env`."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from mbrl_envs import draws
+from mbrl_envs import lane as lanes
+from mbrl_envs.adapters.packing import Packing
+from mbrl_envs.functional import FunctionalEnv
+from mbrl_envs.lane import Lane
+from mbrl_envs.rendering import ansi, rgb_array
+
+
+class _Outcome(NamedTuple):
+    """What a step leaves behind, packed: reward and terminated are its first two words."""
+
+    reward: jax.Array
+    terminated: jax.Array
+    lane: Lane
+
+
+class _Compiled:
+    """The compiled functions of one environment, shared by all its instances: to a packed outcome and an observation."""
+
+    def __init__(self, env: FunctionalEnv) -> None:
+        def outcome(lane: Lane, reward: Any = 0.0, terminated: Any = False) -> tuple[jax.Array, jax.Array]:
+            return Packing.pack(_Outcome(jnp.float32(reward), jnp.bool_(terminated), lane)), env.observe(lane.state)
+
+        def begin(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            return outcome(lanes.start(env, key))
+
+        def step(packed: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+            lane, transition = lanes.advance(env, self.packing.unpack(packed).lane, action)
+            return outcome(lane, transition.reward, transition.terminated)
+
+        def reset(packed: jax.Array) -> tuple[jax.Array, jax.Array]:
+            lane = self.packing.unpack(packed).lane
+            return outcome(lanes.restart(lane, lanes.next_start(env, lane)))
+
+        def example(key: jax.Array) -> _Outcome:
+            return _Outcome(jnp.float32(0), jnp.bool_(False), lanes.start(env, key))
+
+        self.packing = Packing(jax.eval_shape(example, jax.random.PRNGKey(0)))
+        self.begin, self.step, self.reset = jax.jit(begin), jax.jit(step), jax.jit(reset)
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(env: FunctionalEnv) -> _Compiled:
+    return _Compiled(env)
+
+
+class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
+    """A :class:`gymnasium.Env` around functional dynamics.
+
+    One step is one compiled call; the state goes in and comes out as one packed vector. Observations are fresh NumPy arrays.
+    Time limits are left to Gymnasium's ``TimeLimit``, which ``gymnasium.make`` applies.
+
+    Args:
+        dynamics: The environment's dynamics, or the name of one that is registered (such as ``"ProcMaze"``).
+        render_mode: None, ``"rgb_array"`` or ``"ansi"``; ``gymnasium.make`` turns ``"human"`` into a window showing the former.
+        **constants: The dynamics' constants, if ``dynamics`` is a name.
+
+    Raises:
+        TypeError: A constant is unknown.
+        ValueError: The name or the render mode is unknown, or a constant is out of range.
+    """
+
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # type: ignore[misc]
+
+    def __init__(self, dynamics: FunctionalEnv | str, render_mode: str | None = None, **constants: Any) -> None:
+        from mbrl_envs.registration import make_dynamics
+
+        self.dynamics = make_dynamics(dynamics, **constants)
+        self.observation_space = self.dynamics.observation_space
+        self.action_space = self.dynamics.action_space
+        self.render_mode = check_render_mode(render_mode)
+        self._packed: jax.Array | None = None
+        self._last: tuple[Any, float] | None = None  # action and reward, for the caption of a picture
+        self._total_reward = 0.0
+        self._compile()
+
+    def _compile(self) -> None:
+        self._functions = _compiled(self.dynamics)
+        # A device array handed in again costs nothing to convert; Discrete actions are few.
+        self._device_actions: list[jax.Array] = []
+        self._first_action = 0
+        if isinstance(self.action_space, spaces.Discrete):
+            self._first_action = int(self.action_space.start)
+            self._device_actions = [jnp.int32(self._first_action + a) for a in range(int(self.action_space.n))]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Everything but what is compiled, for copies and pickles."""
+        state = {name: value for name, value in self.__dict__.items() if name not in ("_functions", "_device_actions")}
+        return {**state, "_packed": None if self._packed is None else np.array(self._packed)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._packed = None if self._packed is None else jnp.asarray(self._packed)
+        self._compile()
+
+    @property
+    def state(self) -> Any:
+        """The dynamics' state as NumPy arrays (views, not to be written to).
+
+        Raises:
+            gymnasium.error.ResetNeeded: The environment was never reset.
+        """
+        return self._functions.packing.view(np.asarray(self._require_state())).lane.state
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins an episode; see :meth:`gymnasium.Env.reset`. With a seed, episodes and events start anew from it."""
+        super().reset(seed=seed)
+        if seed is not None or self._packed is None:
+            if seed is None:
+                seed = int(self.np_random.integers(2**31))
+            self._packed, observation = self._functions.begin(draws.raw_key(seed))
+        else:
+            self._packed, observation = self._functions.reset(self._packed)
+        self._last, self._total_reward = None, 0.0
+        return np.array(observation), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
+        """Takes one step; see :meth:`gymnasium.Env.step`. Never truncates: that is ``TimeLimit``'s part.
+
+        Raises:
+            ValueError: The action is not in the action space.
+            gymnasium.error.ResetNeeded: The environment was never reset.
+        """
+        packed = self._require_state()
+        self._packed, observation = self._functions.step(packed, self._device_action(action))
+        outcome = np.asarray(self._packed)
+        reward = outcome.view(np.float32).item(0)
+        self._last = (action, reward)
+        self._total_reward += reward
+        return np.array(observation), reward, outcome.item(1) != 0, False, {}
+
+    def render(self) -> Any:
+        """Draws the current state: uint8 (height, width, 3) in mode ``"rgb_array"``, text in mode ``"ansi"``, None without."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a render_mode, for example gymnasium.make(..., render_mode='rgb_array')")
+            return None
+        elapsed = int(self._functions.packing.view(np.asarray(self._require_state())).lane.elapsed)
+        caption = f"step {elapsed}"
+        if self._last is not None:
+            caption += f"   {self._action_name(self._last[0])}   reward {self._last[1]:g}   total {self._total_reward:g}"
+        draw = rgb_array if self.render_mode == "rgb_array" else ansi
+        return draw(self.dynamics.picture(self.state), caption=caption)
+
+    def _require_state(self) -> jax.Array:
+        if self._packed is None:
+            raise gymnasium.error.ResetNeeded("call reset() before this")
+        return self._packed
+
+    def _device_action(self, action: Any) -> jax.Array:
+        try:
+            index = operator.index(action) - self._first_action
+            if 0 <= index < len(self._device_actions):
+                return self._device_actions[index]
+        except TypeError:  # not an integer
+            pass
+        if self._device_actions or not self.action_space.contains(action):
+            raise ValueError(f"action must be in {self.action_space}, got {action!r}")
+        return jnp.asarray(action)
+
+    def _action_name(self, action: Any) -> str:
+        names = getattr(self.dynamics, "action_names", None)
+        return names[int(action)] if names else f"action {action}"
+
+
+def check_render_mode(render_mode: str | None) -> str | None:
+    """Returns ``render_mode`` if it can be drawn.
+
+    Raises:
+        ValueError: It cannot.
+    """
+    modes = FunctionalGymEnv.metadata["render_modes"]
+    if render_mode is not None and render_mode not in modes:
+        raise ValueError(f"render_mode must be None or one of {', '.join(map(repr, modes))}; got {render_mode!r}")
+    return render_mode

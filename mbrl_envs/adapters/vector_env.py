@@ -1,0 +1,112 @@
+"""Any functional environment as a :class:`gymnasium.vector.VectorEnv`, one compiled call per step of all lanes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium.vector import AutoresetMode
+from gymnasium.vector.utils import batch_space
+
+from mbrl_envs.adapters.driver import BatchDriver
+from mbrl_envs.functional import FunctionalEnv
+from mbrl_envs.registration import FunctionalTask
+
+
+class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
+    """A batch of equal environments with automatic resets and the time limit inside.
+
+    Lane ``i`` of ``reset(seed=s)`` does the same, bit for bit, as a single environment seeded with ``s + i``. In mode
+    ``NEXT_STEP`` the step after an episode's end ignores the action and returns the new episode's first observation with reward
+    0; in mode ``SAME_STEP`` the last step already returns it, and ``info["final_obs"]`` holds the last observation.
+
+    Args:
+        dynamics: The dynamics, or the name of registered ones.
+        num_envs: Number of environments.
+        max_episode_steps: Time limit; None or -1 for none.
+        autoreset_mode: ``NEXT_STEP`` or ``SAME_STEP``.
+        render_mode: None, ``"rgb_array"`` or ``"ansi"``.
+        **constants: The dynamics' constants, if ``dynamics`` is a name.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range.
+    """
+
+    def __init__(
+        self,
+        dynamics: FunctionalEnv | str,
+        num_envs: int = 1,
+        max_episode_steps: int | None = None,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+        **constants: Any,
+    ) -> None:
+        self._driver = BatchDriver(dynamics, num_envs, max_episode_steps, autoreset_mode, render_mode, **constants)
+        self.num_envs = self._driver.num_envs
+        self.render_mode = render_mode
+        self.metadata = {
+            "render_modes": ["rgb_array", "ansi"],
+            "render_fps": 4,
+            "autoreset_mode": self._driver.autoreset_mode,
+        }
+        self.single_observation_space = self._driver.dynamics.observation_space
+        self.single_action_space = self._driver.dynamics.action_space
+        self.observation_space = batch_space(self.single_observation_space, self.num_envs)
+        self.action_space = batch_space(self.single_action_space, self.num_envs)
+
+    @property
+    def functional_task(self) -> FunctionalTask:
+        """Dynamics and time limit."""
+        return FunctionalTask(self._driver.dynamics, self._driver.max_episode_steps)
+
+    def reset(
+        self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[np.ndarray, dict[str, Any]]:
+        """Begins episodes; ``options={"reset_mask": bool array}`` restricts it to some lanes, as in Gymnasium."""
+        super().reset(seed=seed if isinstance(seed, int) else None)
+        mask = self._reset_mask(options)
+        if isinstance(seed, (int, np.integer)):
+            seeds: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
+        elif seed is not None:
+            if len(seed) != self.num_envs:
+                raise ValueError(f"seed must have one entry for each of the {self.num_envs} environments, got {len(seed)}")
+            seeds = list(seed)
+        else:
+            seeds = [None] * self.num_envs
+        if not self._driver.started:
+            fresh = self.np_random.integers(2**31, size=self.num_envs)
+            seeds = [int(new) if given is None else given for given, new in zip(seeds, fresh, strict=True)]
+            mask = None
+        return self._driver.reset(seeds, mask), {}
+
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
+        """Takes one step in every environment; see :meth:`gymnasium.vector.VectorEnv.step`.
+
+        Raises:
+            ValueError: The actions are not in the action space.
+        """
+        observation, reward, terminated, truncated, final_state = self._driver.step(actions)
+        info: dict[str, Any] = {}
+        if self._driver.autoreset_mode == AutoresetMode.SAME_STEP and (ended := terminated | truncated).any():
+            final = self._driver.observe(final_state)
+            for i in np.flatnonzero(ended):
+                info = self._add_info(info, {"final_obs": final[i], "final_info": {}}, int(i))
+        return observation, reward, terminated, truncated, info
+
+    def render(self) -> tuple[Any, ...] | None:
+        """A picture of each environment, or None without a render mode."""
+        if self.render_mode is None:
+            gymnasium.logger.warn("render() needs a render_mode, for example gymnasium.make_vec(..., render_mode='rgb_array')")
+            return None
+        return self._driver.render()
+
+    def _reset_mask(self, options: dict[str, Any] | None) -> np.ndarray | None:
+        mask = (options or {}).get("reset_mask")
+        if mask is None:
+            return None
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_ or mask.shape != (self.num_envs,) or not mask.any():
+            raise ValueError(
+                f"options['reset_mask'] must be a bool array of shape ({self.num_envs},) with a True in it, got {mask!r}"
+            )
+        return mask

@@ -1,0 +1,174 @@
+"""ButtonGrid: switch all buttons on, again and again."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+
+from mbrl_envs import bitboard, draws, maze
+from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs.functional import FunctionalEnv, Transition
+from mbrl_envs.grid import ACTION_NAMES, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.rendering import Picture
+
+MAX_BUTTONS = 16
+
+
+class ButtonState(NamedTuple):
+    """State of a button world.
+
+    Attributes:
+        position: Player's cell, int32 scalar, row * n + column.
+        buttons: Distinct cells of the k buttons, int32 (k,).
+        on: Which buttons are on, bool (k,).
+    """
+
+    position: jax.Array
+    buttons: jax.Array
+    on: jax.Array
+
+
+class ButtonEvents(NamedTuple):
+    """What may happen at random in one step.
+
+    Attributes:
+        all_on: Whether all buttons turn on, bool scalar.
+        layout: The layout that takes the place of the current one if the step was a success.
+    """
+
+    all_on: jax.Array
+    layout: ButtonState
+
+
+def distinct_cells(words: list[jax.Array], num_cells: int) -> list[jax.Array]:
+    """Turns k random words into k distinct cells, every ordered choice being equally likely; k int32 scalars.
+
+    The i-th word becomes a rank among the cells not taken yet; going up through the cells taken, in ascending order, turns
+    the rank into a cell. No permutation of the whole grid is made, which would cost a sort on every step.
+    """
+    taken: list[jax.Array] = []
+    cells = []
+    for i, word in enumerate(words):
+        cell = draws.below(word, num_cells - i)
+        for other in taken:
+            cell = cell + (cell >= other)
+        cells.append(cell)
+        # Insert into the ascending list by one bubble pass.
+        carried = cell
+        merged = []
+        for other in taken:
+            merged.append(jnp.minimum(other, carried))
+            carried = jnp.maximum(other, carried)
+        taken = [*merged, carried]
+    return cells
+
+
+@dataclasses.dataclass(frozen=True)
+class ButtonGrid(FunctionalEnv[ButtonState, ButtonEvents]):
+    """Switch all buttons on by walking over them; then they are laid out anew.
+
+    A continuing task. **Reset.** The player's cell is uniform; k distinct button cells are uniform; all buttons are off.
+
+    **Step.** In this order: if all buttons are on *before the move*, the step is a success; the player moves, unless the edge
+    is in the way; a button whose cell the player has entered *by moving* toggles; with probability 1 / (10·n²) all buttons turn
+    on; after a success the layout (player, buttons, states) is drawn anew.
+
+    **Reward.** 1 on a success, else 0.
+
+    From *The Benefits of Model-Based Generalization in Reinforcement Learning* (arXiv 2211.02222).
+
+    Args:
+        grid_size: Side length n, 2 to 32.
+        num_buttons: Number of buttons k, 1 to 16 and at most n·n.
+        spontaneous: Whether the random event happens.
+        observation: ``"flat"`` for a vector of n·n·3 booleans, ``"planes"`` for shape (n, n, 3).
+
+    Observation planes:
+        player: The player's cell.
+        button on: Buttons that are on.
+        button off: Buttons that are off.
+    """
+
+    grid_size: int = 5
+    num_buttons: int = 3
+    spontaneous: bool = True
+    observation: str = "flat"
+
+    env_id: ClassVar[str] = "mbrl/ButtonGrid-v0"
+    continuing: ClassVar[bool] = True
+    action_names: ClassVar[tuple[str, ...]] = ACTION_NAMES
+
+    def __post_init__(self) -> None:
+        # Plain integers from here on: 20 * 20 overflows in NumPy's int8.
+        object.__setattr__(self, "grid_size", integer_in("grid_size", self.grid_size, 2, maze.MAX_GRID_SIZE))
+        object.__setattr__(
+            self, "num_buttons", integer_in("num_buttons", self.num_buttons, 1, min(MAX_BUTTONS, self.num_cells))
+        )
+        boolean("spontaneous", self.spontaneous)
+        boolean_space((1,), self.observation)
+
+    @property
+    def num_cells(self) -> int:
+        """Number of cells, n·n."""
+        return self.grid_size**2
+
+    @property
+    def all_on_probability(self) -> float:
+        """Probability per step that all buttons turn on by themselves."""
+        return 1 / (10 * self.num_cells) if self.spontaneous else 0.0
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return boolean_space((self.grid_size, self.grid_size, 3), self.observation)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(len(ACTION_NAMES))
+
+    def reset(self, key: jax.Array) -> ButtonState:
+        return self.events(key).layout
+
+    def events(self, key: jax.Array) -> ButtonEvents:
+        source = draws.source(key)
+        all_on = draws.happens(draws.word(source, 0), self.all_on_probability)
+        position = draws.below(draws.word(source, 1), self.num_cells)
+        buttons = distinct_cells([draws.word(source, 2 + i) for i in range(self.num_buttons)], self.num_cells)
+        # All in one array, so that the source is computed once, not once for each of them.
+        drawn = draws.once(jnp.stack([all_on.astype(jnp.int32), position, *buttons]))
+        layout = ButtonState(position=drawn[1], buttons=drawn[2:], on=jnp.zeros(self.num_buttons, bool))
+        return ButtonEvents(drawn[0] != 0, layout)
+
+    def transition(self, state: ButtonState, action: jax.Array, events: ButtonEvents) -> Transition:
+        success = state.on.all()
+        position = draws.once(move(state.position, action, self.grid_size))
+        entered = (state.buttons == position) & (position != state.position)
+        stepped = ButtonState(position, state.buttons, (state.on ^ entered) | events.all_on)
+        state = jax.tree.map(lambda new, old: jnp.where(success, new, old), events.layout, stepped)
+        return Transition(state, success.astype(jnp.float32), jnp.bool_(False))
+
+    def observe(self, state: ButtonState) -> jax.Array:
+        n = self.grid_size
+        boards = [bitboard.one_hot(state.buttons[i], n * n) for i in range(self.num_buttons)]
+        nothing = bitboard.from_cells((), n * n)
+        on = functools.reduce(bitboard.union, [bitboard.where(state.on[i], board, nothing) for i, board in enumerate(boards)])
+        off = bitboard.map_words(jnp.bitwise_xor, functools.reduce(bitboard.union, boards), on)
+        planes = [is_cell(state.position, n * n), bitboard.to_mask(on, n * n), bitboard.to_mask(off, n * n)]
+        return stack_planes(planes, n, n, self.observation)
+
+    def picture(self, state: ButtonState) -> Picture:
+        n = self.grid_size
+        cells = np.full(n * n, "empty", dtype=object)
+        for cell, on in zip(state.buttons, state.on, strict=True):
+            cells[int(cell)] = "button on" if on else "button off"
+        here = cells[int(state.position)]
+        cells[int(state.position)] = "player" if here == "empty" else f"player on {here}"
+        return Picture(
+            cells.reshape(n, n),
+            legend=("player", "button off", "button on", "player on button off", "player on button on", "empty"),
+        )

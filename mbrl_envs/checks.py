@@ -1,0 +1,67 @@
+"""Checks of arguments at the door: one message form for all packages.
+
+Every message names the argument, says what is allowed, and shows what was given.
+"""
+
+from __future__ import annotations
+
+import numbers
+from collections.abc import Collection, Hashable
+from typing import Any
+
+_LONGEST_VALUE = 80  # characters of a value that a message shows
+
+
+def integer_in(name: str, value: Any, low: int, high: int) -> int:
+    """Returns ``value`` as an ``int`` if it is an integer with ``low <= value <= high``.
+
+    Raises:
+        TypeError: ``value`` is not an integer (booleans are not).
+        ValueError: It lies outside the range.
+    """
+    allowed = f"an integer from {low} to {high}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be {allowed}, got {_shown(value)} of type {_type_name(value)}")
+    value = int(value)
+    if not low <= value <= high:
+        raise ValueError(f"{name} must be {allowed}, got {_shown(value)}")
+    return value
+
+
+def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:
+    """Returns ``value`` if it is among ``allowed``. A boolean is not taken for a number, nor a number for a boolean.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if isinstance(value, Hashable):  # An array is not, and cannot be compared to a plain answer either.
+        for option in allowed:
+            if isinstance(value, bool) == isinstance(option, bool) and value == option:
+                return option
+    raise ValueError(f"{name} must be one of {', '.join(map(repr, allowed))}; got {_shown(value)} of type {_type_name(value)}")
+
+
+def boolean(name: str, value: Any) -> bool:
+    """Returns ``value`` if it is a ``bool``.
+
+    Raises:
+        TypeError: It is not (numbers and NumPy's booleans are not).
+    """
+    if not isinstance(value, bool):
+        raise TypeError(f"{name} must be True or False, got {_shown(value)} of type {_type_name(value)}")
+    return value
+
+
+def _shown(value: Any) -> str:
+    """``repr(value)``, cut when it would drown the message."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python refuses to print integers of more than some thousand digits.
+        text = hex(value) if isinstance(value, int) else f"<{_type_name(value)}>"
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 1]}…"
+
+
+def _type_name(value: Any) -> str:
+    """The type with its module, unless built in: NumPy, too, has a type called ``bool``."""
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

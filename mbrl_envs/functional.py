@@ -1,0 +1,86 @@
+"""The protocol that every environment's dynamics follow.
+
+An environment is a frozen dataclass of constants. Its methods are pure JAX functions of arrays, so they can be
+``jit``-ted, ``vmap``-ped and scanned; everything stateful (time limits, automatic resets, seeding, NumPy) lives in
+:mod:`mbrl_envs.adapters`, once for all environments.
+
+Randomness enters a step in one place: :meth:`FunctionalEnv.events` draws everything random that may happen in the step,
+:meth:`FunctionalEnv.transition` is deterministic given these events. A simulator written in another way can therefore be
+fed the same events and compared step by step, and an exact solver can enumerate them.
+"""
+
+from __future__ import annotations
+
+import abc
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+
+import jax
+from gymnasium import spaces
+
+if TYPE_CHECKING:
+    from mbrl_envs.rendering import Picture
+
+StateT = TypeVar("StateT")
+EventsT = TypeVar("EventsT")
+
+
+class Transition(NamedTuple):
+    """What one step of the dynamics returns.
+
+    Attributes:
+        state: The next state, a pytree of arrays.
+        reward: float32 scalar.
+        terminated: bool scalar; True when the *next* state is terminal (Gymnasium's ``terminated``).
+    """
+
+    state: Any
+    reward: jax.Array
+    terminated: jax.Array
+
+
+class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
+    """Base class of all dynamics: constants as dataclass fields, behaviour as pure functions.
+
+    Class attributes:
+        env_id: Gymnasium id under which the environment is registered.
+        continuing: True when the task never terminates; its score is then the mean reward per step.
+        expensive_reset: True when a reset costs much more than a step, so that batched adapters prepare resets in bulk.
+    """
+
+    env_id: ClassVar[str]
+    continuing: ClassVar[bool]
+    expensive_reset: ClassVar[bool] = False
+
+    @property
+    @abc.abstractmethod
+    def observation_space(self) -> spaces.Space[Any]:
+        """Gymnasium space of one observation."""
+
+    @property
+    @abc.abstractmethod
+    def action_space(self) -> spaces.Space[Any]:
+        """Gymnasium space of one action."""
+
+    @abc.abstractmethod
+    def reset(self, key: jax.Array) -> StateT:
+        """Draws the state at the start of an episode from a JAX random key."""
+
+    @abc.abstractmethod
+    def events(self, key: jax.Array) -> EventsT:
+        """Draws everything random that may happen in one step, independent of state and action."""
+
+    @abc.abstractmethod
+    def transition(self, state: StateT, action: jax.Array, events: EventsT) -> Transition:
+        """Applies ``action`` (an int32 scalar, or an array of the action space's shape) and ``events`` to ``state``."""
+
+    @abc.abstractmethod
+    def observe(self, state: StateT) -> jax.Array:
+        """Returns the observation of ``state``, of the observation space's shape and dtype."""
+
+    @abc.abstractmethod
+    def picture(self, state: StateT) -> Picture:
+        """Describes ``state`` (NumPy leaves) as cells with a legend, for :mod:`mbrl_envs.rendering`. Not traced."""
+
+    def step(self, key: jax.Array, state: StateT, action: jax.Array) -> Transition:
+        """One step: draws the events from ``key`` and applies them."""
+        return self.transition(state, action, self.events(key))

@@ -1,0 +1,73 @@
+"""Bad arguments are refused at the door, with the name, what was given and what is allowed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import gymnasium
+import pytest
+
+from mbrl_agents import ReplayDQN
+
+CASES: list[tuple[dict[str, Any], type[Exception], str]] = [
+    ({"learning_rate": math.nan}, ValueError, r"learning_rate must be a finite number of at least 0, got nan"),
+    ({"learning_rate": -1e-3}, ValueError, r"learning_rate .* got -0.001"),
+    ({"learning_rate": "fast"}, TypeError, r"learning_rate .* got 'fast' of type str"),
+    ({"learning_rate": lambda progress: math.nan}, ValueError, r"learning_rate\(progress_remaining=1\)"),
+    ({"temperature": 0.0}, ValueError, r"temperature must be a finite number above 0, got 0.0"),
+    ({"temperature": -1}, ValueError, "temperature"),
+    ({"temperature": math.inf}, ValueError, "temperature"),
+    ({"batch_size": 0}, ValueError, r"batch_size must be an integer (from|of at least|between) 1"),
+    ({"batch_size": 2.5}, TypeError, "batch_size"),
+    ({"batch_size": 33, "buffer_size": 32}, ValueError, r"batch_size must be at most buffer_size = 32, got 33"),
+    ({"buffer_size": -5}, ValueError, "buffer_size"),
+    ({"buffer_size": 320, "n_steps": 400}, ValueError, r"buffer_size must be at least n_steps \* n_envs = 400, got 320"),
+    ({"gamma": 1.5}, ValueError, r"gamma .* at most 1, got 1.5"),
+    ({"tau": 0}, ValueError, "tau .* above 0"),
+    ({"train_freq": 0}, ValueError, "train_freq"),
+    ({"train_freq": (1, "week")}, ValueError, r"unit of train_freq must be one of 'step', 'episode'; got 'week'"),
+    ({"gradient_steps": -2}, ValueError, "gradient_steps"),
+    ({"target_update_interval": 0}, ValueError, "target_update_interval"),
+    ({"learning_starts": -1}, ValueError, "learning_starts"),
+    ({"n_steps": 0}, ValueError, "n_steps"),
+    ({"exploration": "boltzmann"}, ValueError, r"exploration must be one of 'softmax', 'epsilon_greedy'; got 'boltzmann'"),
+    ({"exploration_initial_eps": 1.1}, ValueError, "exploration_initial_eps"),
+    ({"exploration_fraction": 0.0}, ValueError, "exploration_fraction"),
+    ({"weight_decay": -1.0}, ValueError, "weight_decay"),
+    ({"max_grad_norm": 0}, ValueError, "max_grad_norm"),
+    ({"seed": -1}, ValueError, "seed"),
+    ({"device": "abacus"}, ValueError, r"device must be one of .*cpu.* got 'abacus'"),
+    ({"device_loop": 1}, TypeError, "device_loop must be True or False"),
+    ({"double_q": "yes"}, TypeError, "double_q must be True or False"),
+    ({"policy_kwargs": {"net_arch": [0]}}, ValueError, "every width in net_arch"),
+    ({"policy_kwargs": {"net_arch": 64}}, TypeError, "net_arch must be a list"),
+    ({"policy_kwargs": {"activation_fn": "swoosh"}}, ValueError, r"activation_fn must be one of 'elu', .* got 'swoosh'"),
+    ({"policy_kwargs": {"width": 3}}, TypeError, r"policy_kwargs has no 'width'; it has 'net_arch', 'activation_fn'"),
+    ({"learning_rates": 1e-3}, TypeError, "learning_rates"),
+]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"), CASES, ids=[f"{i} {next(iter(case[0]))}" for i, case in enumerate(CASES)]
+)
+def test_bad_arguments(arguments: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ReplayDQN("MlpPolicy", "mbrl/PanFlute-v0", **arguments)
+
+
+def test_bad_policies_environments_and_spaces() -> None:
+    with pytest.raises(ValueError, match=r"policy must be one of 'MlpPolicy', got 'CnnPolicy'"):
+        ReplayDQN("CnnPolicy", "mbrl/PanFlute-v0")
+    with pytest.raises(ValueError, match=r"ReplayDQN needs a Discrete action space, got Box"):
+        ReplayDQN("MlpPolicy", "Pendulum-v1")
+    with pytest.raises(gymnasium.error.NameNotFound, match="PanFlut"):
+        ReplayDQN("MlpPolicy", "mbrl/PanFlut-v0")
+
+
+@pytest.mark.parametrize("total", [0, -5, 1.5, None])
+def test_bad_totals(total: Any) -> None:
+    agent = ReplayDQN("MlpPolicy", "mbrl/PanFlute-v0", policy_kwargs={"net_arch": [4]})
+    with pytest.raises((TypeError, ValueError), match="total_timesteps"):
+        agent.learn(total)
+    assert agent.num_timesteps == 0

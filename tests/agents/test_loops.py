@@ -1,0 +1,150 @@
+"""The two loops are one algorithm: the same transitions give the same actions and the same parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+import pytest
+from gymnasium import spaces
+
+import mbrl_envs
+from mbrl_agents import ReplayDQN
+from mbrl_agents.common import device_training
+
+SETTINGS: dict[str, Any] = {
+    "learning_starts": 40,
+    "buffer_size": 150,  # wraps round
+    "batch_size": 16,
+    "target_update_interval": 20,
+    "learning_rate": 1e-3,
+    "policy_kwargs": {"net_arch": [16, 16]},
+    "seed": 3,
+}
+STEPS = 260
+
+
+class Playback(gymnasium.Env):
+    """Shows recorded transitions one after the other, and notes the actions it is given."""
+
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Discrete, records: dict[str, np.ndarray]) -> None:
+        self.observation_space, self.action_space = observation_space, action_space
+        self.records, self.index, self.actions = records, 0, []
+
+    def reset(self, *, seed: int | None = None, options: dict | None = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return self.records["observation"][self.index], {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        i = self.index
+        self.actions.append(int(action))
+        self.index = min(i + 1, len(self.records["observation"]) - 1)
+        r = self.records
+        return r["next_observation"][i], float(r["reward"][i]), bool(r["terminated"][i]), bool(r["truncated"][i]), {}
+
+
+def record(env_id: str, limit: int, **changes: Any) -> tuple[ReplayDQN, dict[str, np.ndarray]]:
+    """Trains in the device loop, one step a chunk, and takes down every transition."""
+    env = gymnasium.make(env_id, max_episode_steps=limit)
+    agent = ReplayDQN("MlpPolicy", env, device_loop=True, **(SETTINGS | changes))
+    rows: list[Any] = []
+
+    def note(local: dict, _: dict) -> bool:
+        stored, last = agent.memory.state.stored, (agent.memory.pos - 1) % agent.memory.buffer_size
+        rows.append(jax.tree.map(lambda leaf: np.asarray(leaf)[last, 0], stored))
+        return True
+
+    original = device_training.SECONDS_PER_CHUNK, device_training.FIRST_CHUNK
+    try:
+        device_training.SECONDS_PER_CHUNK, device_training.FIRST_CHUNK = 0.0, 1
+        agent.learn(STEPS, callback=note)
+    finally:
+        device_training.SECONDS_PER_CHUNK, device_training.FIRST_CHUNK = original
+    records = {name: np.stack([getattr(row, name) for row in rows]) for name in rows[0]._fields}
+    for name in ("observation", "next_observation"):
+        records[name] = np.asarray(agent.replay.codec.decode(records[name])).astype(bool)
+    return agent, records
+
+
+CHANGES = [
+    {},
+    {"gradient_steps": 3, "train_freq": 2},
+    {"n_steps": 3, "double_q": True, "tau": 0.3, "max_grad_norm": 0.1},
+    {"exploration": "epsilon_greedy", "exploration_fraction": 0.9},
+]
+
+
+@pytest.mark.parametrize("changes", CHANGES, ids=str)
+@pytest.mark.parametrize("env_id", ["mbrl/ProcMaze-v0", "mbrl/PanFlute-v0"])
+def test_both_loops_act_and_learn_alike(env_id: str, changes: dict) -> None:
+    device, records = record(env_id, 15, **changes)
+    assert records["terminated"].any() or records["truncated"].any()
+    playback = Playback(device.observation_space, device.action_space, records)
+    host = ReplayDQN("MlpPolicy", playback, device_loop=False, **(SETTINGS | changes))
+    host.learn(STEPS)
+    assert playback.actions == records["action"].tolist()
+    assert host._n_updates == device._n_updates > 100
+    ours, theirs = device.get_parameters(), host.get_parameters()
+    for part in ours:
+        for name in ours[part]:
+            np.testing.assert_allclose(ours[part][name], theirs[part][name], rtol=1e-4, atol=1e-6, err_msg=f"{part} {name}")
+
+
+def test_chunks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(first: int, seconds: float) -> dict:
+        monkeypatch.setattr(device_training, "FIRST_CHUNK", first)
+        monkeypatch.setattr(device_training, "SECONDS_PER_CHUNK", seconds)
+        return ReplayDQN("MlpPolicy", "mbrl/ProcMaze-v0", **SETTINGS).learn(200).get_parameters()
+
+    one, other = run(1, 0.0), run(1000, 10.0)
+    for part in one:
+        for name in one[part]:
+            np.testing.assert_array_equal(one[part][name], other[part][name])
+
+
+@pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])
+def test_stored_observations_never_join_two_episodes(device_loop: bool) -> None:
+    """After an episode's end, the next row starts from the fresh observation, and the last one keeps its true end."""
+    env = gymnasium.make("mbrl/ProcMaze-v0", max_episode_steps=25)
+    agent = ReplayDQN("MlpPolicy", env, device_loop=device_loop, **(SETTINGS | {"buffer_size": 1000}))
+    agent.learn(900)
+    codec = agent.replay.codec
+    stored = jax.tree.map(lambda leaf: np.asarray(leaf)[:900, 0], agent.memory.state.stored)
+    before, after = (np.asarray(codec.decode(x)).reshape(-1, 16, 4) for x in (stored.observation, stored.next_observation))
+    ended = stored.terminated | stored.truncated
+    assert ended.sum() >= 36
+    assert stored.terminated.sum() > 5
+    # Walls (plane 2) and goal (plane 1) stay within every stored transition …
+    np.testing.assert_array_equal(before[:, :, 1:3], after[:, :, 1:3])
+    # … the next row continues where the last ended, unless the episode did.
+    follows = (after[:-1] == before[1:]).all(axis=(1, 2))
+    assert follows[~ended[:-1]].all()
+    assert (~follows[ended[:-1]]).mean() > 0.9
+    # The player stood on the goal when the step that terminated began.
+    on_goal = (before[:, :, 0] * before[:, :, 1]).any(axis=1)
+    np.testing.assert_array_equal(on_goal, stored.terminated)
+
+
+def test_several_environments_in_one_program() -> None:
+    vec_env = mbrl_envs.FunctionalVecEnv("mbrl/ProcMaze-v0", num_envs=4, max_episode_steps=20)
+    agent = ReplayDQN("MlpPolicy", vec_env, **(SETTINGS | {"buffer_size": 400, "gradient_steps": -1}))
+    agent.learn(400)
+    assert agent.num_timesteps == 400
+    assert agent.memory.size() == 100
+    assert agent.memory.full
+    assert agent._n_updates == 400 - 40
+    lanes = np.asarray(agent.memory.state.stored.observation)
+    assert len({lanes[:, lane].tobytes() for lane in range(4)}) == 4
+
+
+def test_the_time_limit_asked_for_is_the_one_in_force() -> None:
+    for limit, cuts in ((25, 8), (-1, 0)):
+        for device_loop in (True, False):
+            env = gymnasium.make("mbrl/PanFlute-v0", max_episode_steps=limit)
+            agent = ReplayDQN("MlpPolicy", env, device_loop=device_loop, **(SETTINGS | {"buffer_size": 300}))
+            agent.learn(200)
+            stored = agent.memory.state.stored
+            assert int(np.asarray(stored.truncated).sum()) == cuts
+            assert not np.asarray(stored.terminated).any()

@@ -1,0 +1,263 @@
+"""Saving, loading and continuing equals never having stopped; bad files and full disks do no harm."""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import pathlib
+import pickle
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import zipfile
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pytest
+from stable_baselines3 import DQN
+from stable_baselines3.common.utils import LinearSchedule
+
+from mbrl_agents import ReplayDQN
+from tests.agents.test_sb3_contract import TINY, agent, assert_same, both_loops, flute
+
+
+@pytest.mark.parametrize("changes", [{}, {"n_steps": 3, "exploration": "epsilon_greedy"}, {"max_grad_norm": 1.0}], ids=str)
+def test_continuing_equals_never_having_stopped(tmp_path: pathlib.Path, changes: dict) -> None:
+    undisturbed = agent(**changes).learn(90)
+    undisturbed.learn(110, reset_num_timesteps=False)
+
+    stopped = agent(**changes).learn(90)
+    stopped.save(tmp_path / "agent")
+    stopped.save_replay_buffer(tmp_path / "replay")
+    del stopped
+    continued = ReplayDQN.load(tmp_path / "agent", env=flute())
+    continued.load_replay_buffer(tmp_path / "replay")
+    continued.learn(110, reset_num_timesteps=False)
+    assert continued.num_timesteps == 200
+    assert_same(undisturbed, continued)
+    for mine, yours in zip(undisturbed.memory.state.stored, continued.memory.state.stored, strict=True):
+        np.testing.assert_array_equal(mine, yours)
+    assert undisturbed._episode_num == continued._episode_num
+    assert list(undisturbed.ep_info_buffer or [])[-1]["r"] == list(continued.ep_info_buffer or [])[-1]["r"]
+
+
+def test_continuing_on_the_host_with_the_same_environment(tmp_path: pathlib.Path) -> None:
+    """The host loop cannot save somebody else's environment: it begins a new episode, and all else goes on."""
+    one, other = agent(False).learn(80), agent(False).learn(80)
+    other.save(tmp_path / "agent.zip")
+    other.save_replay_buffer(tmp_path / "replay.npz")
+    loaded = ReplayDQN.load(tmp_path / "agent.zip", env=flute(), seed=1)
+    loaded.load_replay_buffer(tmp_path / "replay.npz")
+    for each in (one, loaded):  # both begin anew, in equally seeded environments
+        each.set_env(flute())
+        each.env.seed(5)  # type: ignore[union-attr]
+        each.learn(70, reset_num_timesteps=False)
+    assert_same(one, loaded)
+
+
+@both_loops
+def test_loading_for_prediction_needs_no_environment(device_loop: bool, tmp_path: pathlib.Path) -> None:
+    learner = agent(device_loop).learn(60)
+    learner.save(tmp_path / "agent.zip")
+    loaded = ReplayDQN.load(str(tmp_path / "agent"))
+    observations = np.random.default_rng(0).random((50, 6)) < 0.5
+    np.testing.assert_array_equal(
+        learner.predict(observations, deterministic=True)[0], loaded.predict(observations, deterministic=True)[0]
+    )
+    with pytest.raises(ValueError, match="no environment"):
+        loaded.learn(10)
+
+
+def test_the_file_holds_arrays_and_json_only(tmp_path: pathlib.Path) -> None:
+    agent(learning_rate=LinearSchedule(1e-3, 1e-5, 0.5)).learn(40).save(tmp_path / "agent.zip")
+    with zipfile.ZipFile(tmp_path / "agent.zip") as archive:
+        names = set(archive.namelist())
+        data = json.loads(archive.read("data"))
+        for name in names:
+            if name.endswith(".npz"):
+                np.load(io.BytesIO(archive.read(name)), allow_pickle=False)
+    assert names == {
+        "data",
+        "policy.npz",
+        "policy.target.npz",
+        "policy.optimizer.npz",
+        "state.npz",
+        "_stable_baselines3_version",
+        "system_info.txt",
+    }
+    assert data["arguments"]["learning_rate"] == {"schedule": "linear", "start": 1e-3, "end": 1e-5, "end_fraction": 0.5}
+    loaded = ReplayDQN.load(tmp_path / "agent.zip")
+    assert loaded.lr_schedule(0.75) == pytest.approx(1e-3 + 0.25 * (1e-5 - 1e-3) / 0.5)
+
+
+def test_a_function_as_schedule_is_asked_for_again(tmp_path: pathlib.Path) -> None:
+    agent(temperature=lambda progress: 0.1 + progress).save(tmp_path / "agent.zip")
+    with pytest.raises(ValueError, match=r"temperature was a function .* give it again"):
+        ReplayDQN.load(tmp_path / "agent.zip")
+    loaded = ReplayDQN.load(tmp_path / "agent.zip", temperature=0.3)
+    assert loaded.exploration_at(1.0).temperature == pytest.approx(0.3)
+
+
+def test_saving_to_and_from_streams_and_excluding(tmp_path: pathlib.Path) -> None:
+    learner, stream = agent().learn(40), io.BytesIO()
+    learner.save(stream, exclude=["policy.optimizer"])
+    stream.seek(0)
+    loaded = ReplayDQN.load(stream, env=flute())
+    mine, yours = learner.get_parameters(), loaded.get_parameters()
+    np.testing.assert_array_equal(mine["policy"]["Dense_0/kernel"], yours["policy"]["Dense_0/kernel"])
+    assert not yours["policy.optimizer"]["mu/Dense_0/kernel"].any()
+    with pytest.raises(ValueError, match="exclude must name"):
+        learner.save(io.BytesIO(), exclude=["policy"])
+
+
+def foreign_files(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
+    good = folder / "good.zip"
+    agent().save(good)
+    files = {name: folder / f"{name}.zip" for name in ("empty", "text", "cut", "sb3", "other", "pickled", "incomplete")}
+    files["empty"].write_bytes(b"")
+    files["text"].write_text("not a zip")
+    files["cut"].write_bytes(good.read_bytes()[: good.stat().st_size // 2])
+    DQN("MlpPolicy", "CartPole-v1", buffer_size=10).save(files["sb3"])
+    edit(good, files["other"], data=lambda content: content.replace(b'"class": "ReplayDQN"', b'"class": "Other"'))
+    edit(good, files["incomplete"], data=lambda content: content.replace(b'"counters"', b'"countess"'))
+
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(folder / "exploded"),)
+
+    npz = io.BytesIO()
+    np.savez(npz, bomb=np.array([Bomb()], dtype=object))
+    edit(good, files["pickled"], **{"policy.npz": lambda _: npz.getvalue()})
+    messages = {
+        "empty": "damaged or not an agent",
+        "text": "damaged or not an agent",
+        "cut": "damaged or not an agent",
+        "sb3": "not an agent of this package",
+        "other": "holds a Other, not a ReplayDQN",
+        "pickled": "not a readable NPZ file of plain arrays",
+        "incomplete": "not a complete agent",
+    }
+    return {name: (files[name], messages[name]) for name in files}
+
+
+def edit(source: pathlib.Path, target: pathlib.Path, **changes: Any) -> None:
+    """Copies a zip file, with some members changed."""
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            new.writestr(name, changes[name](content) if name in changes else content)
+
+
+def test_corrupt_and_foreign_files(tmp_path: pathlib.Path) -> None:
+    for path, message in foreign_files(tmp_path).values():
+        with pytest.raises(ValueError, match=message):
+            ReplayDQN.load(path)
+    assert not (tmp_path / "exploded").exists()
+    with pytest.raises(FileNotFoundError, match="no agent file"):
+        ReplayDQN.load(tmp_path / "nowhere")
+
+
+def test_a_hostile_pickle_in_an_sb3_file_is_never_opened(tmp_path: pathlib.Path) -> None:
+    class Bomb:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return os.mkdir, (str(tmp_path / "exploded"),)
+
+    with zipfile.ZipFile(tmp_path / "bomb.zip", "w") as archive:
+        import base64
+
+        serialized = base64.b64encode(pickle.dumps(Bomb())).decode()
+        archive.writestr("data", json.dumps({"policy_class": {":type:": "x", ":serialized:": serialized}}))
+        archive.writestr("policy.pth", pickle.dumps(Bomb()))
+    with pytest.raises(ValueError, match="not an agent of this package"):
+        ReplayDQN.load(tmp_path / "bomb.zip")
+    with pytest.raises(ValueError, match="not an agent of this package"):
+        agent().set_parameters(tmp_path / "bomb.zip")
+    assert not (tmp_path / "exploded").exists()
+
+
+def test_loading_into_other_spaces_or_with_unknown_arguments(tmp_path: pathlib.Path) -> None:
+    agent().save(tmp_path / "agent.zip")
+    with pytest.raises(ValueError, match="Observation spaces do not match"):
+        ReplayDQN.load(tmp_path / "agent.zip", env=gymnasium.make("mbrl/PanFlute-v0"))
+    with pytest.raises(TypeError, match="no argument 'learning_rat'"):
+        ReplayDQN.load(tmp_path / "agent.zip", learning_rat=1.0)
+    with pytest.raises(ValueError, match="policy_kwargs must equal"):
+        ReplayDQN.load(tmp_path / "agent.zip", policy_kwargs={"net_arch": [9]})
+
+
+@pytest.mark.parametrize("failing", ["fsync", "replace"])
+def test_a_full_disk_leaves_the_old_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
+    learner = agent()
+    learner.save(tmp_path / "agent.zip")
+    learner.save_replay_buffer(tmp_path / "replay.npz")
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    learner.learn(60)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, failing, full)
+    with pytest.raises(OSError, match="No space left"):
+        learner.save(tmp_path / "agent.zip")
+    with pytest.raises(OSError, match="No space left"):
+        learner.save_replay_buffer(tmp_path / "replay.npz")
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_replay_files_of_other_layouts(tmp_path: pathlib.Path) -> None:
+    learner = agent().learn(60)
+    learner.save_replay_buffer(tmp_path / "replay.npz")
+    with pytest.raises(ValueError, match="must have shape"):
+        ReplayDQN("MlpPolicy", "mbrl/PanFlute-v0", **TINY).load_replay_buffer(tmp_path / "replay.npz")
+    with pytest.raises(ValueError, match="at most 20 rows"):
+        agent(buffer_size=20).load_replay_buffer(tmp_path / "replay.npz")
+    (tmp_path / "text.npz").write_text("no arrays")
+    with pytest.raises(ValueError, match="not a readable NPZ"):
+        learner.load_replay_buffer(tmp_path / "text.npz")
+    with pytest.raises(FileNotFoundError):
+        learner.load_replay_buffer(tmp_path / "nowhere.npz")
+    larger = agent(buffer_size=600)
+    larger.load_replay_buffer(tmp_path / "replay.npz")
+    assert larger.memory.size() == 60
+
+
+@pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])
+def test_ctrl_c_leaves_an_agent_that_goes_on(tmp_path: pathlib.Path, device_loop: bool) -> None:
+    """A real SIGINT in a real process, at a moment nobody chose."""
+    script = f"""
+        import gymnasium, mbrl_envs
+        from mbrl_agents import ReplayDQN
+        env = gymnasium.make("mbrl/PanFlute-v0", num_pipes=3, max_episode_steps=20)
+        agent = ReplayDQN("MlpPolicy", env, device_loop={device_loop}, **{TINY!r})
+        try:
+            print("learning", flush=True)
+            agent.learn(10_000_000)
+        except KeyboardInterrupt:
+            agent.save({str(tmp_path / "agent.zip")!r})
+            agent.learn(50, reset_num_timesteps=False)
+            print("steps", agent.num_timesteps, flush=True)
+    """
+    process = subprocess.Popen([sys.executable, "-c", textwrap.dedent(script)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "learning\n"
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    loaded = ReplayDQN.load(tmp_path / "agent.zip", env=flute())
+    assert loaded.num_timesteps > 0
+    assert int(output.split()[-1]) == loaded.num_timesteps + 50
+
+
+def test_numpy_numbers_and_episodic_training_are_saved(tmp_path: pathlib.Path) -> None:
+    learner = agent(False, learning_rate=np.float32(0.5), batch_size=np.int64(8), train_freq=(2, "episode"), seed=np.int64(3))
+    learner.save(tmp_path / "agent.zip")
+    loaded = ReplayDQN.load(tmp_path / "agent.zip", env=flute())
+    assert (loaded.learning_rate, loaded.batch_size, loaded.seed) == (0.5, 8, 3)
+    assert loaded.train_freq == learner.train_freq
+    loaded.learn(60)

@@ -1,0 +1,125 @@
+"""Scores: the same on the device and through ``predict``, and what the yardsticks say they are."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from stable_baselines3 import PPO
+
+import mbrl_envs
+from mbrl_agents import ReplayDQN
+from mbrl_agents.common import evaluation as on_device
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.evaluation import Evaluator, evaluate_score
+from mbrl_envs import yardsticks
+
+SPECS = [
+    EnvironmentSpec("mbrl/PanFlute-v0"),
+    EnvironmentSpec("mbrl/PanFlute-v0", {"spontaneous": False}),
+    EnvironmentSpec("mbrl/ProcMaze-v0"),
+    EnvironmentSpec("mbrl/ButtonGrid-v0", {"grid_size": 3, "num_buttons": 2}),
+]
+
+
+class Uniform:
+    """Draws actions uniformly, and notes how it is asked."""
+
+    def __init__(self, num_actions: int, seed: int = 0) -> None:
+        self.num_actions, self.rng = num_actions, np.random.default_rng(seed)
+        self.calls: list[tuple[Any, Any, bool]] = []
+
+    def predict(self, observation: np.ndarray, state: Any, episode_start: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
+        self.calls.append((state, np.array(episode_start), deterministic))
+        return self.rng.integers(self.num_actions, size=len(observation)), (0 if state is None else state + 1)
+
+
+def agent_for(spec: EnvironmentSpec, seed: int = 2) -> ReplayDQN:
+    """An agent that acts as its random network says: another action in every other state."""
+    return ReplayDQN("MlpPolicy", spec.make(), policy_kwargs={"net_arch": [32]}, seed=seed)
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=lambda spec: spec.title)
+def test_device_and_predict_give_the_same_scores(spec: EnvironmentSpec) -> None:
+    agent = agent_for(spec)
+    fast, slow = (Evaluator(spec, 16, 40, on_device=where).scores(agent, seed=5, stream=9) for where in (True, False))
+    assert fast.dtype == np.float32
+    assert fast.shape == (16,)
+    np.testing.assert_array_equal(fast, slow)
+
+
+def test_a_pure_function_that_maps_over_runs() -> None:
+    spec = EnvironmentSpec("mbrl/ProcMaze-v0")
+    agents, env = [agent_for(spec, seed) for seed in (1, 2)], mbrl_envs.ProcMaze()
+    keys = jax.random.split(jax.random.PRNGKey(0), 2)
+    states = jax.tree.map(lambda *leaves: np.stack(leaves), *(agent.learner_state for agent in agents))
+
+    def scores(state: Any, key: jax.Array) -> jax.Array:
+        return on_device.greedy_scores(agents[0].learner, env, state, key, 8, 30)
+
+    together = jax.jit(jax.vmap(scores))(states, keys)
+    alone = [scores(agent.learner_state, key) for agent, key in zip(agents, keys, strict=True)]
+    np.testing.assert_allclose(together, alone)
+
+
+def test_every_agent_plays_the_same_episodes() -> None:
+    spec = EnvironmentSpec("mbrl/ProcMaze-v0", {"spontaneous": False})
+    still = Evaluator(spec, 64, 30).scores(_Always(0), seed=1)
+    assert set(still) <= {-30.0, -1.0}  # an episode ends at once where the maze starts on its goal
+    again = Evaluator(spec, 64, 30).scores(_Always(0), seed=1)
+    np.testing.assert_array_equal(still, again)
+    others = Evaluator(spec, 64, 30).scores(_Always(0), seed=1, stream=1)
+    assert (others != still).any()
+
+
+@pytest.mark.parametrize("spec", [SPECS[0], SPECS[2], SPECS[3]], ids=lambda spec: spec.title)
+def test_the_uniform_policy_scores_what_its_yardstick_says(spec: EnvironmentSpec) -> None:
+    dynamics = spec.dynamics()
+    scores = Evaluator(spec, 2000, 100).scores(Uniform(int(dynamics.action_space.n)))
+    error = scores.std() / np.sqrt(len(scores))
+    assert abs(scores.mean() - yardsticks.uniform_score(dynamics, steps=100)) < 4 * error
+    evaluator = Evaluator(spec, 2000, 100)
+    np.testing.assert_allclose(evaluator.normalised(np.array(evaluator.yardsticks())), [0, 1], atol=1e-12)
+
+
+def test_recurrent_policies_keep_their_state() -> None:
+    model = Uniform(5)
+    Evaluator(SPECS[0], 3, 4).scores(model)
+    assert [state for state, _, _ in model.calls] == [None, 0, 1, 2]
+    assert [starts.tolist() for _, starts, _ in model.calls] == [[True] * 3] + [[False] * 3] * 3
+    assert all(deterministic for _, _, deterministic in model.calls)
+
+
+def test_other_environments_are_scored_by_their_return() -> None:
+    spec = EnvironmentSpec("CartPole-v1")
+    model = PPO("MlpPolicy", spec.make(), device="cpu")
+    evaluator = Evaluator(spec, 6, steps=7)
+    scores = evaluator.scores(model, seed=3)
+    np.testing.assert_array_equal(scores, 7)  # a pole stands for a few steps, and the limit is below
+    assert evaluator.yardsticks() is None
+    assert evaluator.normalised(scores) is None
+    full = Evaluator(spec, 6)
+    np.testing.assert_array_equal(full.scores(model, seed=3), full.scores(model, seed=3))
+    evaluator.close()
+    full.close()
+
+
+def test_one_function_for_all() -> None:
+    agent = agent_for(SPECS[1])
+    assert evaluate_score(agent, SPECS[1], episodes=3, steps=20) == pytest.approx(
+        Evaluator(SPECS[1], 3, 20).scores(agent).mean(), abs=1e-7
+    )
+    assert 8 <= evaluate_score(_Always(0), "CartPole-v1", episodes=2) < 20
+
+
+class _Always:
+    """Always the same action."""
+
+    def __init__(self, action: int) -> None:
+        self.action = action
+
+    def predict(self, observation: np.ndarray, state: Any, episode_start: Any, deterministic: bool) -> tuple[np.ndarray, None]:
+        del state, episode_start, deterministic
+        return np.full(len(observation), self.action), None

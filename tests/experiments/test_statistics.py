@@ -1,0 +1,46 @@
+"""Statistics against closed forms and simulation."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from mbrl_agents.experiments.statistics import interquartile_mean, mean_band, mean_interval, stratified_bootstrap
+
+
+def test_t_interval_of_three_numbers() -> None:
+    # Mean 2, standard error 1/√3, t quantile 4.3027 with two degrees of freedom.
+    low, high = mean_interval([1, 2, 3])
+    assert low == pytest.approx(2 - 4.30265 / np.sqrt(3), abs=1e-4)
+    assert high == pytest.approx(2 + 4.30265 / np.sqrt(3), abs=1e-4)
+    assert mean_interval([1]) is None
+    assert mean_interval([5, 5, 5]) == (5, 5)
+
+
+def test_t_intervals_cover_as_often_as_they_say() -> None:
+    rng = np.random.default_rng(0)
+    covered = [low <= 1 <= high for low, high in (mean_interval(rng.normal(1, 2, 3)) for _ in range(2000))]
+    assert np.mean(covered) == pytest.approx(0.95, abs=0.02)
+
+
+def test_interquartile_mean() -> None:
+    assert interquartile_mean([0, 1, 2, 1000]) == 1.5
+    np.testing.assert_allclose(interquartile_mean(np.array([[0, 1, 2, 9], [4, 4, 4, 4]]), axis=1), [1.5, 4])
+
+
+def test_the_bootstrap_keeps_to_its_strata() -> None:
+    # Two tasks far apart: resampled together the mean would vary by the distance, within tasks hardly at all.
+    tasks = [[0.0, 0.1] * 10, [10.0, 10.1] * 10]
+    low, high = stratified_bootstrap(tasks, statistic=np.mean)
+    assert 5.0 < low < 5.05 < high < 5.1
+    assert high - low < 0.1
+    assert stratified_bootstrap([[1.0]]) is None
+    assert stratified_bootstrap([]) is None
+
+
+def test_bands_stay_within_the_runs() -> None:
+    values = np.array([[0.0, 1, 2], [1, 1, 1], [np.nan, 3, 4], [np.nan, np.nan, 7]])
+    low, high = mean_band(values)
+    np.testing.assert_array_equal(low[1:], [1, 3, 7])
+    np.testing.assert_array_equal(high[1:], [1, 4, 7])
+    assert 0 <= low[0] < 1 < high[0] <= 2

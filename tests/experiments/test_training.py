@@ -1,0 +1,216 @@
+"""A run: evaluated when it says, usable whenever it stops, and going on as if it had never been stopped."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pathlib
+from typing import Any
+
+import numpy as np
+import pytest
+
+from mbrl_agents import ReplayDQN
+from mbrl_agents.experiments import training
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.evaluation import Evaluator
+from mbrl_agents.experiments.run_folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from mbrl_agents.experiments.saved_agents import load_for_evaluation
+from mbrl_agents.experiments.training import train
+from tests.experiments.runs import FLUTE, TINY, contents, folder, stop_at
+
+GRID = [0, 50, 100, 150, 200]
+
+
+def same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Whether two agents' parameters are the same, to the bit."""
+    for part in one | other:
+        for name in one[part] | other[part]:
+            np.testing.assert_array_equal(one[part][name], other[part][name], err_msg=f"{part} {name}")
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run that was never interrupted."""
+    run = folder(tmp_path_factory.mktemp("whole") / "run")
+    train(run)
+    return run
+
+
+def test_a_finished_run(whole: RunFolder) -> None:
+    assert sorted(contents(whole.path)) == ["agent.zip", "config.yaml", "metrics.csv", "status.json", "versions.json"]
+    status = whole.status()
+    assert (status.state, status.timesteps, status.error) == (FINISHED, 200, None)
+    assert whole.scores().index.tolist() == GRID
+    metrics = whole.metrics()
+    assert (metrics["seed"] == 0).all()
+    assert {"score", "time/seconds", "train/loss"} <= set(metrics["metric"])
+    seconds = metrics[metrics["metric"] == "time/seconds"]["value"]
+    assert seconds.is_monotonic_increasing
+    assert status.seconds >= seconds.iloc[-1]
+    assert ReplayDQN.load(whole.agent_path).num_timesteps == 200
+
+
+@pytest.mark.parametrize(("device_loop", "train_freq"), [(True, 1), (True, 3), (False, 1)])
+def test_evaluations_see_the_agent_of_their_timestep(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, device_loop: bool, train_freq: int
+) -> None:
+    """The parameters that are evaluated at a timestep are those of an agent that has learned for just so long."""
+    seen: dict[int, tuple[int, dict]] = {}
+    real = Evaluator.scores
+
+    def scores(self: Evaluator, model: Any, seed: int = 0, stream: int = 0) -> np.ndarray:
+        seen[stream] = (model.num_timesteps, model.get_parameters())
+        return real(self, model, seed, stream)
+
+    monkeypatch.setattr(Evaluator, "scores", scores)
+    arguments = TINY["ReplayDQN"] | {"device_loop": device_loop, "train_freq": train_freq}
+    train(folder(tmp_path / "run", arguments=arguments, seed=4))
+    assert list(seen) == GRID
+    assert [timesteps for timesteps, _ in seen.values()] == GRID
+    for steps in (50, 150):
+        agent = ReplayDQN("MlpPolicy", FLUTE.make(), seed=4, **arguments)
+        # The host loop calls back before the gradient steps that follow a step, as SB3 does.
+        agent.learn(steps if device_loop else steps - 1)
+        same(seen[steps][1], agent.get_parameters())
+
+
+@pytest.mark.parametrize(("agent", "steps", "last"), [("PPO", 100, 100), ("DQN", 103, 104)])
+def test_agents_of_sb3_are_evaluated_on_the_same_grid(tmp_path: pathlib.Path, agent: str, steps: int, last: int) -> None:
+    """PPO stops at the end although its rollout is not full; DQN learns after every fourth step."""
+    run = folder(tmp_path / "run", agent, steps=steps, eval_interval=30)
+    assert train(run).state == FINISHED
+    assert run.scores().index.tolist() == [0, 30, 60, 90, last]
+
+
+def test_several_environments(tmp_path: pathlib.Path) -> None:
+    run = folder(tmp_path / "run", num_envs=4, steps=100, eval_interval=30)
+    assert train(run).timesteps == 100
+    assert run.scores().index.tolist() == [0, 32, 60, 92, 100]
+
+
+def test_an_environment_without_functional_dynamics(tmp_path: pathlib.Path) -> None:
+    spec = EnvironmentSpec("CartPole-v1")
+    run = folder(tmp_path / "run", environment=spec, steps=60, eval_interval=30, eval_steps=None, num_envs=2)
+    assert train(run, stop_at(20)).state == INTERRUPTED
+    assert train(run).state == FINISHED
+    assert run.scores().index.tolist() == [0, 30, 60]
+    assert (run.scores() >= 8).all()
+
+
+@pytest.mark.parametrize("stops", [(1,), (30, 145, 200)], ids=str)
+def test_an_interrupted_run_goes_on_as_if_it_had_not_been(tmp_path: pathlib.Path, whole: RunFolder, stops: tuple) -> None:
+    run = folder(tmp_path / "run")
+    for timesteps in stops:
+        status = train(run, stop_at(timesteps))
+        if status.state == FINISHED:  # a chunk went beyond
+            break
+        assert run.status().state == INTERRUPTED
+        agent, _, _ = load_for_evaluation(run.path)
+        assert agent.num_timesteps == run.status().timesteps >= timesteps
+        assert len(list(run.unfinished_replays())) == 1
+        assert run.scores().equals(whole.scores().loc[: agent.num_timesteps])
+    assert train(run).state == FINISHED
+    assert run.scores().equals(whole.scores())
+    same(ReplayDQN.load(run.agent_path).get_parameters(), ReplayDQN.load(whole.agent_path).get_parameters())
+    assert contents(run.path).keys() == contents(whole.path).keys()
+
+
+class Killed(BaseException):
+    """As SIGKILL: nobody tidies up."""
+
+
+@pytest.mark.parametrize("checkpoint_seconds", [0.0, 1e9])
+@pytest.mark.parametrize("timesteps", [1, 130])
+def test_a_killed_run_goes_on_as_if_it_had_not_been(
+    tmp_path: pathlib.Path, whole: RunFolder, monkeypatch: pytest.MonkeyPatch, checkpoint_seconds: float, timesteps: int
+) -> None:
+    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", checkpoint_seconds)
+    run = folder(tmp_path / "run")
+
+    def report(done: int, score: float | None) -> bool:
+        if done >= timesteps:
+            raise Killed
+        return True
+
+    with pytest.raises(Killed):
+        train(run, report)
+    assert run.status().state == RUNNING
+    if checkpoint_seconds == 0:
+        assert ReplayDQN.load(run.agent_path).num_timesteps == timesteps // 50 * 50
+    assert train(run).state == FINISHED
+    assert run.scores().equals(whole.scores())
+    same(ReplayDQN.load(run.agent_path).get_parameters(), ReplayDQN.load(whole.agent_path).get_parameters())
+
+
+@pytest.mark.parametrize("agent", ["PPO", "DQN"])
+def test_agents_of_sb3_go_on_from_their_weights(tmp_path: pathlib.Path, agent: str) -> None:
+    run = folder(tmp_path / "run", agent)
+    assert train(run, stop_at(120)).state == INTERRUPTED
+    stopped = run.status().timesteps
+    loaded, _, _ = load_for_evaluation(run.path)
+    assert 120 <= stopped < 150
+    assert train(run).timesteps == 200
+    assert run.scores().index.tolist() == GRID
+    again, _, _ = load_for_evaluation(run.path)
+    before, after = (model.policy.state_dict() for model in (loaded, again))
+    assert any((before[name] != after[name]).any() for name in before)
+
+
+def test_a_failing_run_says_why(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = folder(tmp_path / "run")
+
+    def fails(*args: Any) -> None:
+        raise RuntimeError("no\nluck")
+
+    monkeypatch.setattr(Evaluator, "scores", fails)
+    with pytest.raises(RuntimeError, match="luck"):
+        train(run)
+    status = run.status()
+    assert (status.state, status.error) == (FAILED, "RuntimeError: no luck")
+    assert "Traceback" in status.details
+    monkeypatch.undo()
+    assert train(run).state == FINISHED
+
+
+@pytest.mark.parametrize("name", ["agent.zip", "metrics.csv", "status.json"])
+def test_a_full_disk_leaves_the_last_good_agent(
+    tmp_path: pathlib.Path, whole: RunFolder, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    run = folder(tmp_path / "run")
+    train(run, stop_at(120))
+    before = contents(run.path)
+    real = os.replace
+
+    def no_space(source: Any, target: Any) -> None:
+        if pathlib.Path(target).name == name:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        real(source, target)
+
+    monkeypatch.setattr(os, "replace", no_space)
+    with pytest.raises(OSError, match="No space left"):
+        train(run)
+    monkeypatch.undo()
+    assert run.status().state == (INTERRUPTED if name == "status.json" else FAILED)
+    assert contents(run.path).keys() == before.keys()  # nothing half-written
+    assert contents(run.path)["agent.zip"] == before["agent.zip"]
+    assert train(run).state == FINISHED
+    assert run.scores().equals(whole.scores())
+
+
+def test_the_replay_memory_is_kept_if_asked_for(tmp_path: pathlib.Path) -> None:
+    run = folder(tmp_path / "run", save_replay=True)
+    train(run)
+    agent = ReplayDQN.load(run.agent_path)
+    agent.load_replay_buffer(run.path / "replay.npz")
+    assert agent.memory.size() == 150
+
+
+def test_a_large_replay_memory_is_not_saved_with_an_unfinished_run(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "MAX_REPLAY_BYTES", 100)
+    run = folder(tmp_path / "run")
+    train(run, stop_at(120))
+    assert list(run.unfinished_replays()) == []
+    assert train(run).state == FINISHED

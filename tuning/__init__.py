@@ -1,0 +1,1 @@
+"""Hyperparameter studies over Optuna: search spaces, batched trials, workers."""
