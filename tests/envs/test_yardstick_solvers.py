@@ -94,27 +94,32 @@ def test_maze_probabilities_agree_with_the_generator(n):
 
 
 def test_sampled_mazes_agree_with_all_mazes(monkeypatch):
-    monkeypatch.setattr(proc_maze, "EXACT_GRID_SIZE", 0)
     event = ProcMaze(4).teleport_probability
-    for function, exact in ((proc_maze._shortest, yardsticks.optimal), (proc_maze._walk, yardsticks.uniform)):
-        value, error = function.__wrapped__(4, event, 100)
+    # The exact values first: the public functions remember what they found, and must not remember a sample.
+    exact = [solver(ProcMaze(4), steps=100).value for solver in (yardsticks.optimal, yardsticks.uniform)]
+    monkeypatch.setattr(proc_maze, "EXACT_GRID_SIZE", 0)
+    sampled = [function.__wrapped__(4, event, 100) for function in (proc_maze._shortest, proc_maze._walk)]
+    for (value, error), expected in zip(sampled, exact, strict=True):
         assert 0 < error < 0.2
-        assert value == pytest.approx(exact(ProcMaze(4), steps=100).value, abs=4 * error)
+        assert value == pytest.approx(expected, abs=4 * error)
 
 
 def test_sampled_buttons_agree_with_all_sets(monkeypatch):
+    event = ButtonGrid(5).all_on_probability
+    exact = [solver(ButtonGrid(5), steps=steps) for solver in (yardsticks.optimal, yardsticks.uniform) for steps in (None, 100)]
     monkeypatch.setattr(button_layouts, "MOST_ENUMERATED", 0)
     monkeypatch.setattr(button_layouts, "MOST_SETS", 2000)
     monkeypatch.setattr(button_grid, "_length_histogram", button_grid._length_histogram.__wrapped__)
-    event = ButtonGrid(5).all_on_probability
-    for sampled, exact in (
-        (button_grid._routes.__wrapped__(5, 3, event, None), yardsticks.optimal(ButtonGrid(5))),
-        (button_grid._routes.__wrapped__(5, 3, event, 100), yardsticks.optimal(ButtonGrid(5), steps=100)),
-        (button_grid._long_walk.__wrapped__(5, 3, event), yardsticks.uniform(ButtonGrid(5))),
-        (button_grid._walk.__wrapped__(5, 3, event, 100), yardsticks.uniform(ButtonGrid(5), steps=100)),
-    ):
-        assert 0 < sampled.standard_error < 0.02 * sampled.value
-        assert sampled.value == pytest.approx(exact.value, abs=4 * sampled.standard_error)
+    sampled = [
+        button_grid._routes.__wrapped__(5, 3, event, None),
+        button_grid._routes.__wrapped__(5, 3, event, 100),
+        button_grid._long_walk.__wrapped__(5, 3, event),
+        button_grid._walk.__wrapped__(5, 3, event, 100),
+    ]
+    for (value, error), expected in zip(sampled, exact, strict=True):
+        assert expected.standard_error == 0
+        assert 0 < error < 0.02 * value
+        assert value == pytest.approx(expected.value, abs=4 * error)
 
 
 @pytest.mark.parametrize(("n", "k"), [(2, 2), (3, 3), (4, 2)])
