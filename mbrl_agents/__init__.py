@@ -1,5 +1,32 @@
 """Agents that learn models, remember, or learn by temporal differences, behind Stable-Baselines3's interface."""
 
-from mbrl_agents.replay_dqn import ReplayDQN
+from __future__ import annotations
 
-__all__ = ["ReplayDQN"]
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
+    from mbrl_agents.replay_dqn import ReplayDQN
+
+__all__ = ["ReplayDQN", "SweepResult", "grid", "sweep_memory", "train_sweep"]
+
+# Imported when first asked for: they bring torch, Stable-Baselines3 and pandas along, which take seconds.
+_LAZY = {
+    "ReplayDQN": "mbrl_agents.replay_dqn",
+    "SweepResult": "mbrl_agents.experiments.sweeps",
+    "grid": "mbrl_agents.experiments.sweeps",
+    "sweep_memory": "mbrl_agents.experiments.sweeps",
+    "train_sweep": "mbrl_agents.experiments.sweeps",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        import importlib
+
+        return getattr(importlib.import_module(_LAZY[name]), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,3 +18,25 @@ def jit(function: Callable[..., Any], **options: Any) -> Any:
     if jax.default_backend() == "cpu":
         options["compiler_options"] = {"xla_cpu_prefer_vector_width": 512}
     return jax.jit(function, **options)
+
+
+class FirstCallAlone:
+    """A compiled function whose first call (the one that compiles) keeps other threads waiting, so that it is compiled once.
+
+    Args:
+        function: What ``jax.jit`` returned.
+    """
+
+    def __init__(self, function: Any) -> None:
+        self.function = function
+        self._lock = threading.Lock()
+        self._called = False
+
+    def __call__(self, *args: Any) -> Any:
+        """Calls the function."""
+        if self._called:
+            return self.function(*args)
+        with self._lock:
+            result = self.function(*args)
+            self._called = True
+            return result

@@ -30,6 +30,9 @@ class Learner(Protocol):
     def num_actions(self) -> int:
         """Number of actions."""
 
+    def init(self, key: jax.Array, hyper: Any) -> Any:
+        """The state before any learning; ``hyper`` are numbers in which runs of one program may differ."""
+
     def act(self, state: Any, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Exploring actions."""
 

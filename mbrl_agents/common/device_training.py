@@ -18,8 +18,8 @@ from stable_baselines3.common.callbacks import (
 )
 
 from mbrl_agents.common import schedules
-from mbrl_agents.common.compilation import jit
-from mbrl_agents.common.device_loop import DeviceLoop, Schedules, StepRecord, restart_lanes, start_lanes
+from mbrl_agents.common.compilation import FirstCallAlone, jit
+from mbrl_agents.common.device_loop import DeviceLoop, LoopState, Schedules, StepRecord, restart_lanes, start_lanes
 from mbrl_agents.common.exploration import Exploration
 from mbrl_envs import BatchedEnv, FunctionalTask
 
@@ -45,8 +45,8 @@ def lane_functions(envs: BatchedEnv) -> LaneFunctions:
     )
 
 
-class _Programs(NamedTuple):
-    """A device loop's compiled programs."""
+class Programs(NamedTuple):
+    """A device loop's compiled programs; ``train`` takes all step sizes of a chunk, and which of them counts."""
 
     collect: Any
     cycles: Any
@@ -54,8 +54,19 @@ class _Programs(NamedTuple):
 
 
 @functools.lru_cache(maxsize=16)
-def _compiled(loop: DeviceLoop) -> _Programs:
-    return _Programs(*(jit(function, donate_argnums=0) for function in (loop.collect, loop.cycles, loop.train)))
+def compiled(loop: DeviceLoop) -> Programs:
+    """The compiled programs of a device loop; they give up the buffers of the state that goes in."""
+    return Programs(*(FirstCallAlone(jit(function, donate_argnums=0)) for function in program_functions(loop)))
+
+
+def program_functions(loop: DeviceLoop) -> Programs:
+    """The programs as functions, not compiled yet."""
+
+    def train(state: LoopState, rates: jax.Array, index: jax.Array) -> tuple[LoopState, dict]:
+        state, metrics = loop.train(state, rates[index])
+        return state, {name: value[None] for name, value in metrics.items()}
+
+    return Programs(loop.collect, loop.cycles, train)
 
 
 def learn(agent: JaxAgent, task: FunctionalTask, total_timesteps: int, callback: BaseCallback, log_interval: int) -> None:
@@ -79,36 +90,87 @@ def learn(agent: JaxAgent, task: FunctionalTask, total_timesteps: int, callback:
     callback.on_training_end()
 
 
-def run_chunk(agent: JaxAgent, loop: DeviceLoop, num: int, total_timesteps: int) -> tuple[StepRecord, dict]:
+class Part(NamedTuple):
+    """What one call of a compiled program does.
+
+    Attributes:
+        num: Steps of all environments together.
+        trainings: Trainings.
+        cycles: Whether these are whole cycles of ``train_freq`` steps and a training; else steps, then perhaps a training.
+    """
+
+    num: int
+    trainings: int
+    cycles: bool
+
+
+def next_part(loop: DeviceLoop, calls: int, timesteps: int, most: int) -> Part:
+    """How a run goes on for at least one and at most ``most`` steps; a function of where it is, so equal for runs in step.
+
+    Args:
+        loop: The program.
+        calls: Steps of all environments together so far.
+        timesteps: Transitions so far (since learning last began at 0).
+        most: Most steps.
+    """
+    plan, num_envs = loop.plan, loop.envs.num_envs
+    into_cycle = calls % plan.train_freq
+    # Steps to the first cycle's end at which there is enough to learn from.
+    ends = -(-(plan.learning_starts + 1 - timesteps) // num_envs)
+    first_training = max(-(-(into_cycle + max(ends, 1)) // plan.train_freq), 1) * plan.train_freq - into_cycle
+    if plan.gradient_steps == 0:
+        first_training = most + 1
+    whole = into_cycle == 0 and first_training == plan.train_freq
+    if whole and most >= plan.train_freq:
+        cycles = most // plan.train_freq
+        return Part(cycles * plan.train_freq, cycles, True)
+    num = min(most, first_training)
+    return Part(num, int(num == first_training), False)
+
+
+def run_part(
+    programs: Programs, part: Part, state: LoopState, schedules_: Schedules
+) -> tuple[LoopState, StepRecord, dict[str, Any]]:
+    """Calls the programs for a part of a run; records and metrics have leading axes of ``max_chunk`` rows or fewer."""
+    if part.cycles:
+        return programs.cycles(state, schedules_, part.trainings)
+    state, records = programs.collect(state, schedules_, part.num)
+    if not part.trainings:
+        return state, records, {}
+    state, metrics = programs.train(state, schedules_.learning_rate, part.num - 1)
+    return state, records, metrics
+
+
+def run_chunk(agent: JaxAgent, loop: DeviceLoop, num: int, total_timesteps: int) -> tuple[StepRecord, dict[str, np.ndarray]]:
     """Runs at least one and at most ``num`` steps, with the trainings that are due.
 
     Returns:
         Records of the steps, and metrics of the trainings, as NumPy arrays with leading axes of these.
     """
-    programs, plan, num_envs = _compiled(loop), loop.plan, agent.n_envs
-    schedules_ = _schedules(agent, loop.max_chunk, total_timesteps)
-    into_cycle = agent._calls % plan.train_freq
-    # Steps to the first cycle's end at which there is enough to learn from.
-    ends = -(-(plan.learning_starts + 1 - agent.num_timesteps) // num_envs)
-    first_training = max(-(-(into_cycle + max(ends, 1)) // plan.train_freq), 1) * plan.train_freq - into_cycle
-    if plan.gradient_steps == 0:
-        first_training = num + 1
-    whole = into_cycle == 0 and first_training == plan.train_freq
-    if whole and num >= plan.train_freq:
-        cycles = num // plan.train_freq
-        num = cycles * plan.train_freq
-        state, records, metrics = programs.cycles(agent.loop_state(), schedules_, cycles)
-    else:
-        cycles = 0
-        num = min(num, first_training)
-        state, records = programs.collect(agent.loop_state(), schedules_, num)
-        metrics = {}
-        if num == first_training:
-            cycles = 1
-            state, row = programs.train(state, schedules_.learning_rate[num - 1])
-            metrics = {name: value[None] for name, value in row.items()}
+    part = next_part(loop, agent._calls, agent.num_timesteps, num)
+    state, records, metrics = run_part(compiled(loop), part, agent.loop_state(), schedule_tables(agent, loop, total_timesteps))
     agent.adopt(state)
-    return jax.tree.map(lambda leaf: np.asarray(leaf)[:num], records), {k: np.asarray(v)[:cycles] for k, v in metrics.items()}
+    return (
+        jax.tree.map(lambda leaf: np.asarray(leaf)[: part.num], records),
+        {name: np.asarray(values)[: part.trainings] for name, values in metrics.items()},
+    )
+
+
+def count_chunk(agent: JaxAgent, records: StepRecord, total_timesteps: int) -> None:
+    """Counts a chunk's steps and episodes, as :func:`learn` does, without telling anybody.
+
+    Args:
+        agent: The agent.
+        records: NumPy arrays of shape (steps, lanes).
+        total_timesteps: Where the training ends.
+    """
+    num, num_envs = records.reward.shape
+    agent.num_timesteps += num * num_envs
+    agent._update_current_progress_remaining(agent.num_timesteps, total_timesteps)
+    done = records.terminated | records.truncated
+    for step, lane in zip(*np.nonzero(done), strict=True):
+        agent._episode_num += 1
+        agent._update_info_buffer([_info(agent, records, int(step), int(lane))], np.ones(1, bool))
 
 
 def steps_until_due(callback: BaseCallback, num_timesteps: int, num_envs: int) -> int:
@@ -127,9 +189,9 @@ def steps_until_due(callback: BaseCallback, num_timesteps: int, num_envs: int) -
     return min(due)
 
 
-def _schedules(agent: JaxAgent, num: int, total_timesteps: int) -> Schedules:
-    """Values for the next ``num`` steps: exploration as of a step's beginning, step size as of its end."""
-    timesteps = agent.num_timesteps + agent.n_envs * np.arange(num + 1)
+def schedule_tables(agent: JaxAgent, loop: DeviceLoop, total_timesteps: int) -> Schedules:
+    """Values for the next ``max_chunk`` steps: exploration as of a step's beginning, step size as of its end."""
+    timesteps = agent.num_timesteps + agent.n_envs * np.arange(loop.max_chunk + 1)
     progress = np.maximum(1 - timesteps / total_timesteps, 0)
     return Schedules(
         Exploration(

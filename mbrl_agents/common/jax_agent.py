@@ -6,6 +6,8 @@ import dataclasses
 import functools
 import io
 import os
+import time
+from collections import deque
 from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
@@ -110,8 +112,8 @@ class JaxAgent(OffPolicyAlgorithm):
         """The learner's functions, for observations and actions of the given kind."""
         raise NotImplementedError
 
-    def _init_learner(self, key: jax.Array) -> Any:
-        """The learner's state before any learning."""
+    def _make_hyperparameters(self) -> Any:
+        """The numbers that go into the learner's state, where runs of one program may differ in them."""
         raise NotImplementedError
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
@@ -126,13 +128,17 @@ class JaxAgent(OffPolicyAlgorithm):
 
     def _setup_model(self) -> None:
         """Makes networks, replay memory and random streams from the arguments and the seed."""
+        self._setup_program()
+        self._setup_state()
+
+    def _setup_program(self) -> None:
+        """Everything but arrays: what the arguments make of the program, and its schedules."""
         given = self.arguments
         self._setup_lr_schedule()
         self._temperature_schedule = schedules.check("temperature", given["temperature"], 0, open_low=True)
         self._epsilon_schedule = schedules.LinearSchedule(
             given["exploration_initial_eps"], given["exploration_final_eps"], given["exploration_fraction"]
         )
-        self.set_random_seed(self.seed)
         self._convert_train_freq()
         assert isinstance(self.action_space, spaces.Discrete)
         codec = ObservationCodec.of(self.observation_space)
@@ -144,9 +150,16 @@ class JaxAgent(OffPolicyAlgorithm):
         self.replay = Replay(codec, rows, self.n_envs, self.n_steps)
         self.learner = self._make_learner(codec, int(self.action_space.n))
         self.jax_device = settings.jax_device(given["device"])
+
+    def _setup_state(self) -> None:
+        """The arrays."""
+        assert isinstance(self.action_space, spaces.Discrete)
+        self.set_random_seed(self.seed)
         seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         self._streams_from(seed)
-        self.learner_state = self._put(jax.jit(self._init_learner)(jax.random.fold_in(jax.random.PRNGKey(seed), _INIT)))
+        init = _compiled_init(self.learner)
+        key = jax.random.fold_in(jax.random.PRNGKey(seed), _INIT)
+        self.learner_state = self._put(init(key, self._make_hyperparameters()))
         self.memory = DeviceReplayBuffer(self.replay)
         self.memory.state = self._put(self.memory.state)
         self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
@@ -343,6 +356,24 @@ class JaxAgent(OffPolicyAlgorithm):
         self.memory.state = state.replay
         self._calls, self._n_updates = int(state.clock.calls), int(state.clock.updates)
 
+    def begin(self, task: FunctionalTask, total_timesteps: int) -> DeviceLoop:
+        """Makes the agent ready for the device loop's chunks without :meth:`learn`, new or loaded; returns the loop.
+
+        Args:
+            task: What to learn in.
+            total_timesteps: Where the training ends.
+        """
+        self._total_timesteps, self._num_timesteps_at_start, self.start_time = total_timesteps, 0, time.time_ns()
+        if self.ep_info_buffer is None:
+            self.ep_info_buffer = deque(maxlen=self._stats_window_size)
+            self.ep_success_buffer = deque(maxlen=self._stats_window_size)
+        self._start_lanes(task, reset=False)
+        return self._device_loop(task)
+
+    def forget_arrays(self) -> None:
+        """Lets go of all arrays of the device loop's state, of which somebody else now has the only copy."""
+        self.learner_state = self._lanes = self._streams = self.memory.state = None  # type: ignore[assignment]
+
     # ------------------------------------------------------------------ acting
 
     def predict(
@@ -440,6 +471,11 @@ class JaxAgent(OffPolicyAlgorithm):
         del truncate_last_traj
         self.memory.load(path)
         self.memory.state = self._put(self.memory.state)
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled_init(learner: Learner) -> Any:
+    return jax.jit(learner.init)
 
 
 class _HostFunctions:

@@ -13,6 +13,9 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 
+from mbrl_agents.common import schedules
+from mbrl_agents.common.jax_agent import JaxAgent
+
 # What a run sets itself; saying it twice would let the folder claim something else than what was done.
 _SET_BY_RUNS = {"seed": "--seed", "env": "the environment's id", "verbose": "nothing: runs report through their folder"}
 _NOT_ARGUMENTS = {"self", "env", "_init_setup_model", "policy"}
@@ -34,7 +37,7 @@ class AgentKind:
 
     @property
     def ours(self) -> bool:
-        """Whether it is one of this package's."""
+        """Whether it is one of this package's, or made after them."""
         return self.package == "mbrl_agents"
 
     @property
@@ -86,6 +89,9 @@ class AgentKind:
         policy = given.pop("policy", None) or self.default_policy(env.observation_space)
         if isinstance(given.get("train_freq"), list):  # YAML knows no tuples, SB3 no lists
             given["train_freq"] = tuple(given["train_freq"])
+        for name, value in given.items():
+            if isinstance(value, dict) and "schedule" in value:
+                given[name] = schedules.from_json(name, value)
         return self.cls(policy, env, seed=seed, **given, **more)
 
     def check_values(self, env: gymnasium.Env, arguments: dict[str, Any]) -> None:
@@ -119,17 +125,37 @@ def known_agents() -> dict[str, AgentKind]:
     return kinds
 
 
-def find_agent(name: str) -> AgentKind:
-    """The agent of a name, in any spelling: ``ReplayDQN``, ``replaydqn``, ``replay-dqn``, ``replay_dqn``.
+_OTHERS: dict[str, AgentKind] = {}  # classes of users, by name
+
+
+def find_agent(agent: str | type[BaseAlgorithm]) -> AgentKind:
+    """The agent of a name, in any spelling: ``ReplayDQN``, ``replaydqn``, ``replay-dqn``, ``replay_dqn``; or of a class.
+
+    A class of our own kind that is not one of this package's (a subclass of ``ReplayDQN``, say) has its name from then on.
 
     Raises:
-        ValueError: There is none.
+        TypeError: It is neither a name nor a class of agents.
+        ValueError: There is none of that name, or another one.
     """
-    by_key = {normalised_name(known): kind for known, kind in known_agents().items()}
-    if (kind := by_key.get(normalised_name(name))) is None:
+    if inspect.isclass(agent) and issubclass(agent, BaseAlgorithm):
+        return _kind_of(agent)
+    if not isinstance(agent, str):
+        raise TypeError(f"an agent must be given by its class or name, got {agent!r}")
+    by_key = {normalised_name(known): kind for known, kind in (known_agents() | _OTHERS).items()}
+    if (kind := by_key.get(normalised_name(agent))) is None:
         known = ", ".join(known_agents())
-        raise ValueError(f"there is no agent {name!r}{_closest(name, list(known_agents()))}; there are {known}")
+        raise ValueError(f"there is no agent {agent!r}{_closest(agent, list(known_agents()))}; there are {known}")
     return kind
+
+
+def _kind_of(cls: type[BaseAlgorithm]) -> AgentKind:
+    name = cls.__name__
+    if (known := known_agents().get(name)) is not None:
+        if known.cls is cls:
+            return known
+        raise ValueError(f"{cls} must have another name: {name} is {known.package}'s")
+    _OTHERS[name] = AgentKind(name, cls, "mbrl_agents" if issubclass(cls, JaxAgent) else cls.__module__)
+    return _OTHERS[name]
 
 
 def normalised_name(name: str) -> str:

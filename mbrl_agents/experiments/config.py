@@ -6,7 +6,9 @@ import dataclasses
 from typing import Any
 
 import yaml
+from stable_baselines3.common.base_class import BaseAlgorithm
 
+from mbrl_agents.common import schedules
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import default_sizes
@@ -73,12 +75,16 @@ class RunConfig:
     @property
     def settings(self) -> dict[str, Any]:
         """Plain data in which defaults and given arguments are one."""
-        data = dataclasses.asdict(self)
+        data = self._plain()
         return {**data.pop("defaults"), **data.pop("arguments"), **data}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for YAML."""
-        return {"format": FORMAT, **dataclasses.asdict(self)}
+        return {"format": FORMAT, **self._plain()}
+
+    def _plain(self) -> dict[str, Any]:
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return data | {"environment": self.environment.to_dict(), "evaluation": dataclasses.asdict(self.evaluation)}
 
     @classmethod
     def from_dict(cls, data: Any, what: str) -> RunConfig:
@@ -99,7 +105,7 @@ class RunConfig:
 
 
 def make_config(
-    agent: str,
+    agent: str | type[BaseAlgorithm],
     environment: EnvironmentSpec,
     *,
     steps: int,
@@ -118,7 +124,7 @@ def make_config(
         gymnasium.error.Error, TypeError, ValueError: Something is unknown or out of range.
     """
     kind = find_agent(agent)
-    given = dict(arguments or {})
+    given = {name: _plain_schedule(name, value) for name, value in (arguments or {}).items()}
     kind.check_arguments(given)
     integer_in("the number of steps", steps, 1, _MANY)
     integer_in("the seed", seed, 0, 2**32 - 1)
@@ -155,7 +161,12 @@ def default_interval(steps: int) -> int:
 
 def differences(old: RunConfig, new: RunConfig) -> list[str]:
     """What differs between two runs, as ``name: old -> new``; saying a default aloud is no difference."""
-    before, after = _flat(old.settings), _flat(new.settings)
+    return changes(old.settings, new.settings)
+
+
+def changes(old: Any, new: Any) -> list[str]:
+    """What differs between two trees of plain data, as ``name: old -> new``."""
+    before, after = _flat(old), _flat(new)
     nothing = object()
     return [
         f"{name}: {_shown(before.get(name, nothing), nothing)} -> {_shown(after.get(name, nothing), nothing)}"
@@ -181,7 +192,21 @@ def _through_yaml(config: RunConfig) -> RunConfig:
         text = dump(plain)
     except yaml.YAMLError as error:
         raise TypeError(f"arguments must be plain data (numbers, strings, lists, dictionaries): {error}") from error
-    return RunConfig.from_dict(yaml.safe_load(text), "the configuration")
+    return dataclasses.replace(RunConfig.from_dict(yaml.safe_load(text), "the configuration"), environment=config.environment)
+
+
+def _plain_schedule(name: str, value: Any) -> Any:
+    """A schedule as plain data, if it is one.
+
+    Raises:
+        TypeError: It is a function, which cannot be written down.
+    """
+    if not callable(value) or isinstance(value, type):
+        return value
+    plain = schedules.to_json(value)
+    if isinstance(plain, dict) and plain["schedule"] == "callable":
+        raise TypeError(f"{name} must be a number or Stable-Baselines3's LinearSchedule, which can be written, got {value}")
+    return plain
 
 
 def _lists(value: Any) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 
 import gymnasium
 
-from mbrl_envs import FunctionalEnv, FunctionalVecEnv, functional_task
+from mbrl_envs import FunctionalEnv, FunctionalGymEnv, FunctionalVecEnv, functional_task
 from mbrl_envs.checks import integer_in
 
 NO_LIMIT = -1
@@ -21,15 +21,49 @@ class EnvironmentSpec:
         id: Gymnasium id, such as ``"mbrl/PanFlute-v0"`` or ``"CartPole-v1"``.
         arguments: Its constants, as for ``gymnasium.make``.
         max_episode_steps: Time limit in training; None for the id's own, −1 for none.
+        given: Dynamics without an id, which cannot be read back from a file; ``id`` then describes them.
     """
 
     id: str
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     max_episode_steps: int | None = None
+    given: FunctionalEnv | None = dataclasses.field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.max_episode_steps not in (None, NO_LIMIT):
             integer_in("max_episode_steps (if not -1)", self.max_episode_steps, 1, 2**31 - 1)
+
+    @classmethod
+    def of(cls, env: EnvironmentSpec | FunctionalEnv | gymnasium.Env | str) -> EnvironmentSpec:
+        """The description of an environment, given in whatever way.
+
+        Raises:
+            TypeError: It is none.
+            ValueError: It is an environment that cannot be described: neither functional nor made by ``gymnasium.make`` alone.
+        """
+        if isinstance(env, EnvironmentSpec):
+            return env
+        if isinstance(env, str):
+            return cls(env)
+        if isinstance(env, FunctionalEnv):
+            return cls(repr(env), {}, NO_LIMIT, env)
+        if not isinstance(env, gymnasium.Env):
+            raise TypeError(f"env must be a Gymnasium id, environment or functional dynamics, got {type(env).__name__}")
+        task, spec = functional_task(env), env.spec
+        if task is not None:
+            limit = NO_LIMIT if task.max_episode_steps is None else task.max_episode_steps
+            if spec is not None and spec.id == getattr(task.env, "env_id", None):
+                found = cls(spec.id, _constants(spec), limit)
+                if found.dynamics() == task.env:
+                    return found
+            return cls(repr(task.env), {}, limit, task.env)
+        if spec is None or spec.additional_wrappers:
+            raise ValueError(f"env must be given by its id: {env} has wrappers or no id, so it could not be made again")
+        return cls(spec.id, dict(spec.kwargs), spec.max_episode_steps)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        return {"id": self.id, "arguments": self.arguments, "max_episode_steps": self.max_episode_steps}
 
     @property
     def name(self) -> str:
@@ -49,6 +83,9 @@ class EnvironmentSpec:
             gymnasium.error.Error, TypeError, ValueError: There is no such environment, or an argument is wrong.
         """
         limit = max_episode_steps if max_episode_steps is not None else self.max_episode_steps
+        if self.given is not None:
+            env: gymnasium.Env = FunctionalGymEnv(self.given)
+            return env if limit is None or limit == NO_LIMIT else gymnasium.wrappers.TimeLimit(env, limit)
         return gymnasium.make(self.id, max_episode_steps=limit, **{**self.arguments, **more})
 
     def dynamics(self) -> FunctionalEnv | None:
@@ -70,3 +107,8 @@ class EnvironmentSpec:
         from stable_baselines3.common.env_util import make_vec_env
 
         return make_vec_env(lambda: self.make(**more), n_envs=num_envs)
+
+
+def _constants(spec: Any) -> dict[str, Any]:
+    """Constants of one of our environments, as given to ``gymnasium.make``."""
+    return {name: value for name, value in spec.kwargs.items() if name not in ("dynamics", "render_mode")}

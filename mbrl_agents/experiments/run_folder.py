@@ -4,7 +4,7 @@
 ``config.yaml``      everything needed to repeat the run
 ``versions.json``    what it was made with: packages, Python, platform, git commit, command line
 ``metrics.csv``      ``seed, timestep, metric, value``; the metric ``score`` is the mean of an evaluation
-``status.json``      ``running``, ``interrupted``, ``finished`` or ``failed``; timesteps, seconds, error
+``status.json``      ``running``, ``interrupted``, ``finished``, ``failed`` or ``diverged``; timesteps, seconds, error
 ``agent.zip``        the agent
 ``replay.npz``       its replay memory, if asked for
 ``replay-<n>.npz``   that of an unfinished run after n timesteps, to go on from
@@ -40,7 +40,8 @@ CONFIG, VERSIONS, METRICS, STATUS, AGENT, REPLAY = (
     "agent.zip",
     "replay.npz",
 )
-RUNNING, INTERRUPTED, FINISHED, FAILED = "running", "interrupted", "finished", "failed"
+RUNNING, INTERRUPTED, FINISHED, FAILED, DIVERGED = "running", "interrupted", "finished", "failed", "diverged"
+ENDED = (FINISHED, DIVERGED)  # nothing is left to do
 _SILENCE = 600  # seconds after which a run on another machine counts as dead
 
 
@@ -48,7 +49,7 @@ class Status(NamedTuple):
     """Where a run is.
 
     Attributes:
-        state: ``"running"``, ``"interrupted"``, ``"finished"`` or ``"failed"``.
+        state: ``"running"``, ``"interrupted"``, ``"finished"``, ``"failed"`` or ``"diverged"`` (a loss was no longer finite).
         timesteps: Transitions trained on, as of the saved agent.
         seconds: Wall time spent on them.
         error: What went wrong, if it failed.
@@ -132,7 +133,7 @@ class RunFolder:
         try:
             data = json.loads((self.path / STATUS).read_text(encoding="utf-8"))
             status = Status(**{name: value for name, value in data.items() if name in Status._fields})
-            known = status.state in (RUNNING, INTERRUPTED, FINISHED, FAILED)
+            known = status.state in (RUNNING, INTERRUPTED, FINISHED, FAILED, DIVERGED)
         except (OSError, ValueError, TypeError, AttributeError):
             known = False
         if not known:

@@ -9,8 +9,6 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
-import jax
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EveryNTimesteps
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -18,13 +16,12 @@ from stable_baselines3.common.utils import configure_logger
 
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.metrics import SCORE
 from mbrl_agents.experiments.run_folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
-from mbrl_agents.experiments.saved_agents import load_agent, save_agent
 
 CHECKPOINT_SECONDS = 60.0
-MAX_REPLAY_BYTES = 2**30  # a larger replay memory is not saved with an unfinished run
 REPORT_SECONDS = 0.1
 
 # Told timesteps and latest score; answers whether to go on.
@@ -65,7 +62,7 @@ class _Training:
         self.evaluator = Evaluator(self.config.environment, evaluation.episodes, evaluation.steps)
         self.env = self.config.environment.training_env(self.config.num_envs)
         self.latest = LatestValues()
-        self.agent, self.seconds_before = self._agent()
+        self.agent, self.seconds_before = checkpoints.restore(folder, self.env)
         folder.drop_metrics_after(self.agent.num_timesteps if self.seconds_before else -1)
         scores = folder.scores()
         self.evaluated_at = int(scores.index[-1]) if len(scores) else -1
@@ -82,7 +79,8 @@ class _Training:
             self._learn()
             self.evaluate_if_due()
             finished = self._at_end
-            self._save_finished() if finished else self._save_unfinished()
+            save = checkpoints.save_finished if finished else checkpoints.save_unfinished
+            save(self.folder, self.agent)
             self.report(self.agent.num_timesteps, self.score)
             return self._write_status(FINISHED if finished else INTERRUPTED)
         finally:
@@ -98,20 +96,6 @@ class _Training:
         return self.agent.num_timesteps >= self.config.steps
 
     # ------------------------------------------------------------------ learning
-
-    def _agent(self) -> tuple[BaseAlgorithm, float]:
-        """The agent, fresh or as it was saved, and the seconds spent on it so far."""
-        config, file, status = self.config, self.folder.agent_path, self.folder.status()
-        if not file.is_file():
-            return config.kind.make(self.env, config.arguments, config.seed), 0.0
-        agent = load_agent(config.kind, file, self.env, config.arguments, config.seed)
-        if isinstance(agent, JaxAgent):
-            replay = self.folder.replay_path(agent.num_timesteps)
-            if replay.is_file():
-                agent.load_replay_buffer(replay)
-        elif not config.kind.ours:
-            agent.num_timesteps = status.timesteps
-        return agent, max(status.seconds, 1e-3)
 
     def _learn(self) -> None:
         """Trains up to the end, or until stopped."""
@@ -147,34 +131,12 @@ class _Training:
             values = {SCORE: self.score, "time/seconds": self._seconds, **self.latest.values}
             self.folder.append_metrics(timesteps, values)
             if time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS and not self._at_end:
-                self._save_unfinished()
+                checkpoints.save_unfinished(self.folder, self.agent)
                 self._write_status(RUNNING)
                 self.saved_at = time.monotonic()
         return True
 
     # ------------------------------------------------------------------ saving
-
-    def _save_unfinished(self) -> None:
-        """Saves what is needed to go on. The replay memory comes first: an agent never lies beside that of another moment."""
-        agent, folder = self.agent, self.folder
-        if isinstance(agent, JaxAgent):
-            size = sum(leaf.nbytes for leaf in jax.tree.leaves(agent.memory.state))
-            if size <= MAX_REPLAY_BYTES:
-                agent.save_replay_buffer(folder.replay_path(agent.num_timesteps))
-        save_agent(agent, folder.agent_path)
-        self._forget_replays(but=folder.replay_path(agent.num_timesteps))
-
-    def _save_finished(self) -> None:
-        if self.config.save_replay:
-            assert isinstance(self.agent, OffPolicyAlgorithm)
-            self.agent.save_replay_buffer(self.folder.replay_path())
-        save_agent(self.agent, self.folder.agent_path)
-        self._forget_replays()
-
-    def _forget_replays(self, but: Any = None) -> None:
-        for file in self.folder.unfinished_replays():
-            if file != but:
-                file.unlink(missing_ok=True)
 
     def _write_status(self, state: str) -> Status:
         status = Status(state, self.agent.num_timesteps, self._seconds)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
@@ -109,8 +108,8 @@ class ReplayDQN(JaxAgent):
             clip=given["max_grad_norm"] is not None,
         )
 
-    def _init_learner(self, key: jax.Array) -> DQNState:
+    def _make_hyperparameters(self) -> DQNHyperparameters:
         given = self.arguments
         clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
         adam = AdamHyperparameters(weight_decay=given["weight_decay"], max_grad_norm=clip)
-        return self.learner.init(key, DQNHyperparameters(given["gamma"], given["tau"], adam))
+        return DQNHyperparameters(given["gamma"], given["tau"], adam)

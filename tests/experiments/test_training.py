@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.experiments import training
+from mbrl_agents.experiments import checkpoints, training
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.run_folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
@@ -209,7 +209,7 @@ def test_the_replay_memory_is_kept_if_asked_for(tmp_path: pathlib.Path) -> None:
 def test_a_large_replay_memory_is_not_saved_with_an_unfinished_run(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "MAX_REPLAY_BYTES", 100)
+    monkeypatch.setattr(checkpoints, "MAX_REPLAY_BYTES", 100)
     run = folder(tmp_path / "run")
     train(run, stop_at(120))
     assert list(run.unfinished_replays()) == []

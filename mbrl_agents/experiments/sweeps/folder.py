@@ -1,0 +1,89 @@
+"""A sweep's folder: ``sweep.yaml``, and ``run-<n>/`` for each run (see :mod:`mbrl_agents.experiments.run_folder`)."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from typing import Any
+
+import yaml
+
+from mbrl_agents.common.files import write_atomically
+from mbrl_agents.experiments.config import RunConfig, changes, differences, dump
+from mbrl_agents.experiments.run_folder import RunFolder, check_idle
+from mbrl_agents.experiments.sweeps.specification import FORMAT, SweepSpec
+
+MARKER = "sweep.yaml"
+
+
+def open_or_create(path: str | os.PathLike[str], spec: SweepSpec) -> list[RunFolder]:
+    """The folders of all runs, made where they are missing.
+
+    Raises:
+        FileExistsError: The folder holds something else, or another process is at work in it.
+        ValueError: It holds another sweep; the message says what differs. Nothing has been written.
+        OSError: Writing failed.
+    """
+    root = pathlib.Path(path)
+    _check(root, spec)
+    root.mkdir(parents=True, exist_ok=True)
+    if not (root / MARKER).is_file():
+        write_atomically(root / MARKER, dump(spec.to_dict()))
+    return [_run(run_path(root, i), config) for i, config in enumerate(spec.configs)]
+
+
+def read(path: str | os.PathLike[str]) -> tuple[list[RunFolder], dict[str, Any]]:
+    """The runs of a sweep and what its ``sweep.yaml`` says.
+
+    Raises:
+        FileNotFoundError: There is no sweep, or not all of its runs.
+        ValueError: A file is damaged.
+    """
+    root = pathlib.Path(path)
+    data = _marker(root)
+    num_settings = len(next(iter(data["hyperparameters"].values()), [None]))
+    num_runs = num_settings * len(data["seeds"])
+    return [RunFolder.open(run_path(root, i)) for i in range(num_runs)], data
+
+
+def run_path(root: pathlib.Path, run: int) -> pathlib.Path:
+    """A run's folder."""
+    return root / f"run-{run:04d}"
+
+
+def _marker(root: pathlib.Path) -> dict[str, Any]:
+    file = root / MARKER
+    if not file.is_file():
+        raise FileNotFoundError(f"{root} is not a sweep's folder: it has no {MARKER}")
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} cannot be read: {error}") from error
+    if not isinstance(data, dict) or data.get("format") != FORMAT:
+        raise ValueError(f"{file} does not describe a sweep: it must say format: {FORMAT}")
+    return data
+
+
+def _check(root: pathlib.Path, spec: SweepSpec) -> None:
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f"{root} is a file: choose another folder")
+    if not root.exists() or not any(root.iterdir()):
+        return
+    if not (root / MARKER).is_file():
+        raise FileExistsError(f"{root} exists and holds no sweep: choose another folder")
+    if changed := changes(_marker(root), yaml.safe_load(dump(spec.to_dict()))):
+        raise ValueError(
+            f"{root} holds another sweep ({'; '.join(changed)}): go on with the same arguments, or choose another folder"
+        )
+    for i, config in enumerate(spec.configs):
+        if (run_path(root, i) / "config.yaml").is_file():
+            folder = RunFolder.open(run_path(root, i))
+            check_idle(folder)
+            if changed := differences(folder.config, config):
+                raise ValueError(f"{folder.path} holds another run ({'; '.join(changed)}): choose another folder")
+
+
+def _run(path: pathlib.Path, config: RunConfig) -> RunFolder:
+    if not (path / "config.yaml").is_file():
+        return RunFolder.create(path, config)
+    return RunFolder(path, config)

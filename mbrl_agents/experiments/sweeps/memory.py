@@ -1,0 +1,178 @@
+"""How much memory runs take, how much there is, and therefore how many are in memory at once."""
+
+from __future__ import annotations
+
+import functools
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import psutil
+
+from mbrl_agents.common.compilation import jit
+from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
+from mbrl_agents.common.jax_agent import JaxAgent
+
+MARGIN = 0.8  # the part of the free memory that is used: allocators do not fit perfectly, and others want some
+
+
+class MemoryNeed(NamedTuple):
+    """What one run needs, in bytes.
+
+    Attributes:
+        learner: Parameters, target, optimiser.
+        replay: Replay memory.
+        rest: Environments and all else that is carried from step to step.
+        temporary: What a gradient step needs in between.
+    """
+
+    learner: int
+    replay: int
+    rest: int
+    temporary: int
+
+    @property
+    def state(self) -> int:
+        """What stays from step to step."""
+        return self.learner + self.replay + self.rest
+
+
+class MemoryPlan(NamedTuple):
+    """Whether and how runs fit.
+
+    Attributes:
+        need: What the largest run needs.
+        available: Bytes there are (on all devices together, or in the computer's memory).
+        most: Runs that fit at once.
+        parallel: Runs that will be in memory at once.
+        num_runs: Runs in total.
+    """
+
+    need: MemoryNeed
+    available: int
+    most: int
+    parallel: int
+    num_runs: int
+
+    def __str__(self) -> str:
+        need = self.need
+        return (
+            f"{self.num_runs} runs; a run takes {megabytes(need.state)} (replay {megabytes(need.replay)}, parameters and "
+            f"optimiser {megabytes(need.learner)}, environments {megabytes(need.rest)}) and up to {megabytes(need.temporary)} "
+            f"while it learns; {megabytes(self.available)} are free, {self.most} runs fit at once; {self.parallel} will be in "
+            "memory at once"
+        )
+
+
+def plan_memory(
+    programs: dict[DeviceLoop, Any], num_runs: int, max_parallel_runs: int | None, active: int | None, copies: int
+) -> MemoryPlan:
+    """Finds how many runs to have in memory at once.
+
+    Args:
+        programs: The programs, each with an agent of it.
+        num_runs: Runs in total.
+        max_parallel_runs: What the user allows; None for as many as fit.
+        active: Runs that compute at the same time (the others only keep their state); None for all.
+        copies: How many copies of a state there may be at times.
+
+    Raises:
+        MemoryError: Not even one run fits, or not as many as the user wants.
+    """
+    need = max((measure(loop, agent._make_hyperparameters()) for loop, agent in programs.items()), key=lambda each: each.state)
+    available = available_bytes()
+    budget = MARGIN * available
+    if active is None:
+        most = int(budget / (copies * need.state + need.temporary))
+    else:
+        most = int((budget - active * need.temporary) / (copies * need.state))
+    wanted = min(num_runs, max_parallel_runs or num_runs)
+    plan = MemoryPlan(need, available, max(most, 0), min(wanted, most), num_runs)
+    if most < 1:
+        raise MemoryError(f"not even one run fits: {plan}. Give a smaller buffer_size, batch_size or network")
+    if max_parallel_runs is not None and wanted > most:
+        raise MemoryError(f"max_parallel_runs={max_parallel_runs} does not fit: {plan}. Give max_parallel_runs={most}, or None")
+    return plan
+
+
+def state_shapes(loop: DeviceLoop, hyper: Any) -> LoopState:
+    """Shapes and dtypes of a run's state."""
+
+    def make(key: jax.Array) -> LoopState:
+        lanes = start_lanes(loop.envs, jax.random.split(key, loop.envs.num_envs))
+        zero = jax.numpy.int32(0)
+        clock = Clock(zero, zero, zero)
+        return LoopState(loop.learner.init(key, hyper), loop.replay.init(), lanes, Streams(key, key), clock, zero)
+
+    return jax.eval_shape(make, jax.ShapeDtypeStruct((2,), np.uint32))
+
+
+def measure(loop: DeviceLoop, hyper: Any) -> MemoryNeed:
+    """What a run of a program needs; compiles its gradient step, but runs nothing."""
+    shapes = state_shapes(loop, hyper)
+    learner, replay = _bytes(shapes.learner), _bytes(shapes.replay)
+    return MemoryNeed(learner, replay, _bytes(shapes) - learner - replay, _temporary(loop, _Same(shapes)))
+
+
+class _Same:
+    """Shapes as an argument that makes no difference to a cache."""
+
+    def __init__(self, shapes: LoopState) -> None:
+        self.shapes = shapes
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same)
+
+    def __hash__(self) -> int:
+        return 0
+
+
+@functools.lru_cache(maxsize=32)
+def _temporary(loop: DeviceLoop, same: _Same) -> int:
+    step = jit(loop.train, donate_argnums=0).lower(same.shapes, jax.ShapeDtypeStruct((), np.float32)).compile()
+    analysis = step.memory_analysis()
+    return 0 if analysis is None else int(analysis.temp_size_in_bytes)
+
+
+def available_bytes() -> int:
+    """Memory that is free: of the accelerators together, else of the computer (or of the container this runs in)."""
+    devices = jax.local_devices()
+    if devices[0].platform == "cpu":
+        return min(psutil.virtual_memory().available, _container_bytes())
+    free = 0
+    for device in devices:
+        if (stats := device.memory_stats()) is None:
+            return psutil.virtual_memory().available
+        free += stats["bytes_limit"] - stats["bytes_in_use"]
+    return free
+
+
+def _container_bytes(root: pathlib.Path = pathlib.Path("/sys/fs/cgroup")) -> int:
+    """What a container may still use; a great deal where there is no limit. Version 2 of control groups, then version 1."""
+    for limit, usage, stat in (
+        ("memory.max", "memory.current", "memory.stat"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes", "memory/memory.stat"),
+    ):
+        try:
+            free = int((root / limit).read_text()) - int((root / usage).read_text())
+            entries = dict(line.split() for line in (root / stat).read_text().splitlines())
+            return free + int(entries.get("inactive_file", 0))  # file pages, which make room when needed
+        except (OSError, ValueError):  # no such file, or no limit ("max")
+            continue
+    return 2**62
+
+
+def _bytes(shapes: Any) -> int:
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(shapes))
+
+
+def megabytes(size: float) -> str:
+    """A size for people."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
+
+
+def agent_program(agent: JaxAgent, task: Any) -> DeviceLoop:
+    """The program of an agent that has not been set up (``_init_setup_model=False``)."""
+    agent._setup_program()
+    return agent._device_loop(task)

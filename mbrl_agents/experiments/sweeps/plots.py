@@ -1,0 +1,89 @@
+"""Pictures of sweeps: learning curves of settings, and the objective against what was swept."""
+
+from __future__ import annotations
+
+import io
+import math
+import os
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from mbrl_agents.common.files import write_atomically
+from mbrl_agents.experiments import plots
+from mbrl_agents.experiments.plots import COLOURS, GREY, INK
+
+if TYPE_CHECKING:
+    from mbrl_agents.experiments.sweeps.result import SweepResult
+
+
+def plot_settings(sweep: SweepResult, path: str | os.PathLike[str], max_settings: int) -> None:
+    """Learning curves of the best settings; see :meth:`SweepResult.plot`."""
+    table = sweep.summary().sort_values("mean", ascending=False, kind="stable")
+    chosen = set(table["setting"][:max_settings])
+    runs = sweep.runs()
+    folders = [sweep._folder(int(run)) for run in runs["run"][runs["setting"].isin(chosen)]]
+    plots.plot_curves(folders, path)
+
+
+def plot_hyperparameters(sweep: SweepResult, path: str | os.PathLike[str], by: str, metric: str) -> None:
+    """The objective against one or two hyperparameters; see :meth:`SweepResult.plot_hyperparameters`."""
+    kind, names = plots.check_image_path(path), sweep.hyperparameters
+    table = sweep.summary(by, metric)
+    if len(names) not in (1, 2) or not all(pd.api.types.is_numeric_dtype(table[name]) for name in names):
+        raise ValueError(f"one or two numbers must have been swept to be drawn, got {names}")
+    from matplotlib.figure import Figure  # takes a second to import; needs no display
+
+    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    axis = figure.subplots()
+    what = f"{metric} ({by}), mean over seeds"
+    (_draw_line if len(names) == 1 else _draw_map)(axis, table, names, what)
+    axis.set_title(sweep._folder(0).config.environment.title, loc="left", color=INK, fontsize=11)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=kind, dpi=150)
+    write_atomically(path, picture.getvalue())
+
+
+def _draw_line(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> None:
+    (name,) = names
+    table = table.sort_values(name)
+    # Intervals where there are several seeds; a setting all of whose runs diverged leaves a gap.
+    error = np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]]))
+    axis.errorbar(table[name], table["mean"], yerr=error, color=COLOURS[0], linewidth=2, marker="o", capsize=3)
+    if _is_logarithmic(table[name]):
+        axis.set_xscale("log")
+    axis.set_xlabel(name)
+    axis.set_ylabel(f"{what}, 95 % interval")
+    axis.grid(axis="y", color="#E3E7EC", linewidth=0.8)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _draw_map(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> None:
+    """A heat map, lighter is better, with the number in each cell and a frame around the best."""
+    from matplotlib.patches import Rectangle
+
+    cells = table.pivot_table(index=names[1], columns=names[0], values="mean", aggfunc="mean", dropna=False)
+    image = axis.imshow(cells.to_numpy(), origin="lower", aspect="auto", cmap="viridis")
+    axis.set_xticks(range(cells.shape[1]), [f"{value:g}" for value in cells.columns], rotation=45, ha="right")
+    axis.set_yticks(range(cells.shape[0]), [f"{value:g}" for value in cells.index])
+    axis.set_xlabel(names[0])
+    axis.set_ylabel(names[1])
+    values = cells.to_numpy()
+    if values.size <= 150:
+        middle = np.nanmean([np.nanmin(values), np.nanmax(values)])
+        for (row, column), value in np.ndenumerate(values):
+            text = "–" if math.isnan(value) else f"{value:.3g}".replace("-", "−")
+            colour = GREY if math.isnan(value) else "black" if value > middle else "white"
+            axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
+    if not np.isnan(values).all():
+        row, column = np.unravel_index(np.nanargmax(values), values.shape)
+        corner = (float(column) - 0.5, float(row) - 0.5)
+        axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5))
+    axis.figure.colorbar(image, label=what)
+
+
+def _is_logarithmic(values: pd.Series) -> bool:
+    """Whether numbers are spread over factors rather than differences."""
+    return bool((values > 0).all() and values.max() / values.min() >= 8)

@@ -1,0 +1,154 @@
+"""``train_sweep``: many runs, one program."""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gymnasium
+from rich.console import Console
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from mbrl_agents.common.checks import number_in
+from mbrl_agents.common.interrupt import deferred
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
+from mbrl_agents.experiments.run_folder import ENDED, RunFolder
+from mbrl_agents.experiments.sweeps import folder as folders
+from mbrl_agents.experiments.sweeps.driver import CHECKPOINT_SECONDS, Driver, Programs
+from mbrl_agents.experiments.sweeps.execution import make_execution
+from mbrl_agents.experiments.sweeps.memory import MemoryPlan
+from mbrl_agents.experiments.sweeps.result import SweepResult
+from mbrl_agents.experiments.sweeps.specification import SweepSpec, specify
+from mbrl_envs import FunctionalEnv
+from mbrl_envs.checks import integer_in
+
+
+def train_sweep(
+    agent_class: str | type[BaseAlgorithm],
+    env: str | gymnasium.Env | FunctionalEnv | EnvironmentSpec,
+    hyperparameters: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] = 1,
+    total_timesteps: int = 100_000,
+    *,
+    n_envs: int = 1,
+    eval_interval: int | None = None,
+    eval_episodes: int = 32,
+    eval_steps: int = 100,
+    folder: str | os.PathLike[str] | None = None,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    save_replay: bool = True,
+    max_parallel_runs: int | None = None,
+    execution: str | None = None,
+    progress_bar: bool = False,
+) -> SweepResult:
+    """Trains many runs, each with its own seed and its own hyperparameters, and evaluates them on the way.
+
+    Runs whose hyperparameters differ in numbers alone (step sizes, temperature, ε, γ, τ, weight decay, intervals, …) share one
+    compiled program; where they differ in what shapes it (batch, networks, memory, …) there is a program for each shape. Run i
+    is the run that ``agent_class(..., seed=...).learn(total_timesteps)`` makes alone: number for number with
+    ``execution="loop"``, up to rounding with ``"vmap"``.
+
+    Args:
+        agent_class: ``ReplayDQN`` or another JAX agent, a subclass of one, or a name.
+        env: Environment with functional dynamics: a Gymnasium id such as ``"mbrl/PanFlute-v0"``, an environment made from it,
+            or the dynamics themselves (without time limit).
+        hyperparameters: Constructor arguments by name. A list is swept over: setting i has the i-th value of every list, so all
+            lists have one length (:func:`grid` makes all combinations). Anything else holds for all runs.
+        seeds: Number n of seeds (0 to n−1), or the seeds. Every setting is run with every seed; run number
+            ``setting * number of seeds + position of the seed``.
+        total_timesteps: Transitions of each run.
+        n_envs: Environments side by side in each run.
+        eval_interval: Timesteps between evaluations; by default about 30 in a run. There is also one before training.
+        eval_episodes: Episodes of an evaluation, side by side on the device, greedy; which ones they are follows from the run's
+            seed and the timestep.
+        eval_steps: Steps of each.
+        folder: Where checkpoints, curves and agents are written. With one, the same call goes on after Ctrl-C or a kill, to the
+            same numbers as if it had not been stopped; and comes back at once when all is done. Without, everything is in a
+            temporary folder that lives as long as the result.
+        checkpoint_seconds: Seconds between checkpoints of a run.
+        save_replay: Whether finished agents keep their replay memories, to learn on as if never stopped.
+        max_parallel_runs: Most runs in memory at once; by default as many as fit.
+        execution: ``"loop"`` (run by run in threads), ``"vmap"`` (all at once), or None for what was measured to be faster on
+            the backend: ``"loop"`` on a CPU, ``"vmap"`` on a GPU.
+        progress_bar: Whether to show progress on standard error.
+
+    Returns:
+        Curves, statistics and agents.
+
+    Raises:
+        TypeError, ValueError: Something is unknown, out of range or does not go together; or the folder holds another sweep.
+        FileExistsError: The folder holds something else.
+        MemoryError: The runs do not fit; the message says how many do.
+        KeyboardInterrupt: Ctrl-C; what there is has been saved, if there is a folder.
+    """
+    number_in("checkpoint_seconds", checkpoint_seconds, 0, finite=False)
+    if max_parallel_runs is not None:
+        integer_in("max_parallel_runs", max_parallel_runs, 1, 2**31 - 1)
+    spec = specify(
+        agent_class,
+        env,
+        hyperparameters=hyperparameters,
+        seeds=seeds,
+        total_timesteps=total_timesteps,
+        n_envs=n_envs,
+        eval_interval=eval_interval,
+        eval_episodes=eval_episodes,
+        eval_steps=eval_steps,
+        save_replay=save_replay,
+    )
+    chosen = make_execution(execution)
+    if folder is None:
+        keep = tempfile.TemporaryDirectory(prefix="mbrl-sweep-", ignore_cleanup_errors=True)
+        folder, checkpoint_seconds = keep.name, math.inf
+    else:
+        keep = None
+    runs = folders.open_or_create(folder, spec)
+    _train(runs, chosen, progress_bar, checkpoint_seconds, max_parallel_runs)
+    return SweepResult(runs, spec.to_dict(), keep)
+
+
+def sweep_memory(
+    agent_class: str | type[BaseAlgorithm],
+    env: str | gymnasium.Env | FunctionalEnv | EnvironmentSpec,
+    hyperparameters: Mapping[str, Any] | None = None,
+    seeds: int | Sequence[int] = 1,
+    *,
+    n_envs: int = 1,
+    max_parallel_runs: int | None = None,
+    execution: str | None = None,
+) -> MemoryPlan:
+    """The dry run of a sweep: what a run takes, what there is, how many fit. Compiles, but trains and writes nothing.
+
+    ``print`` it. Arguments and errors as for :func:`train_sweep`.
+    """
+    spec: SweepSpec = specify(agent_class, env, hyperparameters=hyperparameters, seeds=seeds, total_timesteps=1, n_envs=n_envs)
+    programs = Programs()
+    for config in spec.configs[:: len(spec.seeds)]:
+        programs.of(config)
+    return programs.plan(len(spec.configs), make_execution(execution), max_parallel_runs)
+
+
+def _train(
+    runs: Sequence[RunFolder],
+    execution: Any,
+    progress_bar: bool,
+    checkpoint_seconds: float,
+    max_parallel_runs: int | None,
+) -> None:
+    missing = [run for run in runs if run.status().state not in ENDED]
+    if not missing:
+        return
+    bars = [RunProgress(run.config.label, run.config.title, run.config.steps) for run in missing]
+    console = None if progress_bar else Console(quiet=True)
+    with deferred() as pending, tracked(bars, execution.workers, console) as tracker:
+        driver = Driver(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs)
+        _announce(tracker, driver.memory)
+        driver.run()
+
+
+def _announce(tracker: Tracker, memory: MemoryPlan) -> None:
+    tracker.say(str(memory))
