@@ -17,7 +17,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from mbrl_agents.common import evaluation as functional
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_envs import FunctionalEnv, yardsticks
+from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in
 
 DEFAULT_EPISODES, DEFAULT_STEPS = 32, 100  # the study's, on functional environments
@@ -119,6 +119,8 @@ def known_yardsticks(dynamics: FunctionalEnv | None, steps: int | None) -> Yards
     """Yardsticks of an environment, or None where they are not known or out of reach."""
     if dynamics is None:
         return None
+    from mbrl_envs import yardsticks  # needs much of scipy: half a second and 50 MB
+
     try:
         uniform = yardsticks.uniform_score(dynamics, steps=steps)
         return Yardsticks(uniform, yardsticks.optimal_score(dynamics, steps=steps))

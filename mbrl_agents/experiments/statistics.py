@@ -1,4 +1,7 @@
-"""Numbers about several runs: means, interquartile means, intervals."""
+"""Numbers about several runs: means, interquartile means, intervals.
+
+scipy.stats is imported when needed: it takes half a second and 50 MB.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.stats
 
 
 class Interval(NamedTuple):
@@ -22,6 +24,8 @@ def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95
     With the few seeds that one usually has this is the better choice: a bootstrap of three numbers covers the mean far less
     often than it says.
     """
+    import scipy.stats
+
     numbers = np.asarray(values, float)
     if numbers.size < 2:
         return None
@@ -42,6 +46,8 @@ def mean_band(values: np.ndarray, confidence: float = 0.95, seed: int = 0) -> tu
     Returns:
         Lower and upper ends, (points,); the mean itself where there is but one run.
     """
+    import scipy.stats
+
     means = np.nanmean(values, axis=1)
     low, high = means.copy(), means.copy()
     present = ~np.isnan(values)
@@ -65,6 +71,8 @@ def mean_band(values: np.ndarray, confidence: float = 0.95, seed: int = 0) -> tu
 
 def interquartile_mean(values: Sequence[float] | np.ndarray, axis: int | None = None) -> np.ndarray | float:
     """Mean of the middle half (a quarter is left out at each end, rounded down): robust, but less wasteful than the median."""
+    import scipy.stats
+
     result = scipy.stats.trim_mean(np.asarray(values, float), 0.25, axis=axis)
     return float(result) if np.ndim(result) == 0 else result
 
@@ -90,6 +98,8 @@ def stratified_bootstrap(
     Returns:
         The interval; None if a task has fewer than two runs.
     """
+    import scipy.stats
+
     samples = [np.asarray(stratum, float) for stratum in strata]
     if not samples or any(sample.size < 2 for sample in samples):
         return None

@@ -10,8 +10,10 @@ import jax
 import numpy as np
 import psutil
 
-from mbrl_agents.common.compilation import jit
-from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
+from mbrl_agents.common import device_training
+from mbrl_agents.common.compilation import give_back_memory
+from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Schedules, Streams, start_lanes
+from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.jax_agent import JaxAgent
 
 MARGIN = 0.8  # the part of the free memory that is used: allocators do not fit perfectly, and others want some
@@ -24,7 +26,7 @@ class MemoryNeed(NamedTuple):
         learner: Parameters, target, optimiser.
         replay: Replay memory.
         rest: Environments and all else that is carried from step to step.
-        temporary: What a gradient step needs in between.
+        temporary: What the programs need in between.
     """
 
     learner: int
@@ -109,7 +111,7 @@ def state_shapes(loop: DeviceLoop, hyper: Any) -> LoopState:
 
 
 def measure(loop: DeviceLoop, hyper: Any) -> MemoryNeed:
-    """What a run of a program needs; compiles its gradient step, but runs nothing."""
+    """What a run of a program needs; compiles it, but runs nothing."""
     shapes = state_shapes(loop, hyper)
     learner, replay = _bytes(shapes.learner), _bytes(shapes.replay)
     return MemoryNeed(learner, replay, _bytes(shapes) - learner - replay, _temporary(loop, _Same(shapes)))
@@ -130,9 +132,22 @@ class _Same:
 
 @functools.lru_cache(maxsize=32)
 def _temporary(loop: DeviceLoop, same: _Same) -> int:
-    step = jit(loop.train, donate_argnums=0).lower(same.shapes, jax.ShapeDtypeStruct((), np.float32)).compile()
-    analysis = step.memory_analysis()
-    return 0 if analysis is None else int(analysis.temp_size_in_bytes)
+    """Bytes beside the state while the programs run.
+
+    These are the very programs that will be called, with arguments of the same kind, so they are compiled once; and as this is
+    done before there are any runs, what compiling takes (and gives back) does not come on top of theirs.
+    """
+    programs = device_training.compiled(loop)
+    row, index = jax.ShapeDtypeStruct((loop.max_chunk,), np.float32), jax.ShapeDtypeStruct((), np.int32, weak_type=True)
+    schedules = Schedules(Exploration(row, row), row)  # type: ignore[arg-type]
+    lowered = (
+        programs.collect.lower(same.shapes, schedules, index),
+        programs.train.lower(same.shapes, row, index),
+        programs.cycles.lower(same.shapes, schedules, index),
+    )
+    analyses = [each.compile().memory_analysis() for each in lowered]
+    give_back_memory()
+    return max(0 if analysis is None else int(analysis.temp_size_in_bytes) for analysis in analyses)
 
 
 def available_bytes() -> int:
