@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
 
-from mbrl_agents.experiments import comparison, plots, presets, results, statistics, video
+from mbrl_agents.experiments import command_sweep, comparison, plots, presets, results, statistics, video
 from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.commands import FAILED, INTERRUPTED, parse_assignments
+from mbrl_agents.experiments.command_arguments import console, environment_of, parse_assignments, training_arguments
+from mbrl_agents.experiments.commands import FAILED, INTERRUPTED
 from mbrl_agents.experiments.comparison import Contestant
 from mbrl_agents.experiments.config import RunConfig, differences, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec
@@ -24,19 +24,22 @@ from mbrl_agents.experiments.saved_agents import load_for_evaluation
 from mbrl_agents.experiments.training import train as train_run
 from mbrl_envs.checks import integer_in
 
-NOT_A_TERMINAL_WIDTH = 120
-
 
 def train(arguments: argparse.Namespace) -> int:
     """``mbrl train``."""
+    if arguments.seeds is not None or arguments.sweep:
+        return command_sweep.sweep(arguments)
+    for option in ("paired", "max_parallel_runs", "execution", "dry_run"):
+        if getattr(arguments, option):
+            raise ValueError(f"--{option.replace('_', '-')} is for several runs: give --seeds or --sweep as well")
     settings = parse_assignments(arguments.set, "--set")
     config = make_config(
         arguments.agent,
-        _environment(arguments),
+        environment_of(arguments),
         seed=arguments.seed,
         arguments=settings,
         save_replay=arguments.save_replay,
-        **_training_arguments(arguments),
+        **training_arguments(arguments),
     )
     name = f"{config.environment.name}_{config.label}_seed{config.seed}"
     path = pathlib.Path(arguments.out or pathlib.Path("runs") / name)
@@ -79,7 +82,7 @@ def compare(arguments: argparse.Namespace) -> int:
     integer_in("--seeds", arguments.seeds, 1, 10_000)
     if arguments.jobs is not None:
         integer_in("--jobs", arguments.jobs, 1, 1024)
-    environment = _environment(arguments)
+    environment = environment_of(arguments)
     path = pathlib.Path(arguments.out or pathlib.Path("runs") / f"compare_{environment.name}")
     settings = parse_assignments(arguments.set, "--set")
     compared = comparison.Comparison(
@@ -88,18 +91,17 @@ def compare(arguments: argparse.Namespace) -> int:
         environment,
         range(arguments.first_seed, arguments.first_seed + arguments.seeds),
         force=arguments.force,
-        **_training_arguments(arguments),
+        **training_arguments(arguments),
     )
     if compared.done:
         print(f"{len(compared.done)} of {len(compared.configs)} runs are finished already", file=sys.stderr)
     _use_one_thread()
     outcome = compared.train(arguments.jobs)
-    console = _console()
     runs = compared.runs()
     if runs:
         table = results.write_results(runs, path)
         plots.plot_curves(runs, path / "curves.png")
-        results.show(table, runs, console)
+        results.show(table, runs, console())
         print(f"{path}: results.csv, curves.csv, curves.png, and a folder for each run")
     if outcome.failed:
         print(f"{len(outcome.failed)} runs failed; see status.json in their folders", file=sys.stderr)
@@ -129,7 +131,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         integer_in("--video-steps", arguments.video_steps, 1, 100_000)
     integer_in("--seed", arguments.seed, 0, 2**32 - 1)
     _use_one_thread()
-    given = _environment(arguments, arguments.env) if arguments.env else None
+    given = environment_of(arguments, arguments.env) if arguments.env else None
     if given is None and (arguments.env_arg or arguments.max_episode_steps is not None):
         raise ValueError("--env-arg and --max-episode-steps need --env")
     settings = parse_assignments(arguments.set, "--set")
@@ -163,28 +165,8 @@ def _use_one_thread() -> None:
     torch.set_num_threads(1)
 
 
-def _training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "steps": arguments.steps,
-        "num_envs": arguments.n_envs,
-        "eval_interval": arguments.eval_interval,
-        "eval_episodes": arguments.eval_episodes,
-        "eval_steps": arguments.eval_steps,
-    }
-
-
-def _environment(arguments: argparse.Namespace, env_id: str | None = None) -> EnvironmentSpec:
-    constants = parse_assignments(arguments.env_arg, "--env-arg")
-    return EnvironmentSpec(env_id or arguments.env_id, constants, arguments.max_episode_steps)
-
-
 def _on_scale(score: float, reference: Any) -> str:
     if reference is None or reference.optimal == reference.uniform:
         return ""
     normalised = (score - reference.uniform) / (reference.optimal - reference.uniform)
     return f", normalised {normalised:.2f} (uniform policy {reference.uniform:.4g}, best policy {reference.optimal:.4g})"
-
-
-def _console() -> Console:
-    console = Console()
-    return console if console.is_terminal else Console(width=NOT_A_TERMINAL_WIDTH)

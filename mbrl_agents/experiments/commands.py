@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import errno
 import signal
 import sys
@@ -36,9 +35,10 @@ def _register_train(subparsers: Any) -> None:
     train.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     _add_training_arguments(train, DEFAULT_TRAIN_STEPS)
     train.add_argument("--save-replay", action="store_true", help="keep the replay memory, too (replay.npz)")
-    train.add_argument("--out", metavar="DIR", help="folder (default: runs/ENV_AGENT_seedN)")
-    train.add_argument("--resume", action="store_true", help="go on with an interrupted run")
-    train.add_argument("--force", action="store_true", help="replace a run that is there already")
+    train.add_argument("--out", metavar="DIR", help="folder (default: runs/ENV_AGENT_seedN, or runs/ENV_AGENT_sweep)")
+    train.add_argument("--resume", action="store_true", help="go on with an interrupted run (a sweep goes on by itself)")
+    train.add_argument("--force", action="store_true", help="replace a run or sweep that is there already")
+    _add_sweep_arguments(train)
     train.set_defaults(run=_guarded("train"))
 
 
@@ -76,6 +76,22 @@ def _register_compare(subparsers: Any) -> None:
     compare.add_argument("--out", metavar="DIR", help="folder (default: runs/compare_ENV)")
     compare.add_argument("--force", action="store_true", help="delete a comparison that is there already")
     compare.set_defaults(run=_guarded("compare"))
+
+
+def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
+    sweep = parser.add_argument_group("many runs in one program (our agents in mbrl/ environments)")
+    sweep.add_argument("--seeds", type=int, metavar="N", help="train with N seeds: --seed, --seed + 1, …")
+    sweep.add_argument(
+        "--sweep",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE,VALUE,…",
+        help="values of an argument of the agent; may be given several times: all combinations are trained, with every seed",
+    )
+    sweep.add_argument("--paired", action="store_true", help="pair the i-th values of all --sweep, instead of all combinations")
+    sweep.add_argument("--max-parallel-runs", type=int, metavar="N", help="runs in memory at once (default: as many as fit)")
+    sweep.add_argument("--execution", choices=("loop", "vmap"), help="default: the faster one on this machine's devices")
+    sweep.add_argument("--dry-run", action="store_true", help="only say how much memory it takes")
 
 
 def _add_training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
@@ -145,27 +161,6 @@ def _register_plot(subparsers: Any) -> None:
     plot.add_argument("paths", nargs="+", metavar="DIR", help="a run's folder, a comparison's, or any folder above them")
     plot.add_argument("--out", default="curves.png", metavar="FILE", help="a .png, .pdf or .svg (default: curves.png)")
     plot.set_defaults(run=_guarded("plot"))
-
-
-def parse_assignments(pairs: list[str], option: str) -> dict[str, Any]:
-    """``["gamma=0.9", "policy_kwargs={'net_arch': [64]}"]`` as a dict; values are Python literals or else plain strings.
-
-    Raises:
-        ValueError: A pair has no ``=``, or a name comes twice.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        # A label in front of the name may hold what an identifier may not.
-        if not equals or not name.rpartition(".")[2].isidentifier():
-            raise ValueError(f"{option} must look like NAME=VALUE, got {pair!r}")
-        if name in values:
-            raise ValueError(f"{option} {name} is given twice")
-        try:
-            values[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            values[name] = text
-    return values
 
 
 def _guarded(name: str) -> Callable[[argparse.Namespace], int]:

@@ -17,14 +17,17 @@ import yaml
 from rich.console import Console
 
 from mbrl_agents.common.files import write_atomically
+from mbrl_agents.common.interrupt import deferred
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import workers
 from mbrl_agents.experiments.agents import find_agent, normalised_name
 from mbrl_agents.experiments.config import RunConfig, differences, dump, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
-from mbrl_agents.experiments.run_folder import FAILED, FINISHED, RunFolder, check_idle, runs_below
-from mbrl_agents.experiments.workers import Job
+from mbrl_agents.experiments.run_folder import ENDED, FAILED, FINISHED, RunFolder, check_idle, runs_below
+from mbrl_agents.experiments.sweeps.driver import Driver
+from mbrl_agents.experiments.sweeps.execution import make_execution, usable_cores
+from mbrl_agents.experiments.workers import Job, Listener
 
 FORMAT = "mbrl-compare-1"
 MARKER = "compare.yaml"
@@ -146,12 +149,16 @@ class Comparison:
             OSError: The folder cannot be written.
         """
         self._prepare()
-        missing = [config for config in self.configs if config not in self.done]
+        # Those that share a program first.
+        missing = sorted((config for config in self.configs if config not in self.done), key=lambda each: not is_program(each))
         jobs = [Job(i, config, self.folder(config), self._starts_anew(config)) for i, config in enumerate(missing)]
-        num_workers = min(num_workers or workers.default_workers(), max(len(jobs), 1))
+        num_workers = min(num_workers or usable_cores(), max(len(jobs), 1))
         runs = [RunProgress(config.label, config.title, config.steps) for config in missing]
+        programs, others = ([job for job in jobs if is_program(job.config) == wanted] for wanted in (True, False))
         with tracked(runs, num_workers, console) as tracker:
-            complete = workers.run_jobs(jobs, tracker, num_workers) if jobs else True
+            complete = not programs or train_together(programs, tracker, num_workers)
+            if complete and others:
+                complete = workers.run_jobs(others, tracker, num_workers)
         return _outcome(tracker, stopped=not complete)
 
     def runs(self) -> list[RunFolder]:
@@ -200,7 +207,7 @@ class Comparison:
                 f"{folder} holds a run with another configuration ({'; '.join(changed)}). "
                 "Give the agent another label (label=Agent), choose another --out, or --force to delete what is there"
             )
-        return run.status().state == FINISHED
+        return run.status().state in ENDED
 
     def _prepare(self) -> None:
         if self._replace:
@@ -213,11 +220,24 @@ class Comparison:
         folder = self.folder(config)
         if not (folder / "config.yaml").is_file():
             return False
-        return RunFolder.open(folder).status().state == FAILED or not goes_on_exactly(config)
+        return RunFolder.open(folder).status().state == FAILED or not is_program(config)
 
 
-def goes_on_exactly(config: RunConfig) -> bool:
-    """Whether an interrupted run goes on as if it had never been: where everything is in the saved agent."""
+def train_together(jobs: Sequence[Job], listener: Listener, num_workers: int) -> bool:
+    """Trains runs that are programs, in this process; see :mod:`mbrl_agents.experiments.sweeps`.
+
+    Returns:
+        Whether all were tried; False if stopped.
+    """
+    folders = [workers.folder_of(job) for job in jobs]
+    with deferred() as pending:
+        complete = Driver(folders, listener, make_execution(None, num_workers), pending).run(keep_going=True)
+        pending.pressed = False  # our answer says it
+    return complete
+
+
+def is_program(config: RunConfig) -> bool:
+    """Whether a run is one on the device, so that everything is in the saved agent: it goes on as if never interrupted."""
     arguments = config.defaults | config.arguments
     by_episodes = isinstance(arguments.get("train_freq"), list) and "episode" in arguments["train_freq"]
     on_device = arguments.get("device_loop") is not False and not by_episodes

@@ -16,6 +16,7 @@ from mbrl_agents.experiments.run_folder import FAILED, FINISHED, INTERRUPTED
 
 LINE_SECONDS = 10.0  # between plain lines
 MAX_BARS = 12  # of runs at once
+MAX_TOLD = 4  # runs in a plain line
 WAITING, TRAINING = "waiting", "training"
 
 
@@ -133,7 +134,8 @@ class PlainTracker(Tracker):
         if time.monotonic() - self.shown_at >= LINE_SECONDS:
             self.shown_at = time.monotonic()
             active = [f"{run.title}: {run.timesteps:,}{_score(run)}" for run in self.runs if run.state == TRAINING]
-            self.say("; ".join([self.summary(), *active]))
+            more = [f"and {len(active) - MAX_TOLD} more"] if len(active) > MAX_TOLD else []
+            self.say("; ".join([self.summary(), *active[:MAX_TOLD], *more]))
 
     def say(self, text: str) -> None:
         self.console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -15,7 +15,7 @@ import pathlib
 import signal
 import tempfile
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
@@ -69,14 +69,16 @@ class Listener(Protocol):
 def execute(job: Job, report: training.Report) -> tuple[str, str | None]:
     """Trains a run; how it ended, and what went wrong."""
     try:
-        exists = (job.path / "config.yaml").is_file()
-        if exists and not job.restart:
-            folder = RunFolder.open(job.path)
-        else:
-            folder = RunFolder.create(job.path, job.config, force=job.restart)
-        return training.train(folder, report).state, None
+        return training.train(folder_of(job), report).state, None
     except Exception as error:  # one run's failure is no reason to lose the others
         return FAILED, " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def folder_of(job: Job) -> RunFolder:
+    """A run's folder, to go on with or new."""
+    if (job.path / "config.yaml").is_file() and not job.restart:
+        return RunFolder.open(job.path)
+    return RunFolder.create(job.path, job.config, force=job.restart)
 
 
 def run_jobs(jobs: Sequence[Job], listener: Listener, num_workers: int) -> bool:
@@ -255,9 +257,3 @@ def _environment(changes: dict[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             del os.environ[name]
-
-
-def default_workers() -> int:
-    """As many as there are cores for this process."""
-    affinity: Callable[[int], set[int]] | None = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1

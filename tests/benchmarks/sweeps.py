@@ -100,7 +100,8 @@ def times(executions: Sequence[str], sizes: Sequence[int], num: int, repeats: in
                 )
                 cpu, wall = (each / num / size * 1e3 for each in best["runs"])
                 floor, single = best["floor"][0] / num * 1e3, min(alone) / num * 1e3
-                print(f"| {kind} | {size} | {cpu:.3f} | {cpu / floor:.2f} | {wall:.3f} | {wall / single:.2f} |", flush=True)
+                row = f"{cpu:.3f} | {cpu / floor:.2f} | {wall:.3f} | {wall / single:.2f}"
+                print(f"| {kind} | {size} | {row} |", flush=True)
     ours.send(False)
 
 
@@ -155,9 +156,8 @@ def main() -> None:
     print(machine.header("jax"), f"device: {jax.devices()[0].device_kind}\n")
     times(given.executions, given.sizes, given.steps, given.repeats)
     print("\nA sweep of 1100 steps (100 updates) with 100 000 rows of replay memory for each run, in a fresh process:\n")
-    print(
-        "| execution | runs | compiling, s | all of it, s | MB after imports | most MB | MB per run |\n|---|---|---|---|---|---|---|"
-    )
+    columns = ("execution", "runs", "compiling, s", "all of it, s", "MB after imports", "most MB", "MB per run")
+    print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
     for kind in given.executions:
         for size in (given.sizes[0], given.sizes[-1]):
             start_up(kind, size, 100_000)

@@ -71,7 +71,7 @@ def _check(root: pathlib.Path, spec: SweepSpec) -> None:
         return
     if not (root / MARKER).is_file():
         raise FileExistsError(f"{root} exists and holds no sweep: choose another folder")
-    if changed := changes(_marker(root), yaml.safe_load(dump(spec.to_dict()))):
+    if changed := changes(_as_one(_marker(root)), _as_one(yaml.safe_load(dump(spec.to_dict())))):
         raise ValueError(
             f"{root} holds another sweep ({'; '.join(changed)}): go on with the same arguments, or choose another folder"
         )
@@ -81,6 +81,11 @@ def _check(root: pathlib.Path, spec: SweepSpec) -> None:
             check_idle(folder)
             if changed := differences(folder.config, config):
                 raise ValueError(f"{folder.path} holds another run ({'; '.join(changed)}): choose another folder")
+
+
+def _as_one(data: dict[str, Any]) -> dict[str, Any]:
+    """A description in which defaults and given arguments are one: to say a default aloud is no difference."""
+    return {**data, "arguments": {**data["defaults"], **data["arguments"]}, "defaults": None}
 
 
 def _run(path: pathlib.Path, config: RunConfig) -> RunFolder:

@@ -85,7 +85,12 @@ class SweepResult:
     @property
     def folder(self) -> pathlib.Path:
         """Where the runs are."""
-        return self._folders[0].path.parent
+        return self.first.path.parent
+
+    @property
+    def first(self) -> RunFolder:
+        """Run 0; environment, steps and evaluation are the same for all."""
+        return self._folders[0]
 
     # ------------------------------------------------------------------ tables
 

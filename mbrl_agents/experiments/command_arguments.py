@@ -1,0 +1,80 @@
+"""From the command line's arguments to what the functions behind it take."""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from typing import Any
+
+from rich.console import Console
+
+from mbrl_agents.experiments.environments import EnvironmentSpec
+
+NOT_A_TERMINAL_WIDTH = 120
+
+
+def training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
+    """What all runs of a command have in common, for :func:`~mbrl_agents.experiments.config.make_config`."""
+    return {
+        "steps": arguments.steps,
+        "num_envs": arguments.n_envs,
+        "eval_interval": arguments.eval_interval,
+        "eval_episodes": arguments.eval_episodes,
+        "eval_steps": arguments.eval_steps,
+    }
+
+
+def environment_of(arguments: argparse.Namespace, env_id: str | None = None) -> EnvironmentSpec:
+    """The environment that a command names."""
+    constants = parse_assignments(arguments.env_arg, "--env-arg")
+    return EnvironmentSpec(env_id or arguments.env_id, constants, arguments.max_episode_steps)
+
+
+def console() -> Console:
+    """Standard output, in a width of which tables make good use."""
+    found = Console()
+    return found if found.is_terminal else Console(width=NOT_A_TERMINAL_WIDTH)
+
+
+def parse_assignments(pairs: list[str], option: str) -> dict[str, Any]:
+    """``["gamma=0.9", "policy_kwargs={'net_arch': [64]}"]`` as a dict; values are Python literals or else plain strings.
+
+    Raises:
+        ValueError: A pair has no ``=``, or a name comes twice.
+    """
+    values: dict[str, Any] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        # A label in front of the name may hold what an identifier may not.
+        if not equals or not name.rpartition(".")[2].isidentifier():
+            raise ValueError(f"{option} must look like NAME=VALUE, got {pair!r}")
+        if name in values:
+            raise ValueError(f"{option} {name} is given twice")
+        try:
+            values[name] = ast.literal_eval(text)
+        except (ValueError, SyntaxError):
+            values[name] = text
+    return values
+
+
+def parse_lists(pairs: list[str], option: str) -> dict[str, list[Any]]:
+    """``["gamma=0.9,0.99", "net_arch=[[64], [64, 64]]"]`` as lists of values, read as by :func:`parse_assignments`.
+
+    Raises:
+        ValueError: A pair has no ``=``, a name comes twice, or there is no value.
+    """
+    lists: dict[str, list[Any]] = {}
+    for name, value in parse_assignments(pairs, option).items():
+        if isinstance(value, str):  # no Python literal: plain words
+            value = [_literal(part) for part in value.split(",")]
+        lists[name] = list(value) if isinstance(value, (list, tuple)) else [value]
+        if not lists[name] or "" in lists[name]:
+            raise ValueError(f"{option} {name} must have values between its commas, got {value!r}")
+    return lists
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError):
+        return text.strip()
