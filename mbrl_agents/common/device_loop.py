@@ -16,6 +16,7 @@ from jax import lax
 from mbrl_agents.common import exploration
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
+from mbrl_agents.common.schedules import Now
 from mbrl_envs import BatchedEnv, draws
 from mbrl_envs.batched import BatchState
 
@@ -39,7 +40,7 @@ class Learner(Protocol):
     def act_greedily(self, state: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
         """Greedy actions."""
 
-    def update(self, state: Any, batch: Batch, key: jax.Array, learning_rate: jax.Array) -> tuple[Any, dict]:
+    def update(self, state: Any, batch: Batch, key: jax.Array, now: Now) -> tuple[Any, dict]:
         """One gradient step."""
 
     def update_target(self, state: Any) -> Any:
@@ -74,13 +75,6 @@ class Clock(NamedTuple):
     calls: jax.Array
     timesteps: jax.Array
     updates: jax.Array
-
-
-class Schedules(NamedTuple):
-    """What follows a schedule, one float32 entry per step: exploration when acting, step size when learning after it."""
-
-    explore: Exploration
-    learning_rate: jax.Array
 
 
 class Lanes(NamedTuple):
@@ -180,7 +174,7 @@ def train(
     memory: ReplayState,
     streams: Streams,
     updates: jax.Array,
-    learning_rate: jax.Array,
+    now: Now,
 ) -> tuple[Any, dict]:
     """``plan.gradient_steps`` gradient steps, each on a fresh batch. Both loops learn by this function.
 
@@ -192,7 +186,7 @@ def train(
         memory: The memory's state.
         streams: The run's random streams.
         updates: Gradient steps so far.
-        learning_rate: Step size.
+        now: Step size, and how much to explore.
 
     Returns:
         The learner's state and the metrics of the last gradient step.
@@ -201,7 +195,7 @@ def train(
     def one(i: Any, carry: tuple[Any, dict]) -> tuple[Any, dict]:
         sample_key, update_key = update_keys(streams, updates + i)
         batch = replay.sample(memory, sample_key, plan.batch_size, carry[0].hyper.gamma)
-        return learner.update(carry[0], batch, update_key, learning_rate)
+        return learner.update(carry[0], batch, update_key, now)
 
     if plan.gradient_steps == 1:
         return one(0, (state, {}))
@@ -241,7 +235,8 @@ class DeviceLoop:
         next_observation = lax.cond(
             ended.any(), lambda: jax.vmap(self.envs.env.observe)(out.final_state), lambda: out.observation
         )
-        new = Transitions(before.observation, action, out.reward, next_observation, out.terminated, out.truncated)
+        env_state = before.envs.lanes.state if self.replay.env is not None else None
+        new = Transitions(before.observation, action, out.reward, next_observation, out.terminated, out.truncated, env_state)
         episode_return, episode_length = before.episode_return + out.reward, before.episode_length + 1
         clock = state.clock._replace(calls=state.clock.calls + 1, timesteps=state.clock.timesteps + num_envs)
         due = clock.calls % jnp.maximum(state.target_update_interval // num_envs, 1) == 0
@@ -253,16 +248,14 @@ class DeviceLoop:
         )
         return after, StepRecord(action, out.reward, out.terminated, out.truncated, episode_return, episode_length)
 
-    def train(self, state: LoopState, learning_rate: jax.Array) -> tuple[LoopState, dict]:
+    def train(self, state: LoopState, now: Now) -> tuple[LoopState, dict]:
         """One training."""
         clock, updates = state.clock, state.clock.updates
-        learner, metrics = train(
-            self.learner, self.plan, self.replay, state.learner, state.replay, state.streams, updates, learning_rate
-        )
+        learner, metrics = train(self.learner, self.plan, self.replay, state.learner, state.replay, state.streams, updates, now)
         clock = clock._replace(updates=updates + self.plan.gradient_steps)
         return state._replace(learner=learner, clock=clock), metrics
 
-    def collect(self, state: LoopState, schedules: Schedules, num: jax.Array) -> tuple[LoopState, StepRecord]:
+    def collect(self, state: LoopState, schedules: Now, num: jax.Array) -> tuple[LoopState, StepRecord]:
         """``num`` steps without training; schedules and records have a leading axis of ``max_chunk`` steps."""
 
         def body(i: jax.Array, carry: tuple[LoopState, StepRecord]) -> tuple[LoopState, StepRecord]:
@@ -271,7 +264,7 @@ class DeviceLoop:
 
         return lax.fori_loop(0, num, body, (state, self._empty(lambda s: self.step(s, _row(schedules.explore, 0)), state)))
 
-    def cycles(self, state: LoopState, schedules: Schedules, num: jax.Array) -> tuple[LoopState, StepRecord, dict]:
+    def cycles(self, state: LoopState, schedules: Now, num: jax.Array) -> tuple[LoopState, StepRecord, dict]:
         """``num`` cycles of ``train_freq`` steps and a training each.
 
         Schedules and records have a leading axis of ``max_chunk`` steps; the metrics' i-th row is the i-th training's.
@@ -285,11 +278,11 @@ class DeviceLoop:
 
             state, records, metrics = carry
             state, records = lax.fori_loop(0, frequency, step, (state, records)) if frequency > 1 else step(0, (state, records))
-            state, row = self.train(state, schedules.learning_rate[i * frequency + frequency - 1])
+            state, row = self.train(state, _row(schedules, i * frequency + frequency - 1))
             return state, records, _write(metrics, row, i)
 
         records = self._empty(lambda s: self.step(s, _row(schedules.explore, 0)), state)
-        metrics = self._empty(lambda s: self.train(s, schedules.learning_rate[0]), state)
+        metrics = self._empty(lambda s: self.train(s, _row(schedules, 0)), state)
         return lax.fori_loop(0, num, cycle, (state, records, metrics))
 
     def _empty(self, function: Any, state: LoopState) -> Any:

@@ -19,8 +19,9 @@ from stable_baselines3.common.callbacks import (
 
 from mbrl_agents.common import schedules
 from mbrl_agents.common.compilation import FirstCallAlone, jit
-from mbrl_agents.common.device_loop import DeviceLoop, LoopState, Schedules, StepRecord, restart_lanes, start_lanes
+from mbrl_agents.common.device_loop import DeviceLoop, LoopState, StepRecord, restart_lanes, start_lanes
 from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.schedules import Now
 from mbrl_envs import BatchedEnv, FunctionalTask
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def lane_functions(envs: BatchedEnv) -> LaneFunctions:
 
 
 class Programs(NamedTuple):
-    """A device loop's compiled programs; ``train`` takes all step sizes of a chunk, and which of them counts."""
+    """A device loop's compiled programs; ``train`` takes the schedules of a chunk, and the step that counts."""
 
     collect: Any
     cycles: Any
@@ -62,8 +63,8 @@ def compiled(loop: DeviceLoop) -> Programs:
 def program_functions(loop: DeviceLoop) -> Programs:
     """The programs as functions, not compiled yet."""
 
-    def train(state: LoopState, rates: jax.Array, index: jax.Array) -> tuple[LoopState, dict]:
-        state, metrics = loop.train(state, rates[index])
+    def train(state: LoopState, schedules_: Now, index: jax.Array) -> tuple[LoopState, dict]:
+        state, metrics = loop.train(state, jax.tree.map(lambda rows: rows[index], schedules_))
         return state, {name: value[None] for name, value in metrics.items()}
 
     return Programs(loop.collect, loop.cycles, train)
@@ -128,16 +129,14 @@ def next_part(loop: DeviceLoop, calls: int, timesteps: int, most: int) -> Part:
     return Part(num, int(num == first_training), False)
 
 
-def run_part(
-    programs: Programs, part: Part, state: LoopState, schedules_: Schedules
-) -> tuple[LoopState, StepRecord, dict[str, Any]]:
+def run_part(programs: Programs, part: Part, state: LoopState, schedules_: Now) -> tuple[LoopState, StepRecord, dict[str, Any]]:
     """Calls the programs for a part of a run; records and metrics have leading axes of ``max_chunk`` rows or fewer."""
     if part.cycles:
         return programs.cycles(state, schedules_, part.trainings)
     state, records = programs.collect(state, schedules_, part.num)
     if not part.trainings:
         return state, records, {}
-    state, metrics = programs.train(state, schedules_.learning_rate, part.num - 1)
+    state, metrics = programs.train(state, schedules_, part.num - 1)
     return state, records, metrics
 
 
@@ -189,16 +188,16 @@ def steps_until_due(callback: BaseCallback, num_timesteps: int, num_envs: int) -
     return min(due)
 
 
-def schedule_tables(agent: JaxAgent, loop: DeviceLoop, total_timesteps: int) -> Schedules:
+def schedule_tables(agent: JaxAgent, loop: DeviceLoop, total_timesteps: int) -> Now:
     """Values for the next ``max_chunk`` steps: exploration as of a step's beginning, step size as of its end."""
     timesteps = agent.num_timesteps + agent.n_envs * np.arange(loop.max_chunk + 1)
     progress = np.maximum(1 - timesteps / total_timesteps, 0)
-    return Schedules(
+    return Now(
         Exploration(
             schedules.table(agent._temperature_schedule, progress[:-1]),
             schedules.table(agent._epsilon_schedule, progress[:-1]),
         ),
-        schedules.table(agent.lr_schedule, progress[1:]),  # type: ignore[arg-type]
+        schedules.table(agent.lr_schedule, progress[1:]),
     )
 
 

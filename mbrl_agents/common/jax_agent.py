@@ -37,10 +37,13 @@ from mbrl_agents.common.device_loop import (
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.policy import JaxPolicy
+from mbrl_agents.common.q_learning import DQNHyperparameters, QLearning
 from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
-from mbrl_envs import BatchedEnv, FunctionalTask, functional_task
+from mbrl_agents.common.schedules import Now
+from mbrl_envs import BatchedEnv, FunctionalEnv, FunctionalTask, functional_task
 
 # A run's random streams, each folded from the seed.
 _INIT, _ACT, _UPDATE, _ENVS, _PREDICT = range(5)
@@ -81,7 +84,7 @@ class JaxAgent(OffPolicyAlgorithm):
             gamma=given["gamma"],
             train_freq=given["train_freq"],
             gradient_steps=given["gradient_steps"],
-            n_steps=given["n_steps"],
+            n_steps=given.get("n_steps", 1),
             policy_kwargs=given["policy_kwargs"],
             stats_window_size=given["stats_window_size"],
             tensorboard_log=given["tensorboard_log"],
@@ -112,9 +115,33 @@ class JaxAgent(OffPolicyAlgorithm):
         """The learner's functions, for observations and actions of the given kind."""
         raise NotImplementedError
 
+    def _stored_dynamics(self) -> FunctionalEnv | None:
+        """The dynamics whose states the replay memory keeps as well, if the learner needs them."""
+        return None
+
     def _make_hyperparameters(self) -> Any:
         """The numbers that go into the learner's state, where runs of one program may differ in them."""
         raise NotImplementedError
+
+    def _q_learning(self, num_features: int, num_actions: int, num_codes: int = 0) -> QLearning:
+        """The Q-network and its learning, as the arguments have them."""
+        given = self.arguments
+        return QLearning(
+            num_features,
+            num_actions,
+            hidden=tuple(given["policy_kwargs"]["net_arch"]),
+            activation=given["policy_kwargs"]["activation_fn"],
+            double_q=bool(given["double_q"]),
+            explore=given["exploration"],
+            clip=given["max_grad_norm"] is not None,
+            num_codes=num_codes,
+        )
+
+    def _q_hyperparameters(self) -> DQNHyperparameters:
+        given = self.arguments
+        clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
+        adam = AdamHyperparameters(weight_decay=given["weight_decay"], max_grad_norm=clip)
+        return DQNHyperparameters(given["gamma"], given["tau"], adam)
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:
@@ -147,7 +174,7 @@ class JaxAgent(OffPolicyAlgorithm):
             raise ValueError(
                 f"buffer_size must be at least n_steps * n_envs = {self.n_steps * self.n_envs}, got {self.buffer_size}"
             )
-        self.replay = Replay(codec, rows, self.n_envs, self.n_steps)
+        self.replay = Replay(codec, rows, self.n_envs, self.n_steps, self._stored_dynamics())
         self.learner = self._make_learner(codec, int(self.action_space.n))
         self.jax_device = settings.jax_device(given["device"])
 
@@ -276,25 +303,24 @@ class JaxAgent(OffPolicyAlgorithm):
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
         """Takes gradient steps on batches from the replay memory."""
-        learning_rate = np.float32(self.lr_schedule(self._current_progress_remaining))
+        progress = self._current_progress_remaining
+        now = Now(self.exploration_at(progress), np.float32(self.lr_schedule(progress)))
         functions = _host_functions(self.learner, self.plan, self.replay)
         if self._vec_normalize_env is not None:
-            metrics = self._train_normalized(functions, gradient_steps, learning_rate)
+            metrics = self._train_normalized(functions, gradient_steps, now)
         else:
             # A rollout in episodes may ask for any number; the compiled training is one of `plan.gradient_steps`.
             plan = dataclasses.replace(self.plan, gradient_steps=gradient_steps)
             functions = _host_functions(self.learner, plan, self.replay)
             updates = jnp.int32(self._n_updates)
-            self.learner_state, metrics = functions.train(
-                self.learner_state, self.memory.state, self._streams, updates, learning_rate
-            )
+            self.learner_state, metrics = functions.train(self.learner_state, self.memory.state, self._streams, updates, now)
             self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
-        self.logger.record("train/learning_rate", float(learning_rate))
+        self.logger.record("train/learning_rate", float(now.learning_rate))
         for key, value in metrics.items():
             self.logger.record(f"train/{key}", float(value))
 
-    def _train_normalized(self, functions: _HostFunctions, gradient_steps: int, learning_rate: Any) -> dict:
+    def _train_normalized(self, functions: _HostFunctions, gradient_steps: int, now: Now) -> dict:
         """As :meth:`train`, with observations and rewards normalised by a ``VecNormalize`` after they are drawn."""
         assert self._vec_normalize_env is not None
         normalizer, metrics = self._vec_normalize_env, {}
@@ -309,7 +335,7 @@ class JaxAgent(OffPolicyAlgorithm):
             reward = normalizer.normalize_reward(np.array(batch.reward)).astype(np.float32)
             arrays = (jnp.asarray(each) for each in (before, after, reward))
             batch = batch._replace(**dict(zip(("observation", "next_observation", "reward"), arrays, strict=True)))
-            self.learner_state, metrics = functions.update(self.learner_state, batch, update_key, learning_rate)
+            self.learner_state, metrics = functions.update(self.learner_state, batch, update_key, now)
             self._n_updates += 1
         return metrics
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mbrl_agents.common.observations import ObservationCodec
+from mbrl_envs import FunctionalEnv
 
 
 class Transitions(NamedTuple):
@@ -25,6 +26,7 @@ class Transitions(NamedTuple):
         next_observation: Observations after the step, before any automatic reset.
         terminated: bool; nothing follows, targets do not bootstrap.
         truncated: bool; the episode was cut short, targets bootstrap from ``next_observation``.
+        env_state: State of the environment before the step, or None if it is not stored.
     """
 
     observation: Any
@@ -33,6 +35,7 @@ class Transitions(NamedTuple):
     next_observation: Any
     terminated: Any
     truncated: Any
+    env_state: Any = None
 
 
 class ReplayState(NamedTuple):
@@ -58,6 +61,8 @@ class Batch(NamedTuple):
         reward: Discounted sum of the rewards of up to n steps, float32 (B,).
         next_observation: Features after these steps, float32 (B, f).
         discount: What multiplies the value of the latter: γ to the number of steps, 0 after a termination; float32 (B,).
+        terminated: Whether the last of these steps ended the episode for good, bool (B,).
+        env_state: States of the environment before the (first) step, leaves (B, …); None if they are not stored.
     """
 
     observation: jax.Array
@@ -65,6 +70,8 @@ class Batch(NamedTuple):
     reward: jax.Array
     next_observation: jax.Array
     discount: jax.Array
+    terminated: jax.Array
+    env_state: Any = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,12 +83,14 @@ class Replay:
         rows: Rows per lane.
         lanes: Number of lanes (environments).
         n_steps: Steps of a return.
+        env: Dynamics whose states are stored as well, or None.
     """
 
     codec: ObservationCodec
     rows: int
     lanes: int
     n_steps: int = 1
+    env: FunctionalEnv | None = None
 
     def init(self) -> ReplayState:
         """An empty memory."""
@@ -97,8 +106,15 @@ class Replay:
             next_observation=zeros(observation.dtype, observation.shape),
             terminated=zeros(bool),
             truncated=zeros(bool),
+            env_state=self._empty_states(),
         )
         return ReplayState(stored, jnp.int32(0), jnp.int32(0))
+
+    def _empty_states(self) -> Any:
+        if self.env is None:
+            return None
+        shapes = jax.eval_shape(self.env.reset, jax.ShapeDtypeStruct((2,), jnp.uint32))
+        return jax.tree.map(lambda leaf: jnp.zeros((self.rows, self.lanes, *leaf.shape), leaf.dtype), shapes)
 
     @property
     def bytes(self) -> int:
@@ -139,4 +155,6 @@ class Replay:
             reward=reward,
             next_observation=self.codec.decode(stored.next_observation[last, lane]),
             discount=jnp.where(stored.terminated[last, lane], 0, discount),
+            terminated=stored.terminated[last, lane],
+            env_state=jax.tree.map(lambda leaf: leaf[row, lane], stored.env_state),
         )

@@ -113,20 +113,19 @@ class DeviceReplayBuffer:
         else:
             content, what = path.read(), "the given stream"
         arrays = files.arrays_from_bytes(content, what)
-        fields = Transitions._fields
+        templates = files.flatten(self.state.stored)
         size, position = (int(arrays.pop(name, np.array(-1))) for name in ("size", "position"))
-        if not (0 <= size <= self.replay.rows and 0 <= position < self.replay.rows) or set(arrays) != set(fields):
+        if not (0 <= size <= self.replay.rows and 0 <= position < self.replay.rows) or set(arrays) != set(templates):
             raise ValueError(f"{what} holds no replay memory of at most {self.replay.rows} rows per environment")
         if size < self.replay.rows and position != size:
             raise ValueError(f"{what} is a full ring of {size} rows; this memory has {self.replay.rows}")
-        rows = {}
-        for name in fields:
-            template, given = np.array(getattr(self.state.stored, name)), arrays[name]
+        for name, template in templates.items():
+            given = arrays[name]
             if given.shape != (size, *template.shape[1:]) or given.dtype != template.dtype:
                 raise ValueError(
                     f"{what}: {name} must have shape {(size, *template.shape[1:])} and dtype {template.dtype}, "
                     f"got {given.shape} and {given.dtype}"
                 )
             template[:size] = given
-            rows[name] = jax.numpy.array(template)
-        self.state = ReplayState(Transitions(**rows), jax.numpy.int32(position), jax.numpy.int32(size))
+        stored = files.unflatten(self.state.stored, templates, what)
+        self.state = ReplayState(stored, jax.numpy.int32(position), jax.numpy.int32(size))

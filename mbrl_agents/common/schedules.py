@@ -7,14 +7,27 @@ A schedule maps the progress remaining (1 at the start, 0 at the end) to a value
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
 from mbrl_agents.common.checks import number_in
+from mbrl_agents.common.exploration import Exploration
 
 Schedule = Callable[[float], float]
+
+
+class Now(NamedTuple):
+    """What follows a schedule, as it is at a step, float32 scalars; or at each of many steps, with a leading axis.
+
+    Attributes:
+        explore: How much to explore when acting at the step (and in imagination after it).
+        learning_rate: Step size when learning after it.
+    """
+
+    explore: Exploration
+    learning_rate: Any
 
 
 def check(

@@ -45,7 +45,8 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         schedule = schedules.check(name, given[name], low, open_low=open_low)
         given[name] = given[name] if callable(given[name]) else schedule(1.0)
     for name, low in _INTEGERS.items():
-        given[name] = integer_in(name, given[name], low, _MANY)
+        if name in given:
+            given[name] = integer_in(name, given[name], low, _MANY)
     if given["batch_size"] > given["buffer_size"]:
         raise ValueError(f"batch_size must be at most buffer_size = {given['buffer_size']}, got {given['batch_size']}")
     given["train_freq"] = _check_train_freq(given["train_freq"])

@@ -1,6 +1,6 @@
 """Replay DQN: the model-free agent."""
 
 from mbrl_agents.replay_dqn.agent import ReplayDQN
-from mbrl_agents.replay_dqn.learner import DQNHyperparameters, DQNLearner, DQNState
+from mbrl_agents.replay_dqn.learner import DQNLearner, DQNState
 
-__all__ = ["DQNHyperparameters", "DQNLearner", "DQNState", "ReplayDQN"]
+__all__ = ["DQNLearner", "DQNState", "ReplayDQN"]

@@ -9,9 +9,9 @@ from stable_baselines3.common.type_aliases import GymEnv
 
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.q_learning import DQNHyperparameters
 from mbrl_agents.common.schedules import Schedule
-from mbrl_agents.replay_dqn.learner import DQNHyperparameters, DQNLearner, DQNState
+from mbrl_agents.replay_dqn.learner import DQNLearner, DQNState
 
 
 class ReplayDQN(JaxAgent):
@@ -97,19 +97,7 @@ class ReplayDQN(JaxAgent):
         super().__init__(policy, env, arguments, _init_setup_model)
 
     def _make_learner(self, codec: ObservationCodec, num_actions: int) -> DQNLearner:
-        given = self.arguments
-        return DQNLearner(
-            codec,
-            num_actions,
-            hidden=tuple(given["policy_kwargs"]["net_arch"]),
-            activation=given["policy_kwargs"]["activation_fn"],
-            double_q=bool(given["double_q"]),
-            explore=given["exploration"],
-            clip=given["max_grad_norm"] is not None,
-        )
+        return DQNLearner(codec, self._q_learning(codec.num_features, num_actions))
 
     def _make_hyperparameters(self) -> DQNHyperparameters:
-        given = self.arguments
-        clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
-        adam = AdamHyperparameters(weight_decay=given["weight_decay"], max_grad_norm=clip)
-        return DQNHyperparameters(given["gamma"], given["tau"], adam)
+        return self._q_hyperparameters()

@@ -14,8 +14,10 @@ from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.networks import elu
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
-from mbrl_agents.common.replay import Replay, Transitions
-from mbrl_agents.replay_dqn import DQNHyperparameters, DQNLearner
+from mbrl_agents.common.q_learning import DQNHyperparameters, QLearning
+from mbrl_agents.common.replay import Batch, Replay, Transitions
+from mbrl_agents.common.schedules import Now
+from mbrl_agents.replay_dqn import DQNLearner
 
 
 def test_adam_is_optax_adamw_with_the_decay_undone() -> None:
@@ -157,17 +159,16 @@ def test_softmax_and_epsilon_greedy_probabilities() -> None:
 def test_one_update_against_numpy(double_q: bool) -> None:
     """Target, loss and the gradient's sign for a linear network, computed by hand."""
     codec = ObservationCodec.of(spaces.Box(-1, 1, (3,), np.float32))
-    learner = DQNLearner(codec, 2, hidden=(), double_q=double_q)
+    learner = DQNLearner(codec, QLearning(3, 2, hidden=(), double_q=double_q))
     state = learner.init(jax.random.PRNGKey(0), DQNHyperparameters(0.9, 1.0, AdamHyperparameters(weight_decay=0.0)))
     state = state._replace(target_params=jax.tree.map(lambda leaf: -2 * leaf + 0.1, state.params))
     rng = np.random.default_rng(0)
     s, s2 = rng.normal(size=(2, 5, 3)).astype(np.float32)
     action, reward = np.array([0, 1, 1, 0, 1]), rng.normal(size=5).astype(np.float32)
     discount = np.array([0.9, 0.9, 0.0, 0.81, 0.9], np.float32)
-    replay_batch = jax.tree.map(jnp.asarray, (s, action, reward, s2, discount))
-    from mbrl_agents.common.replay import Batch
-
-    new, metrics = learner.update(state, Batch(*replay_batch), jax.random.PRNGKey(0), jnp.float32(0.01))
+    replay_batch = jax.tree.map(jnp.asarray, (s, action, reward, s2, discount, discount == 0))
+    now = Now(Exploration(jnp.float32(0.1), jnp.float32(0.0)), jnp.float32(0.01))
+    new, metrics = learner.update(state, Batch(*replay_batch), jax.random.PRNGKey(0), now)
 
     def q(params: dict, x: np.ndarray) -> np.ndarray:
         return x @ np.asarray(params["Dense_0"]["kernel"]) + np.asarray(params["Dense_0"]["bias"])

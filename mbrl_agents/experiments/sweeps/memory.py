@@ -12,9 +12,10 @@ import psutil
 
 from mbrl_agents.common import device_training
 from mbrl_agents.common.compilation import give_back_memory
-from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Schedules, Streams, start_lanes
+from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.schedules import Now
 
 MARGIN = 0.8  # the part of the free memory that is used: allocators do not fit perfectly, and others want some
 
@@ -139,10 +140,10 @@ def _temporary(loop: DeviceLoop, same: _Same) -> int:
     """
     programs = device_training.compiled(loop)
     row, index = jax.ShapeDtypeStruct((loop.max_chunk,), np.float32), jax.ShapeDtypeStruct((), np.int32, weak_type=True)
-    schedules = Schedules(Exploration(row, row), row)  # type: ignore[arg-type]
+    schedules = Now(Exploration(row, row), row)
     lowered = (
         programs.collect.lower(same.shapes, schedules, index),
-        programs.train.lower(same.shapes, row, index),
+        programs.train.lower(same.shapes, schedules, index),
         programs.cycles.lower(same.shapes, schedules, index),
     )
     analyses = [each.compile().memory_analysis() for each in lowered]

@@ -1,0 +1,141 @@
+"""Q-learning on features: what replay DQN and the model-based agents have in common.
+
+Mnih et al. 2015 (arXiv 1312.5602) with the choices of *The Benefits of Model-Based Generalization in RL* (arXiv 2211.02222):
+softmax exploration, squared TD error, AdamW. Double Q-learning: van Hasselt, Guez & Silver 2016 (arXiv 1509.06461).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from mbrl_agents.common import exploration, optimizer
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.networks import MLP
+from mbrl_agents.common.optimizer import AdamHyperparameters
+
+StateT = TypeVar("StateT", bound=Any)  # a NamedTuple with fields params, target_params, optimizer, hyper
+
+
+class DQNHyperparameters(NamedTuple):
+    """Numbers in which runs of one program may differ, float32 scalars.
+
+    Attributes:
+        gamma: Discount factor.
+        tau: Fraction of the way that the target network goes to the network at each target update (1 copies it).
+        adam: Numbers of the optimiser.
+    """
+
+    gamma: Any
+    tau: Any
+    adam: AdamHyperparameters
+
+
+class Experience(NamedTuple):
+    """What a gradient step learns from: N transitions.
+
+    Attributes:
+        features: What the network reads before the step, (N, …).
+        action: int32 (N,).
+        reward: float32 (N,).
+        next_features: What it reads after the step, (N, …).
+        discount: What multiplies the value of the latter, float32 (N,).
+        weight: Weight of the squared error, float32 (N,); None for 1.
+    """
+
+    features: jax.Array
+    action: jax.Array
+    reward: jax.Array
+    next_features: jax.Array
+    discount: jax.Array
+    weight: jax.Array | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class QLearning:
+    """Functions of a Q-network; the fields are what shapes the program.
+
+    States are NamedTuples with (at least) the fields ``params``, ``target_params``, ``optimizer`` and ``hyper``.
+
+    Attributes:
+        num_features: Number of features, or of values of all codes together.
+        num_actions: Number of actions.
+        hidden: Widths of the hidden layers.
+        activation: Activation function.
+        double_q: Whether the network chooses the action that the target network values.
+        explore: ``"softmax"`` or ``"epsilon_greedy"``.
+        clip: Whether gradients are clipped.
+        num_codes: Features are codes, int32 (…, num_codes) (see :class:`~mbrl_agents.common.networks.CodeDense`); 0 if they are
+            numbers, float32 (…, num_features).
+    """
+
+    num_features: int
+    num_actions: int
+    hidden: tuple[int, ...] = (200, 200, 200)
+    activation: str = "elu"
+    double_q: bool = False
+    explore: str = "softmax"
+    clip: bool = False
+    num_codes: int = 0
+
+    @property
+    def network(self) -> MLP:
+        """The Q-network."""
+        return MLP(self.hidden, self.num_actions, self.activation, self.num_features if self.num_codes else 0)
+
+    def init(self, key: jax.Array) -> Any:
+        """Fresh parameters."""
+        example = jnp.zeros((1, self.num_codes), jnp.int32) if self.num_codes else jnp.zeros((1, self.num_features))
+        return self.network.init(key, example)["params"]
+
+    def values(self, params: Any, features: jax.Array) -> jax.Array:
+        """Action values (…, actions) of features."""
+        return self.network.apply({"params": params}, features)  # type: ignore[return-value]
+
+    def act(self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
+        """Exploring actions, int32 (n,)."""
+        return exploration.select(self.values(params, features), key, self.explore, explore)
+
+    def act_greedily(self, params: Any, features: jax.Array) -> jax.Array:
+        """Greedy actions, int32 (n,)."""
+        return exploration.greedy(self.values(params, features))
+
+    def update(self, state: StateT, batch: Experience, learning_rate: jax.Array) -> tuple[StateT, dict[str, jax.Array]]:
+        """One gradient step on the mean (weighted) squared TD error.
+
+        The target is r + discount·max_a Q⁻(s′, a), or r + discount·Q⁻(s′, argmax_a Q(s′, a)) with double Q-learning.
+
+        Returns:
+            New state, and ``{"loss", "q_mean"}``, float32 scalars.
+        """
+        next_values = self.values(state.target_params, batch.next_features)
+        if self.double_q:
+            best = exploration.greedy(self.values(state.params, batch.next_features))
+            next_value = jnp.take_along_axis(next_values, best[:, None], axis=-1)[:, 0]
+        else:
+            next_value = next_values.max(axis=-1)
+        target = batch.reward + batch.discount * next_value
+        taken = jax.nn.one_hot(batch.action, self.num_actions)
+
+        def loss_function(params: Any) -> tuple[jax.Array, jax.Array]:
+            value = (self.values(params, batch.features) * taken).sum(axis=-1)
+            error = jnp.square(value - target)
+            return (error if batch.weight is None else batch.weight * error).mean(), value.mean()
+
+        (loss, q_mean), grads = jax.value_and_grad(loss_function, has_aux=True)(state.params)
+        params, optimizer_state = optimizer.apply(
+            state.params, grads, state.optimizer, learning_rate, state.hyper.adam, clip=self.clip
+        )
+        return state._replace(params=params, optimizer=optimizer_state), {"loss": loss, "q_mean": q_mean}
+
+    def update_target(self, state: StateT) -> StateT:
+        """Moves the target network towards the network by the fraction τ."""
+        tau = state.hyper.tau
+
+        def mix(target: jax.Array, new: jax.Array) -> jax.Array:
+            return jnp.where(tau >= 1, new, target + tau * (new - target))
+
+        return state._replace(target_params=jax.tree.map(mix, state.target_params, state.params))
