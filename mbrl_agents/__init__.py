@@ -6,12 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
+    from mbrl_agents.model_dqn import LatentModelDQN, PerfectModelDQN, SimpleModelDQN
     from mbrl_agents.replay_dqn import ReplayDQN
 
-__all__ = ["ReplayDQN", "SweepResult", "grid", "sweep_memory", "train_sweep"]
+__all__ = [
+    "LatentModelDQN",
+    "PerfectModelDQN",
+    "ReplayDQN",
+    "SimpleModelDQN",
+    "SweepResult",
+    "grid",
+    "sweep_memory",
+    "train_sweep",
+]
 
 # Imported when first asked for: they bring torch, Stable-Baselines3 and pandas along, which take seconds.
 _LAZY = {
+    "LatentModelDQN": "mbrl_agents.model_dqn",
+    "PerfectModelDQN": "mbrl_agents.model_dqn",
+    "SimpleModelDQN": "mbrl_agents.model_dqn",
     "ReplayDQN": "mbrl_agents.replay_dqn",
     "SweepResult": "mbrl_agents.experiments.sweeps",
     "grid": "mbrl_agents.experiments.sweeps",

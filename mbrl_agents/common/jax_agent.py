@@ -71,7 +71,7 @@ class JaxAgent(OffPolicyAlgorithm):
     def __init__(
         self, policy: str | type[BasePolicy], env: GymEnv | str | None, arguments: dict[str, Any], _init_setup_model: bool
     ) -> None:
-        self.arguments = settings.check(arguments)
+        self.arguments = self._check_arguments(arguments)
         given = self.arguments
         super().__init__(
             policy,
@@ -98,7 +98,7 @@ class JaxAgent(OffPolicyAlgorithm):
         self.target_update_interval: int = given["target_update_interval"]
         self.temperature = given["temperature"]
         self.exploration_rate = 0.0
-        self.device_loop: bool | None = given["device_loop"]
+        self.device_loop: bool | None = given.get("device_loop")
         self._interrupt = PendingInterrupt()
         self._lanes: Lanes | None = None  # environments of the device loop
         self._lanes_task: FunctionalTask | None = None
@@ -110,6 +110,14 @@ class JaxAgent(OffPolicyAlgorithm):
             self._setup_model()
 
     # ------------------------------------------------------------------ setting up
+
+    def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Returns the constructor's arguments, completed; subclasses check their own as well.
+
+        Raises:
+            TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
+        """
+        return settings.check(arguments)
 
     def _make_learner(self, codec: ObservationCodec, num_actions: int) -> Learner:
         """The learner's functions, for observations and actions of the given kind."""

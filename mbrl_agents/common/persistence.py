@@ -22,7 +22,13 @@ if TYPE_CHECKING:
 AgentT = TypeVar("AgentT", bound="JaxAgent")
 
 # Parts of a learner's state by the name they have in get_parameters().
-_PARTS = {"policy": "params", "policy.target": "target_params", "policy.optimizer": "optimizer"}
+_PARTS = {
+    "policy": "params",
+    "policy.target": "target_params",
+    "policy.optimizer": "optimizer",
+    "model": "model",
+    "model.optimizer": "model_optimizer",
+}
 _COUNTERS = ("num_timesteps", "_calls", "_n_updates", "_episode_num", "_predictions", "_total_timesteps")
 _SCHEDULED = ("learning_rate", "temperature")
 EXCLUDABLE = ("policy.optimizer", "lanes")
@@ -30,18 +36,24 @@ EXCLUDABLE = ("policy.optimizer", "lanes")
 
 def get_parameters(agent: JaxAgent) -> dict[str, dict[str, np.ndarray]]:
     """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.get_parameters`."""
-    return {name: files.flatten(getattr(agent.learner_state, part)) for name, part in _PARTS.items()}
+    return {name: files.flatten(getattr(agent.learner_state, part)) for name, part in _parts(agent).items()}
+
+
+def _parts(agent: JaxAgent) -> dict[str, str]:
+    """The parts that this agent has; the perfect model has no parameters."""
+    return {name: part for name, part in _PARTS.items() if jax.tree.leaves(getattr(agent.learner_state, part, None))}
 
 
 def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
     """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.set_parameters`."""
     given = source if isinstance(source, dict) else agent_file.load(source).params
-    unknown, missing = sorted(set(given) - set(_PARTS)), sorted(set(_PARTS) - set(given))
+    own = _parts(agent)
+    unknown, missing = sorted(set(given) - set(own)), sorted(set(own) - set(given))
     if unknown or (exact and missing):
-        raise ValueError(f"parameters must be {sorted(_PARTS)}: unknown {unknown}, missing {missing}")
+        raise ValueError(f"parameters must be {sorted(own)}: unknown {unknown}, missing {missing}")
     # All is read before anything is set, so that an error leaves the agent as it was.
     parts = {
-        _PARTS[name]: files.unflatten(getattr(agent.learner_state, _PARTS[name]), arrays, name, exact=exact)
+        own[name]: files.unflatten(getattr(agent.learner_state, own[name]), arrays, name, exact=exact)
         for name, arrays in given.items()
     }
     agent.learner_state = agent._put(agent.learner_state._replace(**parts))

@@ -58,7 +58,7 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         given["max_grad_norm"] = number_in("max_grad_norm", given["max_grad_norm"], 0, open_low=True)
     if given["seed"] is not None:
         given["seed"] = integer_in("seed", given["seed"], 0, 2**32 - 1)
-    if given["device_loop"] is not None:
+    if given.get("device_loop") is not None:
         boolean("device_loop", given["device_loop"])
     jax_device(given["device"])
     given["policy_kwargs"] = check_policy_kwargs(given["policy_kwargs"])

@@ -1,0 +1,158 @@
+"""The learner of the model-based agents: Q-learning from what a world model imagines.
+
+*The Benefits of Model-Based Generalization in RL* (arXiv 2211.02222). An update draws real transitions, improves the model on
+them, rolls the improved model out from where they began, with the policy as it is, and takes a Q-learning step on what was
+imagined. Only the world model differs between the agents.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mbrl_agents.common import optimizer
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.q_learning import Experience, QLearning
+from mbrl_agents.common.replay import Batch
+from mbrl_agents.common.schedules import Now
+from mbrl_agents.model_dqn.weights import LossWeights
+from mbrl_agents.model_dqn.world_model import Imagined, WorldModel, imagine
+
+
+class ModelDQNHyperparameters(NamedTuple):
+    """Numbers in which runs of one program may differ, float32 scalars.
+
+    Attributes:
+        gamma: Discount factor.
+        tau: Fraction of the way that the target network goes to the network at each target update (1 copies it).
+        adam: Numbers of both optimisers.
+        model_learning_rate: Step size of the model.
+        weights: Weights of the model's losses.
+    """
+
+    gamma: Any
+    tau: Any
+    adam: AdamHyperparameters
+    model_learning_rate: Any
+    weights: LossWeights
+
+
+class ModelDQNState(NamedTuple):
+    """Everything that learning changes, and the hyperparameters.
+
+    Attributes:
+        params: Parameters of the Q-network.
+        target_params: Parameters of the target network.
+        optimizer: State of the Q-network's optimiser.
+        model: Parameters of the world model.
+        model_optimizer: State of its optimiser.
+        hyper: Hyperparameters.
+    """
+
+    params: Any
+    target_params: Any
+    optimizer: Any
+    model: Any
+    model_optimizer: Any
+    hyper: ModelDQNHyperparameters
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelDQNLearner:
+    """A model-based agent's functions; the fields are what shapes the program.
+
+    Attributes:
+        codec: Reads observations.
+        q: The Q-network and its learning.
+        model: The world model.
+        rollout_length: Imagined steps from each start.
+        batch_size: Transitions that the model learns from.
+        rollout_batch_size: Starts of roll-outs; the first of the transitions, or more of them.
+    """
+
+    codec: ObservationCodec
+    q: QLearning
+    model: WorldModel
+    rollout_length: int = 10
+    batch_size: int = 32
+    rollout_batch_size: int = 32
+
+    @property
+    def num_actions(self) -> int:
+        """Number of actions."""
+        return self.q.num_actions
+
+    def init(self, key: jax.Array, hyper: ModelDQNHyperparameters) -> ModelDQNState:
+        """Fresh parameters; the target network starts as a copy."""
+        q_key, model_key = jax.random.split(key)
+        params, model = self.q.init(q_key), self.model.init(model_key)
+        target, hyper = jax.tree.map(jnp.copy, params), jax.tree.map(jnp.float32, hyper)
+        return ModelDQNState(params, target, optimizer.init(params), model, optimizer.init(model), hyper)
+
+    def _perceive(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        return self.model.perceive(state.model, self.codec.features(observation), key)
+
+    def act(self, state: ModelDQNState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
+        """Exploring actions, int32 (n,), for observations of shape (n, …)."""
+        perceive_key, act_key = jax.random.split(key)
+        return self.q.act(state.params, self._perceive(state, observation, perceive_key), act_key, explore)
+
+    def act_greedily(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Greedy actions, int32 (n,); latent models draw what they perceive."""
+        return self.q.act_greedily(state.params, self._perceive(state, observation, key))
+
+    def update(self, state: ModelDQNState, batch: Batch, key: jax.Array, now: Now) -> tuple[ModelDQNState, dict]:
+        """One gradient step of the model, and one of the Q-network on what the model then imagines."""
+        model_key, start_key, imagine_key = jax.random.split(key, 3)
+        metrics: dict[str, jax.Array] = {}
+        if self.model.learns:
+            state, metrics = self.update_model(state, _first(batch, self.batch_size), model_key)
+        start = self.model.start(state.model, _first(batch, self.rollout_batch_size), start_key)
+
+        def choose(features: jax.Array, act_key: jax.Array) -> jax.Array:
+            return self.q.act(state.params, features, act_key, now.explore)
+
+        imagined = imagine(self.model, state.model, start, choose, self.rollout_length, imagine_key)
+        state, q_metrics = self.q.update(state, self.experience(imagined, state.hyper.gamma), now.learning_rate)
+        return state, q_metrics | metrics
+
+    def update_model(self, state: ModelDQNState, batch: Batch, key: jax.Array) -> tuple[ModelDQNState, dict]:
+        """One gradient step of the model; metrics ``model_loss`` and its parts, ``model_…``."""
+
+        def loss_function(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+            return self.model.loss(params, batch, key, state.hyper.weights)
+
+        (loss, parts), grads = jax.value_and_grad(loss_function, has_aux=True)(state.model)
+        model, model_optimizer = optimizer.apply(
+            state.model, grads, state.model_optimizer, state.hyper.model_learning_rate, state.hyper.adam, clip=self.q.clip
+        )
+        metrics = {"model_loss": loss} | {f"model_{name}": part for name, part in parts.items()}
+        return state._replace(model=model, model_optimizer=model_optimizer), metrics
+
+    def experience(self, imagined: Imagined, gamma: jax.Array) -> Experience:
+        """Imagined steps as transitions: discounts γ·c, weights the running products of the c before."""
+
+        def flat(array: jax.Array) -> jax.Array:
+            return array.reshape(-1, *array.shape[2:])
+
+        return Experience(
+            features=flat(imagined.features[:-1]),
+            action=flat(imagined.action),
+            reward=flat(imagined.reward),
+            next_features=flat(imagined.features[1:]),
+            discount=flat(gamma * imagined.continuation),
+            weight=flat(imagined.weights()),
+        )
+
+    def update_target(self, state: ModelDQNState) -> ModelDQNState:
+        """Moves the target network towards the network by the fraction τ."""
+        return self.q.update_target(state)
+
+
+def _first(batch: Batch, num: int) -> Batch:
+    return jax.tree.map(lambda leaf: leaf[:num], batch)
