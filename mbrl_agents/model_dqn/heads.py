@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -33,8 +34,8 @@ class Heads(nn.Module):
     num_values: int = 0
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> tuple[jax.Array, ...]:
-        """Maps features (n, f), or codes (n, k), to outputs (n, outputs[i])."""
+    def __call__(self, x: Any) -> tuple[jax.Array, ...]:
+        """Maps features (n, f), or codes, to outputs (n, outputs[i])."""
         heads, activate = len(self.outputs), ACTIVATIONS[self.activation]
         width = self.hidden[0]
         together = CodeDense(width * heads, self.num_values)(x) if self.num_values else nn.Dense(width * heads)(x)

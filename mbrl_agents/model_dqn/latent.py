@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax.lax import stop_gradient
 
-from mbrl_agents.common.networks import MLP
+from mbrl_agents.common.networks import MLP, Codes
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.model_dqn.heads import Emission, Heads, binary_cross_entropy, reward_nll
 from mbrl_agents.model_dqn.latents import Latent
@@ -60,7 +60,7 @@ class LatentModel:
     @property
     def decoder(self) -> MLP:
         """p(o|z)."""
-        return MLP(self.hidden, self.emission.num_outputs, self.activation)
+        return MLP(self.hidden, self.emission.num_outputs, self.activation, self.num_features if self.num_codes else 0)
 
     @property
     def dynamics(self) -> Heads:
@@ -70,11 +70,8 @@ class LatentModel:
 
     def init(self, key: jax.Array) -> Any:
         encoder_key, decoder_key, dynamics_key = jax.random.split(key, 3)
-        latent, action = jnp.zeros((1, self.num_features)), jnp.zeros(1, jnp.int32)
-        if self.num_codes:
-            inputs: jax.Array = jnp.zeros((1, self.num_codes + 1), jnp.int32)
-        else:
-            inputs = jnp.concatenate([latent, jax.nn.one_hot(action, self.num_actions)], axis=-1)
+        latent: Any = jnp.zeros((1, self.num_codes), jnp.int32) if self.num_codes else jnp.zeros((1, self.num_features))
+        inputs = self._with_action(latent, jnp.zeros(1, jnp.int32))
         return {
             "encoder": self.encoder.init(encoder_key, jnp.zeros((1, self.emission.codec.num_features)))["params"],
             "decoder": self.decoder.init(decoder_key, latent)["params"],
@@ -85,22 +82,27 @@ class LatentModel:
         """What the encoder says of observations."""
         return self.encoder.apply({"params": params["encoder"]}, features)  # type: ignore[return-value]
 
-    def decode(self, params: Any, latent: jax.Array) -> jax.Array:
-        """What the decoder says, of latent variables as numbers."""
+    def decode(self, params: Any, latent: jax.Array | Codes) -> jax.Array:
+        """What the decoder says of latent variables."""
         return self.decoder.apply({"params": params["decoder"]}, latent)  # type: ignore[return-value]
 
-    def predict(self, params: Any, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, ...]:
+    def _with_action(self, latent: jax.Array | Codes, action: jax.Array) -> Any:
+        """Latent variables and an action as the input of a network; the action is one more code, or one-hot."""
+        if not self.num_codes:
+            return jnp.concatenate([latent, jax.nn.one_hot(action, self.num_actions)], axis=-1)  # type: ignore[list-item]
+        codes = latent if isinstance(latent, Codes) else Codes(latent)
+        places = jnp.concatenate([codes.places, (self.num_features + action)[:, None]], axis=-1)
+        return Codes(places, codes.through)
+
+    def predict(self, params: Any, latent: jax.Array | Codes, action: jax.Array) -> tuple[jax.Array, ...]:
         """What is said of the next latent, reward mean (n,), logit of termination (n,) (in episodic tasks).
 
         Args:
             params: The parameters.
-            latent: Latent variables, as numbers (n, f) or as codes (n, num_codes).
+            latent: Latent variables, numbers (n, f) or codes.
             action: int32 (n,).
         """
-        if jnp.issubdtype(latent.dtype, jnp.integer):
-            inputs = jnp.concatenate([latent, (self.num_features + action)[:, None]], axis=-1)
-        else:
-            inputs = jnp.concatenate([latent, jax.nn.one_hot(action, self.num_actions)], axis=-1)
+        inputs = self._with_action(latent, action)
         said: tuple[jax.Array, ...] = self.dynamics.apply({"params": params["dynamics"]}, inputs)  # type: ignore[assignment]
         following, reward, *ends = said
         return following, reward[:, 0], *(end[:, 0] for end in ends)

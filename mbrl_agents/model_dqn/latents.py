@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import negative_exp
+from mbrl_agents.common.networks import Codes, negative_exp
 
 FEWEST = 0.1  # added to the encoder's standard deviation
 
@@ -32,8 +32,8 @@ class Latent(Protocol):
     def draw(self, output: jax.Array, key: jax.Array, *, encoded: bool) -> jax.Array:
         """Draws variables for networks that need no gradient: numbers (n, f), or codes (n, num_codes)."""
 
-    def draw_for_gradient(self, output: jax.Array, key: jax.Array) -> jax.Array:
-        """Draws variables from the encoder's distribution, numbers (n, num_features) through which gradients flow."""
+    def draw_for_gradient(self, output: jax.Array, key: jax.Array) -> jax.Array | Codes:
+        """Draws variables from the encoder's distribution, through which gradients flow."""
 
     def divergence(self, first: jax.Array, second: jax.Array, *, second_encoded: bool) -> jax.Array:
         """KL(first‖second), float32 (n,); the first is always the encoder's."""
@@ -130,11 +130,9 @@ class CategoricalLatent:
         del encoded
         return self.draw_classes(output, key) + self.num_classes * jnp.arange(self.num_variables)
 
-    def draw_for_gradient(self, output: jax.Array, key: jax.Array) -> jax.Array:
-        probability = jax.nn.softmax(self.logits(output))
-        drawn = jax.nn.one_hot(self.draw_classes(jax.lax.stop_gradient(output), key), self.num_classes)
-        through = drawn + probability - jax.lax.stop_gradient(probability)
-        return through.reshape(output.shape)
+    def draw_for_gradient(self, output: jax.Array, key: jax.Array) -> Codes:
+        drawn = self.draw(jax.lax.stop_gradient(output), key, encoded=True)
+        return Codes(drawn, jax.nn.softmax(self.logits(output)).reshape(output.shape))
 
     def divergence(self, first: jax.Array, second: jax.Array, *, second_encoded: bool) -> jax.Array:
         del second_encoded

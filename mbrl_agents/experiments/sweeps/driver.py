@@ -25,7 +25,7 @@ from mbrl_agents.experiments.config import RunConfig
 from mbrl_agents.experiments.metrics import SCORE
 from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
 from mbrl_agents.experiments.sweeps.execution import Chunk, Execution, Member, Unit
-from mbrl_agents.experiments.sweeps.memory import MemoryPlan, agent_program, plan_memory
+from mbrl_agents.experiments.sweeps.memory import NO_RUNS, MemoryPlan, agent_program, plan_memory
 from mbrl_agents.experiments.workers import Listener
 from mbrl_envs import functional_task
 
@@ -81,14 +81,16 @@ class _Run:
         scores = self.folder.scores()
         self.score = float(scores.iloc[-1]) if len(scores) else None
         self.timesteps = agent.num_timesteps
+        if (self.folder.metrics()["metric"] == DIVERGENCE).any():
+            self.state = DIVERGED  # killed after the end was saved, before that was written down
         loop = agent.begin(functional_task(agent.env), config.steps)  # type: ignore[arg-type]
         assert evaluation.steps is not None
         self.member = Member(agent, loop, config.steps, evaluation.episodes, evaluation.steps, config.seed)
         self.write_status(RUNNING)
 
-    def write_status(self, state: str, error: str | None = None, details: str | None = None) -> None:
+    def write_status(self, state: str, error: str | None = None) -> None:
         """Writes where the run is."""
-        self.folder.write_status(Status(state, self.timesteps, self.seconds, error, details))
+        self.folder.write_status(Status(state, self.timesteps, self.seconds, error))
 
     def save(self) -> None:
         """Saves a checkpoint, or the end; the agent has its arrays."""
@@ -130,13 +132,16 @@ class _UnitInTraining:
         for run in self.runs:
             if run.member is None:
                 run.begin()
-        if len({run.timesteps for run in self.runs}) == 1:
+        if len({(run.timesteps, run.state) for run in self.runs}) == 1:
             self.unit = execution.unit([run.member for run in self.runs if run.member is not None])
 
     def step(self) -> None:
         """One chunk: trains, evaluates if that is due, saves if that is due."""
         began = time.monotonic()
         assert self.unit is not None
+        if not self.live:
+            self._save(began)
+            return
         config, before = self.runs[0].folder.config, self.timesteps
         interval, num_envs = config.evaluation.interval, config.num_envs
         if before == 0 and self.live[0].score is None:
@@ -226,14 +231,19 @@ class Driver:
         max_parallel_runs: int | None = None,
     ) -> None:
         self.listener, self.execution, self.pending = listener, execution, pending
-        programs = Programs()
-        runs = [_Run(i, folder, programs.of(folder.config), folder.status().timesteps) for i, folder in enumerate(folders)]
+        self.errors: list[Exception] = []
+        programs, runs = Programs(), []
+        for i, folder in enumerate(folders):
+            try:
+                runs.append(_Run(i, folder, programs.of(folder.config), folder.status().timesteps))
+            except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs
+                self.errors.append(error)
+                self._tell_failure(i, folder, error)
         self.memory = programs.plan(len(runs), execution, max_parallel_runs)
         self.waiting = [
             _UnitInTraining(group, checkpoint_seconds) for group in _groups(runs, execution.together, self.memory.parallel)
         ]
         self.open: list[_UnitInTraining] = []
-        self.errors: list[Exception] = []
         self.stopped = False
 
     def run(self, *, keep_going: bool = False) -> bool:
@@ -314,8 +324,8 @@ class Driver:
     def _take_apart(self, unit: _UnitInTraining) -> None:
         """Makes units of runs that are equally far; they become one again when those behind have caught up."""
         self.open.remove(unit)
-        for timesteps in sorted({run.timesteps for run in unit.runs}):
-            part = [run for run in unit.runs if run.timesteps == timesteps]
+        for where in sorted({(run.timesteps, run.state) for run in unit.runs}):
+            part = [run for run in unit.runs if (run.timesteps, run.state) == where]
             self.open.append(_UnitInTraining(part, unit.checkpoint_seconds))
 
     def _join(self, unit: _UnitInTraining) -> None:
@@ -339,12 +349,15 @@ class Driver:
             raise error
         self.errors.append(error)
         self.open.remove(unit)
+        for run in unit.live:
+            self._tell_failure(run.index, run.folder, error)
+
+    def _tell_failure(self, index: int, folder: RunFolder, error: Exception) -> None:
         text = " ".join(f"{type(error).__name__}: {error}".split())
         details = "".join(traceback.format_exception(error))
-        for run in unit.live:
-            with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to tell
-                run.write_status(FAILED, text, details)
-            self.listener.ended(run.index, FAILED, text)
+        with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to tell
+            folder.write_status(folder.status()._replace(state=FAILED, error=text, details=details))
+        self.listener.ended(index, FAILED, text)
 
     def _close(self) -> None:
         """Saves what has not come to its end."""
@@ -355,6 +368,9 @@ class Driver:
                 if run.member is not None:
                     run.write_status(INTERRUPTED)
                 self.listener.ended(run.index, INTERRUPTED, None)
+        for run in (run for unit in self.waiting for run in unit.runs):
+            if (status := run.folder.status()).state == RUNNING:  # as a new folder says, in advance
+                run.folder.write_status(status._replace(state=INTERRUPTED))
 
 
 class Programs:
@@ -378,6 +394,8 @@ class Programs:
 
     def plan(self, num_runs: int, execution: Execution, max_parallel_runs: int | None) -> MemoryPlan:
         """How many runs are in memory at once."""
+        if not self.agents:
+            return NO_RUNS
         # Runs that are mapped over all compute at once; those called one by one, as many as there are workers.
         active = None if execution.together else execution.workers
         return plan_memory(self.agents, num_runs, max_parallel_runs, active, copies=2 if execution.together else 1)

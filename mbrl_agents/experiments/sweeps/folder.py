@@ -67,7 +67,7 @@ def _marker(root: pathlib.Path) -> dict[str, Any]:
 def _check(root: pathlib.Path, spec: SweepSpec) -> None:
     if root.exists() and not root.is_dir():
         raise FileExistsError(f"{root} is a file: choose another folder")
-    if not root.exists() or not any(root.iterdir()):
+    if not root.exists() or all(_is_half_a_marker(file) for file in root.iterdir()):
         return
     if not (root / MARKER).is_file():
         raise FileExistsError(f"{root} exists and holds no sweep: choose another folder")
@@ -81,6 +81,11 @@ def _check(root: pathlib.Path, spec: SweepSpec) -> None:
             check_idle(folder)
             if changed := differences(folder.config, config):
                 raise ValueError(f"{folder.path} holds another run ({'; '.join(changed)}): choose another folder")
+
+
+def _is_half_a_marker(file: pathlib.Path) -> bool:
+    """Whether a file was left behind by a process that was killed while it wrote the first file of a sweep."""
+    return file.name.startswith(f".{MARKER}.") and file.suffix == ".part"
 
 
 def _as_one(data: dict[str, Any]) -> dict[str, Any]:

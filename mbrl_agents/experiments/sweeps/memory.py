@@ -68,6 +68,9 @@ class MemoryPlan(NamedTuple):
         )
 
 
+NO_RUNS = MemoryPlan(MemoryNeed(0, 0, 0, 0), 0, 0, 0, 0)
+
+
 def plan_memory(
     programs: dict[DeviceLoop, Any], num_runs: int, max_parallel_runs: int | None, active: int | None, copies: int
 ) -> MemoryPlan:

@@ -15,6 +15,7 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.config import RunConfig, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.sweeps.driver import Programs
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in
 
@@ -103,7 +104,8 @@ def specify(
     settings = [{name: values[i] for name, values in swept.items()} for i in range(_length(swept))]
     seed_list = _seeds(seeds)
     integer_in("the number of runs (settings times seeds)", len(settings) * len(seed_list), 1, MOST_RUNS)
-    configs = []
+    configs: list[RunConfig] = []
+    programs = Programs()
     for setting in settings:
         first = make_config(
             agent_class,
@@ -119,6 +121,7 @@ def specify(
             save_replay=save_replay,
         )
         _check_train_freq(first)
+        programs.of(first)  # refuses arguments that do not go together
         configs += [dataclasses.replace(first, seed=seed) for seed in seed_list]
     return SweepSpec(configs, settings, seed_list)
 
