@@ -44,6 +44,8 @@ class ModelDQN(JaxAgent):
         for name in ("learned_variance", "raw_logits", "published_mask"):
             if name in given:
                 boolean(name, given[name])
+        if "model_learning_rate" in given and not given["policy_kwargs"]["net_arch"]:
+            raise ValueError("policy_kwargs: net_arch must have at least one hidden layer for a learned model, got []")
         if given.get("continuing") is not None:
             boolean("continuing", given["continuing"])
         if "latent" in given:
@@ -83,14 +85,17 @@ class ModelDQN(JaxAgent):
             max(self.batch_size, self._rollout_batch_size), usual.learning_starts, usual.train_freq, usual.gradient_steps
         )
 
+    def _check_spaces(self) -> None:
+        super()._check_spaces()
+        # Known from here on, so that the agent can be loaded without an environment.
+        if "continuing" in self.arguments and self.arguments["continuing"] is None:
+            task = functional_task(self.env)
+            self.arguments["continuing"] = task is not None and task.env.continuing
+
     @property
     def _continuing(self) -> bool:
-        """Whether the task never ends, as told, or as the dynamics tell."""
-        given = self.arguments["continuing"]
-        if given is not None:
-            return given
-        task = functional_task(self.env) if self.env is not None else None
-        return task is not None and task.env.continuing
+        """Whether the task never ends."""
+        return bool(self.arguments["continuing"])
 
 
 class PerfectModelDQN(ModelDQN):

@@ -32,7 +32,7 @@ def trained(probe: Probe, device_loop: bool, limit: int | None = None, steps: in
 
 def values(agent: ReplayDQN, *observations: tuple[float, float]) -> np.ndarray:
     features = np.array(observations, np.float32)
-    return np.asarray(agent.learner.values(agent.learner_state.params, features))
+    return np.asarray(agent.learner.q.values(agent.learner_state.params, features))
 
 
 both_loops = pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])

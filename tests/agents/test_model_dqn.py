@@ -1,0 +1,239 @@
+"""The model-based agents: they learn what can be known, in both loops; they save, continue, sweep; bad input."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import mbrl_envs
+from mbrl_agents import LatentModelDQN, PerfectModelDQN, ReplayDQN, SimpleModelDQN, train_sweep
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.model_dqn.world_model import Imagined
+from mbrl_envs import PanFlute
+from tests.agents.probes import Probe, make
+
+AGENTS: dict[str, tuple[type[JaxAgent], dict[str, Any]]] = {
+    "perfect": (PerfectModelDQN, {}),
+    "simple": (SimpleModelDQN, {}),
+    "categorical": (LatentModelDQN, {"latent": "categorical"}),
+    "gaussian": (LatentModelDQN, {"latent": "gaussian"}),
+    "tanh_gaussian": (LatentModelDQN, {"latent": "tanh_gaussian"}),
+}
+SMALL: dict[str, Any] = {
+    "learning_rate": 3e-3,
+    "buffer_size": 500,
+    "learning_starts": 50,
+    "batch_size": 16,
+    "rollout_length": 3,
+    "target_update_interval": 10,
+    "weight_decay": 0.0,
+    "policy_kwargs": {"net_arch": [32], "activation_fn": "tanh"},
+    "seed": 0,
+}
+
+
+def agent(name: str, env: Any = "mbrl/PanFlute-v0", **changes: Any) -> Any:
+    cls, own = AGENTS[name]
+    return cls("MlpPolicy", env, **(SMALL | own | changes))
+
+
+def values(model: Any, *observations: tuple[float, float]) -> np.ndarray:
+    """Action values, averaged over what latent models draw."""
+    features = jnp.repeat(jnp.array(observations, jnp.float32), 64, 0)
+    state = model.learner_state
+    read = model.learner._perceive(state, features, jax.random.PRNGKey(0))
+    return np.asarray(model.learner.q.values(state.params, read)).reshape(len(observations), 64, -1).mean(1)
+
+
+all_agents = pytest.mark.parametrize("name", AGENTS)
+
+
+# --- What can be known is learned ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [{}, {"double_q": True}, {"rollout_length": 1}, {"rollout_batch_size": 5}], ids=str)
+def test_the_perfect_model_reaches_closed_form_values(changes: dict) -> None:
+    model = agent("perfect", make(Probe(2, "last")), temperature=1.0, **changes).learn(900)
+    np.testing.assert_allclose(values(model, (0, 1), (0, -1)), 0.9, atol=0.05)
+    np.testing.assert_allclose(values(model, (1, 1), (1, -1)), 1.0, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "device_loop"), [("simple", True), ("simple", False), ("gaussian", True), ("categorical", True)], ids=str
+)
+def test_learned_models_reach_closed_form_values(name: str, device_loop: bool) -> None:
+    """One step with a reward that the action decides; the model has to find reward and end."""
+    changes = {"temperature": 2.0, "model_learning_rate": 3e-3, "device_loop": device_loop, "batch_size": 32}
+    model = agent(name, make(Probe(1, "action")), **changes).learn(1200)
+    np.testing.assert_allclose(values(model, (0, 1), (0, -1)), [[-1, 1], [-1, 1]], atol=0.15)
+
+
+def test_a_learned_model_finds_the_dynamics_of_a_deterministic_environment() -> None:
+    """PanFlute without chance: after training no imagined bit, and no reward, is wrong."""
+    env = PanFlute(2, spontaneous=False)
+    changes = {"model_learning_rate": 3e-3, "temperature": 1.0, "batch_size": 64}
+    model = agent("simple", mbrl_envs.FunctionalGymEnv(env), **changes).learn(2500)
+    state, key = env.reset(jax.random.PRNGKey(5)), jax.random.PRNGKey(6)
+    step = jax.jit(env.step)
+    for t in range(40):
+        action = int(jax.random.randint(jax.random.fold_in(key, t), (), 0, 2))
+        features = jnp.asarray(env.observe(state), jnp.float32)[None]
+        imagined = model.learner.model.step(model.learner_state.model, features, jnp.array([action]), key)
+        out = step(key, state, jnp.int32(action))
+        if t >= 2:  # silence, with which the task begins, never comes again, and is no longer in the replay memory
+            np.testing.assert_array_equal(imagined.state[0], env.observe(out.state))
+            assert float(imagined.reward[0]) == pytest.approx(float(out.reward), abs=0.05)
+            assert float(imagined.continuation[0]) == 1
+        state = out.state
+
+
+# --- Updates ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("double_q", [False, True])
+@pytest.mark.parametrize("name", ["simple", "categorical"])
+def test_targets_of_imagined_steps(name: str, double_q: bool) -> None:
+    """r + γ·c·max Q⁻ (or Q⁻ of the network's best), weighted by the c before; loss against NumPy."""
+    model = agent(name, make(Probe(2, "last")), double_q=double_q)
+    learner, state = model.learner, model.learner_state
+    state = state._replace(target_params=jax.tree.map(lambda leaf: -1.5 * leaf + 0.1, state.params))
+    rng = np.random.default_rng(0)
+    if learner.q.num_codes:
+        features = rng.integers(32, size=(4, 5, 32)) + 32 * np.arange(32)
+    else:
+        features = rng.normal(size=(4, 5, 2)).astype(np.float32)
+    action, reward, continuation = rng.integers(2, size=(3, 5)), rng.normal(size=(3, 5)), rng.uniform(size=(3, 5))
+    imagined = Imagined(
+        jnp.asarray(features, jnp.int32 if learner.q.num_codes else jnp.float32),
+        jnp.asarray(action, jnp.int32),
+        jnp.asarray(reward, jnp.float32),
+        jnp.asarray(continuation, jnp.float32),
+    )
+    _, metrics = learner.q.update(state, learner.experience(imagined, jnp.float32(0.9)), jnp.float32(0.01))
+    online, target = (np.asarray(learner.q.values(p, imagined.features)) for p in (state.params, state.target_params))
+    best = (online if double_q else target)[1:].argmax(-1)
+    goal = reward + 0.9 * continuation * np.take_along_axis(target[1:], best[..., None], -1)[..., 0]
+    error = np.take_along_axis(online[:-1], action[..., None], -1)[..., 0] - goal
+    weight = np.concatenate([np.ones((1, 5)), np.cumprod(continuation[:-1], 0)])
+    assert float(metrics["loss"]) == pytest.approx((weight * error**2).mean(), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["simple", "categorical"])
+def test_q_learning_does_not_change_the_model(name: str) -> None:
+    """With the model's step size 0 (and no decay) its parameters stay as they were; those of Q do not."""
+    model = agent(name, model_learning_rate=0.0)
+    before = jax.tree.map(np.array, model.learner_state)
+    after = model.learn(150).learner_state
+    for one, other in zip(jax.tree.leaves(before.model), jax.tree.leaves(after.model), strict=True):
+        np.testing.assert_array_equal(one, other)
+    moved = zip(jax.tree.leaves(before.params), jax.tree.leaves(after.params), strict=True)
+    assert any((one != other).any() for one, other in moved)
+
+
+@pytest.mark.parametrize("sizes", [(16, None), (16, 4), (4, 16)], ids=str)
+def test_roll_outs_may_be_more_or_fewer_than_the_models_batch(sizes: tuple[int, int | None]) -> None:
+    batch, rollout = sizes
+    model = agent("simple", batch_size=batch, rollout_batch_size=rollout).learn(80)
+    assert model.plan.batch_size == max(batch, rollout or batch)
+    assert model.learner.batch_size == batch
+    assert model.learner.rollout_batch_size == (rollout or batch)
+
+
+# --- SB3's contract -----------------------------------------------------------------------------------------------------------
+
+
+@all_agents
+def test_continuing_equals_never_having_stopped(name: str, tmp_path: pathlib.Path) -> None:
+    undisturbed = agent(name).learn(90)
+    undisturbed.learn(60, reset_num_timesteps=False)
+    stopped = agent(name).learn(90)
+    stopped.save(tmp_path / "agent")
+    stopped.save_replay_buffer(tmp_path / "replay")
+    continued = AGENTS[name][0].load(tmp_path / "agent", env=gymnasium.make("mbrl/PanFlute-v0"))
+    continued.load_replay_buffer(tmp_path / "replay")
+    continued.learn(60, reset_num_timesteps=False)
+    for one, other in zip(*(jax.tree.leaves(each.loop_state()) for each in (undisturbed, continued)), strict=True):
+        np.testing.assert_array_equal(one, other)
+    parameters = continued.get_parameters()
+    expected = {"policy", "policy.target", "policy.optimizer"}
+    assert set(parameters) == expected | (set() if name == "perfect" else {"model", "model.optimizer"})
+
+
+@all_agents
+def test_an_agent_without_an_environment_predicts(name: str, tmp_path: pathlib.Path) -> None:
+    model = agent(name).learn(60)
+    model.save(tmp_path / "agent")
+    loaded = AGENTS[name][0].load(tmp_path / "agent")
+    observation = np.zeros((4, 15), bool)
+    np.testing.assert_array_equal(
+        model.predict(observation, deterministic=True)[0], loaded.predict(observation, deterministic=True)[0]
+    )
+
+
+@pytest.mark.parametrize(("name", "learned_variance"), [("simple", True), ("gaussian", False), ("categorical", False)])
+def test_learned_models_run_on_cartpole(name: str, learned_variance: bool) -> None:
+    model = agent(name, "CartPole-v1", learned_variance=learned_variance).learn(120)
+    assert model._n_updates == 70
+    assert all(np.isfinite(leaf).all() for part in model.get_parameters().values() for leaf in part.values())
+
+
+def test_a_sweep_over_what_is_special_to_models() -> None:
+    """One program; each run is the one made alone."""
+    swept = {"model_learning_rate": [1e-3, 3e-4], "observation_weight": [1.0, 0.1]}
+    own = {name: value for name, value in SMALL.items() if name != "seed"}
+    result = train_sweep(SimpleModelDQN, "mbrl/PanFlute-v0", own | swept, total_timesteps=150, eval_interval=150)
+    for run in range(2):
+        alone = agent("simple", **{name: each[run] for name, each in swept.items()}).learn(150)
+        for one, other in zip(*(jax.tree.leaves(each.learner_state) for each in (alone, result.agent(run))), strict=True):
+            np.testing.assert_array_equal(one, other)
+    assert {"train/model_loss", "train/model_reward", "train/model_observation"} <= set(result.table()["metric"])
+
+
+# --- Bad input ----------------------------------------------------------------------------------------------------------------
+
+
+def test_the_perfect_model_needs_dynamics() -> None:
+    with pytest.raises(
+        ValueError, match=r"needs functional dynamics .*SimpleModelDQN and LatentModelDQN learn a model anywhere"
+    ):
+        PerfectModelDQN("MlpPolicy", "CartPole-v1")
+
+
+@pytest.mark.parametrize(
+    ("cls", "changes", "error", "message"),
+    [
+        (SimpleModelDQN, {"rollout_length": 0}, ValueError, "rollout_length must be an integer from 1"),
+        (SimpleModelDQN, {"rollout_batch_size": 1.5}, TypeError, "rollout_batch_size must be an integer"),
+        (SimpleModelDQN, {"model_learning_rate": float("nan")}, ValueError, "model_learning_rate must be"),
+        (SimpleModelDQN, {"observation_weight": -1.0}, ValueError, "observation_weight must be"),
+        (SimpleModelDQN, {"raw_logits": 1}, TypeError, "raw_logits must be True or False"),
+        (SimpleModelDQN, {"continuing": "no"}, TypeError, "continuing must be True or False"),
+        (
+            LatentModelDQN,
+            {"latent": "discrete"},
+            ValueError,
+            "latent must be one of 'categorical', 'gaussian', 'tanh_gaussian'",
+        ),
+        (LatentModelDQN, {"published_mask": None}, TypeError, "published_mask must be True or False"),
+        (LatentModelDQN, {"policy_kwargs": {"net_arch": []}}, ValueError, "net_arch must have at least one hidden layer"),
+    ],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else None,
+)
+def test_bad_arguments(cls: type[JaxAgent], changes: dict, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        cls("MlpPolicy", "mbrl/PanFlute-v0", **changes)
+
+
+def test_imagination_is_not_slower_to_forget_than_replay() -> None:
+    """All five share everything but where transitions come from: equal seeds give equal first actions and starts."""
+    first = [
+        each.learn(40) for each in (ReplayDQN("MlpPolicy", "mbrl/PanFlute-v0", seed=0, learning_starts=50), agent("simple"))
+    ]
+    one, other = (np.asarray(each.memory.state.stored.action)[:40] for each in first)
+    np.testing.assert_array_equal(one, other)
