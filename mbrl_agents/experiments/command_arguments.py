@@ -8,9 +8,42 @@ from typing import Any
 
 from rich.console import Console
 
+from mbrl_agents.experiments import published
 from mbrl_agents.experiments.environments import EnvironmentSpec
 
 NOT_A_TERMINAL_WIDTH = 120
+OTHER_PRESETS = ("study", "none")  # of mbrl compare; see mbrl_agents.experiments.presets
+
+
+def preset_of(arguments: argparse.Namespace) -> published.Preset | None:
+    """The study's preset that a command names, if it does; ``"study"`` and ``"none"`` are no such presets.
+
+    Raises:
+        ValueError: There is none of the name, or it is for another environment.
+    """
+    if arguments.preset in (None, *OTHER_PRESETS):
+        return None
+    found = published.preset(arguments.preset)
+    if arguments.env_id not in (None, found.environment.id):
+        raise ValueError(f"preset {found.name!r} is for {found.environment.id}, got {arguments.env_id}")
+    return found
+
+
+def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
+    """Fills in what a preset says and the command line does not: environment, time limit, steps, evaluations."""
+    if (found := preset_of(arguments)) is not None:
+        arguments.env_id = found.environment.id
+        if arguments.max_episode_steps is None:
+            arguments.max_episode_steps = found.environment.max_episode_steps
+        if arguments.steps is None:
+            arguments.steps = found.regime.steps
+            if arguments.eval_interval is None:
+                arguments.eval_interval = found.regime.eval_interval
+    if arguments.env_id is None:
+        raise ValueError("ENV_ID is missing: say which environment, such as mbrl/PanFlute-v0, or name a --preset")
+    if arguments.steps is None:
+        arguments.steps = arguments.default_steps
+    return found
 
 
 def training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:

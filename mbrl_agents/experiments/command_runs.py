@@ -10,10 +10,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from mbrl_agents.experiments import command_sweep, comparison, plots, presets, results, statistics, video
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.command_arguments import console, environment_of, parse_assignments, training_arguments
-from mbrl_agents.experiments.commands import FAILED, INTERRUPTED
+from mbrl_agents.experiments import command_sweep, comparison, plots, presets, published, results, statistics, video
+from mbrl_agents.experiments.agents import find_agent, normalised_name
+from mbrl_agents.experiments.command_arguments import (
+    console,
+    environment_of,
+    parse_assignments,
+    training_arguments,
+    with_preset,
+)
+from mbrl_agents.experiments.commands import DEFAULT_AGENTS, FAILED, INTERRUPTED
 from mbrl_agents.experiments.comparison import Contestant
 from mbrl_agents.experiments.config import RunConfig, differences, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec
@@ -27,12 +33,15 @@ from mbrl_envs.checks import integer_in
 
 def train(arguments: argparse.Namespace) -> int:
     """``mbrl train``."""
+    preset = with_preset(arguments)
     if arguments.seeds is not None or arguments.sweep:
-        return command_sweep.sweep(arguments)
+        return command_sweep.sweep(arguments, preset)
     for option in ("paired", "max_parallel_runs", "execution", "dry_run"):
         if getattr(arguments, option):
             raise ValueError(f"--{option.replace('_', '-')} is for several runs: give --seeds or --sweep as well")
     settings = parse_assignments(arguments.set, "--set")
+    if preset is not None:
+        settings = preset.for_agent(find_agent(arguments.agent).name, settings)
     config = make_config(
         arguments.agent,
         environment_of(arguments),
@@ -79,6 +88,7 @@ def _folder(path: pathlib.Path, config: RunConfig, arguments: argparse.Namespace
 
 def compare(arguments: argparse.Namespace) -> int:
     """``mbrl compare``."""
+    preset = with_preset(arguments)
     integer_in("--seeds", arguments.seeds, 1, 10_000)
     if arguments.jobs is not None:
         integer_in("--jobs", arguments.jobs, 1, 1024)
@@ -87,7 +97,7 @@ def compare(arguments: argparse.Namespace) -> int:
     settings = parse_assignments(arguments.set, "--set")
     compared = comparison.Comparison(
         path,
-        _with_preset(comparison.parse_contestants(arguments.agents, settings), environment, arguments.preset),
+        _contestants(arguments, settings, environment, preset),
         environment,
         range(arguments.first_seed, arguments.first_seed + arguments.seeds),
         force=arguments.force,
@@ -109,6 +119,23 @@ def compare(arguments: argparse.Namespace) -> int:
         print("stopped; the same command again goes on", file=sys.stderr)
         return INTERRUPTED
     return 0 if outcome.finished else FAILED
+
+
+def _contestants(
+    arguments: argparse.Namespace, settings: dict[str, Any], environment: EnvironmentSpec, preset: published.Preset | None
+) -> list[Contestant]:
+    """Who takes part: the agents named, or those of the study's preset, with its settings."""
+    if preset is None:
+        named = comparison.parse_contestants(arguments.agents or DEFAULT_AGENTS, settings)
+        return _with_preset(named, environment, arguments.preset)
+    # The study's names of its agents are labels here.
+    known = {normalised_name(label): f"{label}={name}" for label, (name, _) in published.AGENTS.items()}
+    names = [known.get(normalised_name(name), name) for name in arguments.agents or list(published.AGENTS)]
+    special = {f"{label}.{key}": value for label, (_, own) in published.AGENTS.items() for key, value in own.items()}
+    labels = {name.partition("=")[0] for name in names}
+    special = {name: value for name, value in special.items() if name.partition(".")[0] in labels}
+    named = comparison.parse_contestants(names, special | settings)
+    return [Contestant(each.label, each.agent, preset.for_agent(each.agent, each.arguments)) for each in named]
 
 
 def _with_preset(contestants: list[Contestant], environment: EnvironmentSpec, preset: str) -> list[Contestant]:

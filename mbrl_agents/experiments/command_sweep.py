@@ -21,6 +21,7 @@ from mbrl_agents.experiments.command_arguments import (
     training_arguments,
 )
 from mbrl_agents.experiments.commands import INTERRUPTED
+from mbrl_agents.experiments.published import Preset
 from mbrl_agents.experiments.run_folder import check_idle, runs_below
 from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
 from mbrl_agents.experiments.sweeps.folder import MARKER
@@ -29,11 +30,14 @@ from mbrl_envs.checks import integer_in
 SHOWN_SETTINGS = 20
 
 
-def sweep(arguments: argparse.Namespace) -> int:
+def sweep(arguments: argparse.Namespace, preset: Preset | None = None) -> int:
     """Trains, and writes ``table.csv``, ``summary.csv`` and pictures beside the runs."""
     kind, environment = find_agent(arguments.agent), environment_of(arguments)
     seeds = 1 if arguments.seeds is None else integer_in("--seeds", arguments.seeds, 1, 100_000)
     swept, common = parse_lists(arguments.sweep, "--sweep"), parse_assignments(arguments.set, "--set")
+    if preset is not None:
+        common = preset.for_agent(kind.name, common)
+        common = {name: value for name, value in common.items() if name not in swept}
     if both := sorted(set(swept) & set(common)):
         raise ValueError(f"{', '.join(both)}: give either --set or --sweep")
     hyperparameters = {**common, **(swept if arguments.paired else grid(**swept))}

@@ -31,7 +31,8 @@ def _register_train(subparsers: Any) -> None:
         "Ctrl-C stops it; --resume goes on.",
     )
     train.add_argument("agent", metavar="AGENT", help="such as ReplayDQN, or any of Stable-Baselines3 and sb3-contrib")
-    train.add_argument("env_id", metavar="ENV_ID", help="Gymnasium id, such as mbrl/PanFlute-v0")
+    train.add_argument("env_id", metavar="ENV_ID", nargs="?", help="Gymnasium id, such as mbrl/PanFlute-v0")
+    train.add_argument("--preset", help="the study's settings for one of our agents: procmaze-high, panflute-low, …")
     train.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     _add_training_arguments(train, DEFAULT_TRAIN_STEPS)
     train.add_argument("--save-replay", action="store_true", help="keep the replay memory, too (replay.npz)")
@@ -51,21 +52,20 @@ def _register_compare(subparsers: Any) -> None:
             "The same command again goes on where it was stopped, and adds what is new: agents, seeds."
         ),
     )
-    compare.add_argument("env_id", metavar="ENV_ID", help="Gymnasium id, such as mbrl/PanFlute-v0")
+    compare.add_argument("env_id", metavar="ENV_ID", nargs="?", help="Gymnasium id, such as mbrl/PanFlute-v0")
     compare.add_argument(
         "--agents",
         nargs="+",
-        default=list(DEFAULT_AGENTS),
         metavar="AGENT",
         help="agents, ours or any of Stable-Baselines3 and sb3-contrib; LABEL=AGENT to have one several times "
-        f"(default: {' '.join(DEFAULT_AGENTS)})",
+        f"(default: {' '.join(DEFAULT_AGENTS)}; with one of the study's presets its five)",
     )
     compare.add_argument(
         "--preset",
-        choices=("study", "none"),
         default="study",
         help="study: in the study's environments, agents of other libraries get its discount, and DQNs its rhythm of learning, "
-        "unless --set says otherwise; none: everyone's own defaults (default: study)",
+        "unless --set says otherwise; none: everyone's own defaults; procmaze-high, panflute-low, …: the study's own "
+        "comparison in an environment and a regime (default: study)",
     )
     compare.add_argument(
         "--seeds", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"runs per agent (default: {DEFAULT_SEEDS})"
@@ -96,7 +96,8 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
     compared = parser.prog.endswith("compare")
-    parser.add_argument("--steps", type=int, default=steps, help=f"transitions to train on (default: {steps:,})")
+    parser.add_argument("--steps", type=int, help=f"transitions to train on (default: {steps:,}, or the preset's)")
+    parser.set_defaults(default_steps=steps)
     parser.add_argument(
         "--set",
         action="append",
