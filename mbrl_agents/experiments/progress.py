@@ -102,7 +102,9 @@ class Tracker:
             return None
         # Of an agent not seen yet we know nothing: take it for as slow as the slowest.
         lefts = [run.left / speeds.get(run.label, min(speeds.values())) for run in self.runs]
-        return max(sum(lefts) / self.num_workers, max(lefts))
+        # Runs that take turns are each as slow as there are many of them.
+        at_once = max(self.num_workers, sum(run.state == TRAINING for run in self.runs))
+        return max(sum(lefts) / at_once, max(lefts))
 
     def summary(self) -> str:
         """One line."""

@@ -7,6 +7,7 @@ at any moment goes on from its last checkpoint to the very numbers it would have
 
 from __future__ import annotations
 
+import collections
 import concurrent.futures
 import contextlib
 import dataclasses
@@ -105,10 +106,10 @@ class _Run:
 
 
 class _UnitInTraining:
-    """Runs of one program that are equally far and go forward together."""
+    """Runs of one program that are equally far and go forward together; ``width`` is the number it had or could have had."""
 
-    def __init__(self, runs: Sequence[_Run], checkpoint_seconds: float) -> None:
-        self.runs, self.checkpoint_seconds = list(runs), checkpoint_seconds
+    def __init__(self, runs: Sequence[_Run], width: int, checkpoint_seconds: float) -> None:
+        self.runs, self.width, self.checkpoint_seconds = list(runs), width, checkpoint_seconds
         self.unit: Unit | None = None
         self.saved_at = time.monotonic()
 
@@ -133,7 +134,7 @@ class _UnitInTraining:
             if run.member is None:
                 run.begin()
         if len({(run.timesteps, run.state) for run in self.runs}) == 1:
-            self.unit = execution.unit([run.member for run in self.runs if run.member is not None])
+            self.unit = execution.unit([run.member for run in self.runs if run.member is not None], self.width)
 
     def step(self) -> None:
         """One chunk: trains, evaluates if that is due, saves if that is due."""
@@ -216,6 +217,8 @@ class Driver:
         pending: Whether Ctrl-C was pressed.
         checkpoint_seconds: Seconds between checkpoints of a run.
         max_parallel_runs: Runs in memory at once; None for as many as fit.
+        ended: Runs that belong to these and have come to their end. Nothing is done to them, but the others go on in units of
+            the size that they had, so that they round as before.
 
     Raises:
         MemoryError: The runs do not fit; nothing has been done.
@@ -229,6 +232,7 @@ class Driver:
         pending: PendingInterrupt,
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         max_parallel_runs: int | None = None,
+        ended: Sequence[RunFolder] = (),
     ) -> None:
         self.listener, self.execution, self.pending = listener, execution, pending
         self.errors: list[Exception] = []
@@ -239,9 +243,11 @@ class Driver:
             except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs
                 self.errors.append(error)
                 self._tell_failure(i, folder, error)
-        self.memory = programs.plan(len(runs), execution, max_parallel_runs)
+        numbers = collections.Counter([run.loop for run in runs] + [programs.of(folder.config) for folder in ended])
+        self.memory = programs.plan(sum(numbers.values()), execution, max_parallel_runs)
+        most = self.memory.parallel if execution.together else 1
         self.waiting = [
-            _UnitInTraining(group, checkpoint_seconds) for group in _groups(runs, execution.together, self.memory.parallel)
+            _UnitInTraining(group, min(numbers[group[0].loop], most), checkpoint_seconds) for group in _groups(runs, most)
         ]
         self.open: list[_UnitInTraining] = []
         self.stopped = False
@@ -284,8 +290,8 @@ class Driver:
     def _hand_out(self, pool: concurrent.futures.Executor, busy: dict[Any, _UnitInTraining]) -> None:
         """Gives free workers the runs that are furthest behind."""
         while len(busy) < self.execution.workers:
-            in_memory = sum(len(unit.runs) for unit in self.open)
-            if self.waiting and in_memory + len(self.waiting[0].runs) <= max(self.memory.parallel, len(self.waiting[0].runs)):
+            in_memory = sum(unit.width for unit in self.open)
+            if self.waiting and in_memory + self.waiting[0].width <= max(self.memory.parallel, self.waiting[0].width):
                 unit = self.waiting.pop(0)
                 self.open.append(unit)
             else:
@@ -326,7 +332,7 @@ class Driver:
         self.open.remove(unit)
         for where in sorted({(run.timesteps, run.state) for run in unit.runs}):
             part = [run for run in unit.runs if (run.timesteps, run.state) == where]
-            self.open.append(_UnitInTraining(part, unit.checkpoint_seconds))
+            self.open.append(_UnitInTraining(part, unit.width, unit.checkpoint_seconds))
 
     def _join(self, unit: _UnitInTraining) -> None:
         """Makes one unit of those that are equally far and have the same program."""
@@ -342,14 +348,17 @@ class Driver:
             if each.unit is not None:
                 each.unit.hand_over([each.runs.index(run) for run in each.live])
             self.open.remove(each)
-        self.open.append(_UnitInTraining([run for each in together for run in each.live], unit.checkpoint_seconds))
+        live = [run for each in together for run in each.live]
+        self.open.append(_UnitInTraining(live, unit.width, unit.checkpoint_seconds))
 
     def _failed(self, unit: _UnitInTraining, error: BaseException) -> None:
         if not isinstance(error, Exception):
             raise error
         self.errors.append(error)
         self.open.remove(unit)
-        for run in unit.live:
+        for run in unit.runs:
+            if run.state != RUNNING and run.member is None:
+                continue  # its end has been saved
             self._tell_failure(run.index, run.folder, error)
 
     def _tell_failure(self, index: int, folder: RunFolder, error: Exception) -> None:
@@ -401,9 +410,9 @@ class Programs:
         return plan_memory(self.agents, num_runs, max_parallel_runs, active, copies=2 if execution.together else 1)
 
 
-def _groups(runs: Sequence[_Run], together: bool, most: int) -> list[list[_Run]]:
-    """Runs that begin as one unit."""
-    if not together:
+def _groups(runs: Sequence[_Run], most: int) -> list[list[_Run]]:
+    """Runs that begin as one unit: of one program, at most so many."""
+    if most == 1:
         return [[run] for run in runs]
     by_program: dict[DeviceLoop, list[_Run]] = {}
     for run in runs:

@@ -82,8 +82,12 @@ class Execution(Protocol):
     workers: int
     together: bool
 
-    def unit(self, members: Sequence[Member]) -> Unit:
-        """Takes over runs of one program that are equally far; their agents hold their arrays."""
+    def unit(self, members: Sequence[Member], width: int = 1) -> Unit:
+        """Takes over runs of one program that are equally far; their agents hold their arrays.
+
+        A run's numbers do not depend on who is beside it, but their rounding may on how many there are: units of one width
+        round alike, however many runs are left in them.
+        """
 
 
 def make_execution(kind: str | None, workers: int | None = None, devices: Sequence[jax.Device] | None = None) -> Execution:
@@ -121,7 +125,8 @@ class LoopExecution:
         self.devices, self.workers = devices, workers
         self._dealt = 0
 
-    def unit(self, members: Sequence[Member]) -> Unit:
+    def unit(self, members: Sequence[Member], width: int = 1) -> Unit:
+        del width
         (member,) = members
         device = self.devices[self._dealt % len(self.devices)]
         self._dealt += 1
@@ -161,8 +166,8 @@ class MappedExecution:
     def __init__(self, devices: Sequence[jax.Device]) -> None:
         self.mesh = Mesh(np.array(devices), ("runs",))
 
-    def unit(self, members: Sequence[Member]) -> Unit:
-        return _MappedRuns(members, self.mesh)
+    def unit(self, members: Sequence[Member], width: int = 1) -> Unit:
+        return _MappedRuns(members, width, self.mesh)
 
 
 # What is a run's own (True) and what is common to runs in step (False): where they are, and where in the memory they write.
@@ -170,10 +175,11 @@ _OWN: Any = LoopState._make((True, ReplayState._make((True, False, False)), True
 
 
 class _MappedRuns:
-    def __init__(self, members: Sequence[Member], mesh: Mesh) -> None:
+    def __init__(self, members: Sequence[Member], width: int, mesh: Mesh) -> None:
         self.members, self.mesh, self.loop = members, mesh, members[0].loop
         # Every device gets as many: the last run is repeated as often as need be, and what becomes of that is ignored.
-        self.rows = [*range(len(members)), *[len(members) - 1] * (-len(members) % mesh.size)]
+        width = max(width, len(members))
+        self.rows = [*range(len(members)), *[len(members) - 1] * (width - len(members) + -width % mesh.size)]
         self.programs = _mapped_programs(self.loop, mesh)
         states = [member.agent.loop_state() for member in members]
         for member in members:  # one copy is enough

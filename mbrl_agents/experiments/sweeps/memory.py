@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import functools
+import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -86,7 +88,10 @@ def plan_memory(
     Raises:
         MemoryError: Not even one run fits, or not as many as the user wants.
     """
-    need = max((measure(loop, agent._make_hyperparameters()) for loop, agent in programs.items()), key=lambda each: each.state)
+    # Compiling takes seconds for each program; several are compiled at once.
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        needs = pool.map(lambda item: measure(item[0], item[1]._make_hyperparameters()), programs.items())
+        need = max(needs, key=lambda each: each.state)
     available = available_bytes()
     budget = MARGIN * available
     if active is None:

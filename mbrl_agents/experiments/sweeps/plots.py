@@ -72,7 +72,8 @@ def _draw_map(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> No
     axis.set_ylabel(names[1])
     values = cells.to_numpy()
     if values.size <= 150:
-        middle = np.nanmean([np.nanmin(values), np.nanmax(values)])
+        known = values[~np.isnan(values)]
+        middle = (known.min() + known.max()) / 2 if known.size else 0.0
         for (row, column), value in np.ndenumerate(values):
             text = "–" if math.isnan(value) else f"{value:.3g}".replace("-", "−")
             colour = GREY if math.isnan(value) else "black" if value > middle else "white"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import pathlib
 from collections.abc import Sequence
@@ -131,12 +132,17 @@ class SweepResult:
         results.write_csv(self.table(), path)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Writes :meth:`table` to a Parquet file, whole or not at all.
+        """Writes :meth:`table` to a Parquet file, whole or not at all; numbers beside schedules, say, are written as text.
 
         Raises:
             ImportError: ``pyarrow`` is not installed (``pip install "mbrl-lab[tuning]"``).
         """
-        write_atomically(path, self.table().to_parquet(index=False))
+        table = self.table()
+        for name in self.hyperparameters:
+            kinds = {type(self.setting(run)[name]) for run in range(0, len(self), self._num_seeds)}
+            if len(kinds) > 1 and kinds & {dict, list}:  # a column has one type there
+                table[name] = table[name].map(json.dumps)
+        write_atomically(path, table.to_parquet(index=False))
 
     # ------------------------------------------------------------------ statistics
 

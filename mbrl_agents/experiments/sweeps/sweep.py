@@ -86,8 +86,7 @@ def train_sweep(
         KeyboardInterrupt: Ctrl-C; what there is has been saved, if there is a folder.
     """
     number_in("checkpoint_seconds", checkpoint_seconds, 0, finite=False)
-    if max_parallel_runs is not None:
-        integer_in("max_parallel_runs", max_parallel_runs, 1, 2**31 - 1)
+    _check_most(max_parallel_runs)
     spec = specify(
         agent_class,
         env,
@@ -125,11 +124,17 @@ def sweep_memory(
 
     ``print`` it. Arguments and errors as for :func:`train_sweep`.
     """
+    _check_most(max_parallel_runs)
     spec: SweepSpec = specify(agent_class, env, hyperparameters=hyperparameters, seeds=seeds, total_timesteps=1, n_envs=n_envs)
     programs = Programs()
     for config in spec.configs[:: len(spec.seeds)]:
         programs.of(config)
     return programs.plan(len(spec.configs), make_execution(execution), max_parallel_runs)
+
+
+def _check_most(max_parallel_runs: int | None) -> None:
+    if max_parallel_runs is not None:
+        integer_in("max_parallel_runs", max_parallel_runs, 1, 2**31 - 1)
 
 
 def _train(
@@ -145,7 +150,8 @@ def _train(
     bars = [RunProgress(run.config.label, run.config.title, run.config.steps) for run in missing]
     console = None if progress_bar else Console(quiet=True)
     with deferred() as pending, tracked(bars, execution.workers, console) as tracker:
-        driver = Driver(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs)
+        ended = [run for run in runs if run not in missing]
+        driver = Driver(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs, ended)
         _announce(tracker, driver.memory)
         driver.run()
 

@@ -1,0 +1,88 @@
+"""The study's settings: all there, as published, and used by the commands."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+import mbrl_agents
+from mbrl_agents.experiments import published
+from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_envs import cli
+
+QUICK = ["--eval-interval", "100", "--eval-episodes", "2", "--eval-steps", "5", "--set", "policy_kwargs={'net_arch': [8]}"]
+
+
+def test_there_are_thirty_settings_of_real_agents() -> None:
+    presets = published.presets()
+    assert set(presets) == {f"{env}-{regime}" for env in ("procmaze", "buttongrid", "panflute") for regime in ("high", "low")}
+    for preset in presets.values():
+        assert set(preset.arguments) == set(published.AGENTS)
+        for label, arguments in preset.arguments.items():
+            cls = getattr(mbrl_agents, published.AGENTS[label][0])
+            agent = cls("MlpPolicy", preset.environment.make(), **arguments, seed=0, _init_setup_model=False)
+            assert agent.arguments["gamma"] == 0.9
+
+
+def test_settings_are_the_published_ones() -> None:
+    """A few of the table's rows, and what the regimes say."""
+    high, low = published.preset("procmaze-high"), published.preset("PanFlute-low")
+    assert (high.regime.steps, high.regime.eval_interval) == (1_000_000, 500)
+    assert (low.regime.steps, low.regime.eval_interval) == (100_000, 50)
+    assert high.for_agent("LatentModelDQN", {"latent": "gaussian"})["temperature"] == 12.8
+    assert high.for_agent("LatentModelDQN")["learning_rate"] == 2e-4  # categorical
+    expected = {"gradient_steps": 10, "target_update_interval": 10, "learning_rate": 3.125e-6, "temperature": 0.8}
+    assert low.for_agent("ReplayDQN") == expected
+    assert low.for_agent("ReplayDQN", {"temperature": 3.0})["temperature"] == 3.0
+    assert low.environment.max_episode_steps == -1
+
+
+def test_unknown_presets_and_agents() -> None:
+    with pytest.raises(ValueError, match="there is no preset 'procmaze'; there are procmaze-high"):
+        published.preset("procmaze")
+    with pytest.raises(ValueError, match=r"preset .procmaze-high. has settings for ReplayDQN, .*, not for PPO"):
+        published.preset("procmaze-high").for_agent("PPO")
+    with pytest.raises(ValueError, match="not for LatentModelDQN"):
+        published.preset("procmaze-high").for_agent("LatentModelDQN", {"latent": "tanh_gaussian"})
+
+
+def test_train_with_a_preset(tmp_path: pathlib.Path) -> None:
+    out = tmp_path / "run"
+    command = ["train", "ReplayDQN", "--preset", "panflute-low", "--steps", "200", "--out", str(out), *QUICK]
+    assert cli.main(command) == 0
+    config = RunFolder.open(out).config
+    assert config.arguments["learning_rate"] == 3.125e-6
+    assert config.environment.max_episode_steps == -1
+    assert config.steps == 200
+
+
+def test_compare_with_a_preset(tmp_path: pathlib.Path) -> None:
+    """The study's names are labels; agents may be left out."""
+    out = tmp_path / "cmp"
+    names = ["--agents", "replay", "Simple"]
+    command = ["compare", "--preset", "panflute-high", *names, "--seeds", "1", "--steps", "200", "--out", str(out), *QUICK]
+    assert cli.main(command) == 0
+    rates = {label: RunFolder.open(out / label / "seed-0").config.arguments for label in ("replay", "simple")}
+    assert {label: (each["learning_rate"], each["temperature"]) for label, each in rates.items()} == {
+        "replay": (1e-4, 0.1),
+        "simple": (1e-4, 0.4),
+    }
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "ReplayDQN"], "ENV_ID is missing"),
+        (["compare"], "ENV_ID is missing"),
+        (
+            ["train", "ReplayDQN", "mbrl/PanFlute-v0", "--preset", "procmaze-high"],
+            "preset 'procmaze-high' is for mbrl/ProcMaze-v0",
+        ),
+        (["compare", "--preset", "best"], "there is no preset 'best'"),
+        (["train", "PPO", "--preset", "procmaze-high"], "not for PPO"),
+    ],
+)
+def test_bad_presets(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(arguments) == 2
+    assert message in capsys.readouterr().err
