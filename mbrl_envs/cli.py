@@ -82,7 +82,7 @@ def _is_user_error(error: Exception) -> bool:
     """Whether ``error`` tells users what *they* can change: an argument, a file, a missing extra."""
     import gymnasium
 
-    kinds = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError, gymnasium.error.Error)
+    kinds = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError, MemoryError, gymnasium.error.Error)
     return isinstance(error, kinds)
 
 

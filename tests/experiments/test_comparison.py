@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import pathlib
+import signal
 from typing import Any
 
 import matplotlib.image
@@ -14,9 +15,10 @@ import pytest
 import scipy.stats
 from rich.console import Console
 
-from mbrl_agents.experiments import plots, results
+from mbrl_agents.experiments import plots, results, workers
 from mbrl_agents.experiments.comparison import Comparison, Contestant, parse_contestants
-from mbrl_agents.experiments.run_folder import FINISHED, RunFolder, Status
+from mbrl_agents.experiments.run_folder import FINISHED, INTERRUPTED, RunFolder, Status, runs_below
+from mbrl_agents.experiments.sweeps import driver
 from mbrl_agents.experiments.training import train
 from mbrl_envs import yardsticks
 from tests.experiments.runs import FLUTE, TINY, contents, folder, stop_at
@@ -152,6 +154,68 @@ def test_an_interrupted_comparison_gives_the_same_results(finished: Comparison, 
     run = again.runs()[0]
     run.write_status(Status("failed", error="bad luck"))
     assert compared(tmp_path / "out", seeds=range(1))._starts_anew(run.config)
+
+
+class Roads:
+    """Notes which runs go which way."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.driven: list[str] = []
+        self.worked: list[str] = []
+        drive, work = driver.Driver.__init__, workers.run_jobs
+
+        def init(self_: Any, folders: Any, *args: Any, **kwargs: Any) -> None:
+            self.driven += [run.config.title for run in folders]
+            drive(self_, folders, *args, **kwargs)
+
+        def run_jobs(jobs: Any, *args: Any) -> bool:
+            self.worked += [job.config.title for job in jobs]
+            return work(jobs, *args)
+
+        monkeypatch.setattr(driver.Driver, "__init__", init)
+        monkeypatch.setattr(workers, "run_jobs", run_jobs)
+
+
+def test_programs_are_trained_together_and_others_in_workers(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    roads = Roads(monkeypatch)
+    kinds = {"ours": {}, "hosted": {"device_loop": False}, "rare": {"train_freq": (1, "episode"), "learning_starts": 400}}
+    contestants = [Contestant(label, "ReplayDQN", TINY["ReplayDQN"] | more) for label, more in kinds.items()]
+    comparison = compared(tmp_path / "out", [*contestants, SMALL[1]], range(1))
+    assert comparison.train(num_workers=1).finished
+    assert roads.driven == ["ours seed 0"]
+    assert sorted(roads.worked) == ["hosted seed 0", "ppo seed 0", "rare seed 0"]
+
+
+def test_a_run_is_the_one_that_is_trained_alone(finished: Comparison, tmp_path: pathlib.Path) -> None:
+    for run in finished.runs():
+        single = RunFolder.create(tmp_path / run.config.label / str(run.config.seed), run.config)
+        train(single)
+        assert single.scores().equals(run.scores())
+
+
+def test_ctrl_c_among_the_programs_leaves_the_rest_for_later(
+    finished: Comparison, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = RunFolder.append_metrics
+
+    def press(self: RunFolder, timestep: int, values: Any) -> None:
+        real(self, timestep, values)
+        if timestep == 50 and self.config.seed == 0 and self.config.label == "ReplayDQN":
+            os.kill(os.getpid(), signal.SIGINT)
+
+    roads = Roads(monkeypatch)
+    monkeypatch.setattr(RunFolder, "append_metrics", press)
+    outcome = compared(tmp_path / "out").train(num_workers=1)
+    monkeypatch.undo()
+    assert (outcome.finished, outcome.stopped, outcome.failed) == (False, True, {})
+    assert roads.worked == []
+    assert {run.status().state for run in runs_below(tmp_path / "out")} == {INTERRUPTED}
+    again = compared(tmp_path / "out")
+    assert again.train(num_workers=1).finished
+    reference = {run.config.title: run.scores() for run in finished.runs()}
+    assert len(again.runs()) == 4
+    for run in again.runs():
+        assert run.scores().equals(reference[run.config.title])
 
 
 def test_force_deletes_what_is_there(tmp_path: pathlib.Path) -> None:

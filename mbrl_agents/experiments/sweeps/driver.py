@@ -244,7 +244,11 @@ class Driver:
                 self.errors.append(error)
                 self._tell_failure(i, folder, error)
         numbers = collections.Counter([run.loop for run in runs] + [programs.of(folder.config) for folder in ended])
-        self.memory = programs.plan(sum(numbers.values()), execution, max_parallel_runs)
+        try:
+            self.memory = programs.plan(sum(numbers.values()), execution, max_parallel_runs)
+        except MemoryError:
+            _let_go(runs)
+            raise
         most = self.memory.parallel if execution.together else 1
         self.waiting = [
             _UnitInTraining(group, min(numbers[group[0].loop], most), checkpoint_seconds) for group in _groups(runs, most)
@@ -377,9 +381,7 @@ class Driver:
                 if run.member is not None:
                     run.write_status(INTERRUPTED)
                 self.listener.ended(run.index, INTERRUPTED, None)
-        for run in (run for unit in self.waiting for run in unit.runs):
-            if (status := run.folder.status()).state == RUNNING:  # as a new folder says, in advance
-                run.folder.write_status(status._replace(state=INTERRUPTED))
+        _let_go([run for unit in self.waiting for run in unit.runs])
 
 
 class Programs:
@@ -418,6 +420,13 @@ def _groups(runs: Sequence[_Run], most: int) -> list[list[_Run]]:
     for run in runs:
         by_program.setdefault(run.loop, []).append(run)
     return [same[i : i + most] for same in by_program.values() for i in range(0, len(same), most)]
+
+
+def _let_go(runs: Sequence[_Run]) -> None:
+    """Says of runs that were not begun that nobody is at work on them; a new folder says so in advance."""
+    for run in runs:
+        if (status := run.folder.status()).state == RUNNING:
+            run.folder.write_status(status._replace(state=INTERRUPTED))
 
 
 def chunk_metrics(chunk: Chunk) -> dict[str, float]:
