@@ -80,9 +80,7 @@ def times(executions: Sequence[str], sizes: Sequence[int], num: int, repeats: in
     child = multiprocessing.get_context("spawn").Process(target=alone_on_one_core, args=(theirs, num), daemon=True)
     child.start()
     ours.recv()
-    print(
-        "| execution | runs | CPU ms per run-step | beside matrix products | wall ms per run-step | beside one run on one core |"
-    )
+    print("| execution | runs | CPU ms per run-step | beside products | wall ms per run-step | beside one core |")
     print("|---|---|---|---|---|---|")
     for kind in executions:
         execution = make_execution(kind)
