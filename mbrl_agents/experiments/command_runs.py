@@ -113,6 +113,12 @@ def compare(arguments: argparse.Namespace) -> int:
         plots.plot_curves(runs, path / "curves.png")
         results.show(table, runs, console())
         print(f"{path}: results.csv, curves.csv, curves.png, and a folder for each run")
+    if diverged := compared.diverged():
+        names = ", ".join(run.config.title for run in diverged)
+        print(
+            f"{len(diverged)} runs diverged (their loss was no longer finite) and are not in the table: {names}",
+            file=sys.stderr,
+        )
     if outcome.failed:
         print(f"{len(outcome.failed)} runs failed; see status.json in their folders", file=sys.stderr)
     if outcome.stopped:

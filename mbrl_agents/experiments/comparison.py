@@ -24,7 +24,7 @@ from mbrl_agents.experiments.agents import find_agent, normalised_name
 from mbrl_agents.experiments.config import RunConfig, differences, dump, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
-from mbrl_agents.experiments.run_folder import ENDED, FAILED, FINISHED, RunFolder, check_idle, runs_below
+from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, FAILED, FINISHED, RunFolder, check_idle, runs_below
 from mbrl_agents.experiments.sweeps.driver import Driver
 from mbrl_agents.experiments.sweeps.execution import make_execution, usable_cores
 from mbrl_agents.experiments.workers import Job, Listener
@@ -165,6 +165,10 @@ class Comparison:
         """All finished runs in the folder, also those of earlier commands."""
         return [run for run in runs_below(self.path) if run.status().state == FINISHED]
 
+    def diverged(self) -> list[RunFolder]:
+        """All runs whose loss was no longer finite; they have ended, and have no final score."""
+        return [run for run in runs_below(self.path) if run.status().state == DIVERGED]
+
     # ------------------------------------------------------------------ the folder
 
     def _common(self) -> dict[str, Any]:
@@ -246,5 +250,5 @@ def is_program(config: RunConfig) -> bool:
 
 def _outcome(tracker: Tracker, stopped: bool) -> Outcome:
     failed = {run.title: run.error or "" for run in tracker.runs if run.state == FAILED}
-    finished = all(run.state == FINISHED for run in tracker.runs)
+    finished = all(run.state in ENDED for run in tracker.runs)
     return Outcome(finished, stopped, failed)

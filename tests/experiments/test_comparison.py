@@ -239,6 +239,16 @@ def test_one_runs_failure_is_not_that_of_others(tmp_path: pathlib.Path) -> None:
     assert [run.config.label for run in comparison.runs()] == ["ppo"]
 
 
+def test_a_run_that_diverges_has_ended(tmp_path: pathlib.Path) -> None:
+    """It is told apart, is not in the results, and is not trained again."""
+    wild = Contestant("wild", "ReplayDQN", TINY["ReplayDQN"] | {"learning_rate": 1e30})
+    comparison = compared(tmp_path / "out", [wild, SMALL[0]], range(1))
+    assert comparison.train(num_workers=1).finished
+    assert [run.config.label for run in comparison.diverged()] == ["wild"]
+    assert [run.config.label for run in comparison.runs()] == ["ReplayDQN"]
+    assert len(compared(tmp_path / "out", [wild, SMALL[0]], range(1)).done) == 2
+
+
 def test_contestants_from_the_command_line() -> None:
     settings = {"gamma": 0.5, "fast.learning_rate": 1e-3, "replay-dqn.gamma": 0.7}
     assert parse_contestants(["replay-dqn", "fast=dqn"], settings) == [

@@ -10,7 +10,7 @@ import jax
 import pytest
 
 import mbrl_envs
-from mbrl_agents import ReplayDQN, SweepResult, sweep_memory
+from mbrl_agents import ReplayDQN, sweep_memory
 from mbrl_agents.common.device_loop import LoopState
 from mbrl_agents.experiments.sweeps import execution as executions
 from mbrl_agents.experiments.sweeps import memory
@@ -91,9 +91,7 @@ def test_what_does_not_fit_is_refused(execution: str, room: Any, tmp_path: pathl
     ):
         with pytest.raises(MemoryError, match=message):
             refused()
-    # Nothing has been trained, and a smaller number is no other sweep.
-    assert not list(tmp_path.rglob("agent.zip"))
-    assert {status.state for status in (run.status() for run in SweepResult.open(tmp_path)._folders)} == {"interrupted"}
+    assert not list(tmp_path.iterdir())
     # More than there are runs is as many as there are.
     assert sweep_memory("ReplayDQN", FLUTE, SMALL, seeds=3, execution=execution, max_parallel_runs=4).parallel == 3
     room(0.9, execution)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pathlib
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -19,7 +20,7 @@ from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
 from mbrl_agents.experiments.run_folder import ENDED, RunFolder
 from mbrl_agents.experiments.sweeps import folder as folders
 from mbrl_agents.experiments.sweeps.driver import CHECKPOINT_SECONDS, Driver, Programs
-from mbrl_agents.experiments.sweeps.execution import make_execution
+from mbrl_agents.experiments.sweeps.execution import Execution, make_execution
 from mbrl_agents.experiments.sweeps.memory import MemoryPlan
 from mbrl_agents.experiments.sweeps.result import SweepResult
 from mbrl_agents.experiments.sweeps.specification import SweepSpec, specify
@@ -100,6 +101,8 @@ def train_sweep(
         save_replay=save_replay,
     )
     chosen = make_execution(execution)
+    if folder is None or not pathlib.Path(folder, folders.MARKER).exists():
+        _plan(spec, chosen, max_parallel_runs)  # before anything is written
     if folder is None:
         keep = tempfile.TemporaryDirectory(prefix="mbrl-sweep-", ignore_cleanup_errors=True)
         folder, checkpoint_seconds = keep.name, math.inf
@@ -126,10 +129,14 @@ def sweep_memory(
     """
     _check_most(max_parallel_runs)
     spec: SweepSpec = specify(agent_class, env, hyperparameters=hyperparameters, seeds=seeds, total_timesteps=1, n_envs=n_envs)
+    return _plan(spec, make_execution(execution), max_parallel_runs)
+
+
+def _plan(spec: SweepSpec, execution: Execution, max_parallel_runs: int | None) -> MemoryPlan:
     programs = Programs()
     for config in spec.configs[:: len(spec.seeds)]:
         programs.of(config)
-    return programs.plan(len(spec.configs), make_execution(execution), max_parallel_runs)
+    return programs.plan(len(spec.configs), execution, max_parallel_runs)
 
 
 def _check_most(max_parallel_runs: int | None) -> None:
@@ -139,7 +146,7 @@ def _check_most(max_parallel_runs: int | None) -> None:
 
 def _train(
     runs: Sequence[RunFolder],
-    execution: Any,
+    execution: Execution,
     progress_bar: bool,
     checkpoint_seconds: float,
     max_parallel_runs: int | None,
