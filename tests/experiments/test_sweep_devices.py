@@ -17,10 +17,10 @@ from tests.experiments.sweep_runs import TOLERANCE, same_runs, sweep
 
 ROOT = pathlib.Path(__file__).parents[2]
 # Three runs on two devices.
-SETTINGS = {"learning_rate": [1e-3, 5e-4, 2e-4]}
+SETTINGS = {"learning_rate": [1e-3, 5e-4, 2e-4], "gamma": [0.9, 0.8, 0.7]}
 
-# Notes where arrays lie, after every chunk: of runs that go one by one, the devices of each; of mapped ones, for each array
-# that is the runs' own, which rows are on which device. What is common to all must be everywhere.
+# Notes where arrays lie: of runs that go one by one, the devices of each; of mapped ones, before and after every chunk, for each
+# array that is the runs' own, which rows are on which device. What is common to all must be everywhere.
 SCRIPT = """
 import json, pathlib, sys
 import jax
@@ -42,6 +42,7 @@ def one_by_one(self, num):
     return chunks
 
 def together(self, num):
+    jax.tree.map(note, executions._OWN, self.state)
     chunks = mapped(self, num)
     jax.tree.map(note, executions._OWN, self.state)
     return chunks

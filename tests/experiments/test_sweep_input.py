@@ -12,6 +12,7 @@ import stable_baselines3
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import ReplayDQN, grid, sweep_memory, train_sweep
+from mbrl_agents.experiments.sweeps import memory
 from mbrl_agents.experiments.sweeps import sweep as sweeps
 from mbrl_agents.experiments.sweeps.specification import MOST_RUNS, specify
 from tests.experiments.runs import contents
@@ -20,9 +21,12 @@ from tests.experiments.sweep_runs import FLUTE, SMALL
 
 @pytest.fixture(autouse=True)
 def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor compiled, which takes seconds."""
+
     def begins(*args: Any) -> None:
         raise AssertionError("this should have been refused")
 
+    monkeypatch.setattr(memory, "_temporary", lambda loop, shapes: 1)
     monkeypatch.setattr(sweeps, "_train", begins)
 
 
@@ -168,7 +172,8 @@ def test_too_many_runs(tmp_path: pathlib.Path) -> None:
 # ---------------------------------------------------------------------- folders
 
 
-def test_folders_of_other_things(tmp_path: pathlib.Path) -> None:
+def test_folders_of_other_things(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweeps, "_plan", None)  # said before anything is compiled
     (tmp_path / "thesis.txt").write_text("dear")
     for path, message in (
         (tmp_path, "exists and holds no sweep: choose another folder"),

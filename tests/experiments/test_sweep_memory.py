@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import shutil
 import threading
 from typing import Any
 
@@ -97,6 +98,24 @@ def test_what_does_not_fit_is_refused(execution: str, room: Any, tmp_path: pathl
     room(0.9, execution)
     with pytest.raises(MemoryError, match=r"not even one run fits: .*Give a smaller buffer_size, batch_size or network"):
         sweep(seeds=2, execution=execution)
+
+
+def test_a_sweep_that_no_longer_fits_stays_as_it_was(room: Any, tmp_path: pathlib.Path) -> None:
+    """Begun on a larger machine, say. Nobody is at work on it then."""
+    whole = sweep(seeds=2, execution="loop", folder=tmp_path / "sweep")
+    (tmp_path / "sweep" / "run-0001" / "status.json").unlink()
+    before = contents(tmp_path / "sweep")
+    room(0.9, "loop")
+    with pytest.raises(MemoryError, match="not even one run fits"):
+        sweep(seeds=2, execution="loop", folder=tmp_path / "sweep")
+    assert contents(tmp_path / "sweep") == before
+    assert whole.runs()["state"].tolist() == ["finished", "interrupted"]
+    shutil.rmtree(tmp_path / "sweep" / "run-0001")
+    with pytest.raises(MemoryError, match="not even one run fits"):
+        sweep(seeds=2, execution="loop", folder=tmp_path / "sweep")
+    assert whole.runs()["state"].tolist() == ["finished", "interrupted"]
+    room(1, "loop")
+    assert sweep(seeds=2, execution="loop", folder=tmp_path / "sweep").runs()["state"].tolist() == ["finished", "finished"]
 
 
 class Counter:

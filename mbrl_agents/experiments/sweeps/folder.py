@@ -25,7 +25,7 @@ def open_or_create(path: str | os.PathLike[str], spec: SweepSpec) -> list[RunFol
         OSError: Writing failed.
     """
     root = pathlib.Path(path)
-    _check(root, spec)
+    check(root, spec)
     root.mkdir(parents=True, exist_ok=True)
     if not (root / MARKER).is_file():
         write_atomically(root / MARKER, dump(spec.to_dict()))
@@ -64,7 +64,13 @@ def _marker(root: pathlib.Path) -> dict[str, Any]:
     return data
 
 
-def _check(root: pathlib.Path, spec: SweepSpec) -> None:
+def check(path: str | os.PathLike[str], spec: SweepSpec) -> None:
+    """Checks that a sweep may be in a folder: that there is nothing, or a part of it.
+
+    Raises:
+        FileExistsError, ValueError: As for :func:`open_or_create`.
+    """
+    root = pathlib.Path(path)
     if root.exists() and not root.is_dir():
         raise FileExistsError(f"{root} is a file: choose another folder")
     if not root.exists() or all(_is_half_a_marker(file) for file in root.iterdir()):

@@ -102,6 +102,8 @@ def train_sweep(
     )
     chosen = make_execution(execution)
     if folder is None or not pathlib.Path(folder, folders.MARKER).exists():
+        if folder is not None:
+            folders.check(folder, spec)  # first, as the plan takes a while: it compiles
         _plan(spec, chosen, max_parallel_runs)  # before anything is written
     if folder is None:
         keep = tempfile.TemporaryDirectory(prefix="mbrl-sweep-", ignore_cleanup_errors=True)
