@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from mbrl_agents import ReplayDQN, SweepResult, train_sweep
+from mbrl_agents.common.jax_agent import JaxAgent
 
 FLUTE = "mbrl/PanFlute-v0"
 EXECUTIONS = ("loop", "vmap")
@@ -40,7 +41,7 @@ def alone(arguments: dict[str, Any], seed: int, total: int, env: Any = FLUTE, cl
     return cls("MlpPolicy", env, seed=seed, **(SMALL | arguments)).learn(total)
 
 
-def same_parameters(one: ReplayDQN, other: ReplayDQN, tolerance: float = 0.0) -> None:
+def same_parameters(one: JaxAgent, other: JaxAgent, tolerance: float = 0.0) -> None:
     """Whether two agents' parameters, targets and optimisers are the same: to the bit, or up to rounding."""
     ours, theirs = one.get_parameters(), other.get_parameters()
     for part in ours | theirs:
@@ -52,13 +53,13 @@ def same_parameters(one: ReplayDQN, other: ReplayDQN, tolerance: float = 0.0) ->
                 np.testing.assert_array_equal(a, b, err_msg=what)
 
 
-def same_memories(one: ReplayDQN, other: ReplayDQN) -> None:
+def same_memories(one: JaxAgent, other: JaxAgent) -> None:
     """Whether two agents have seen and done the same, to the bit."""
     for a, b in zip(jax.tree.leaves(one.memory.state), jax.tree.leaves(other.memory.state), strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
 
-def same_runs(one: ReplayDQN, other: ReplayDQN, tolerance: float = 0.0) -> None:
+def same_runs(one: JaxAgent, other: JaxAgent, tolerance: float = 0.0) -> None:
     """Whether two agents are equally far, have seen and done the same, and have learned the same from it."""
     counters = ("num_timesteps", "_calls", "_n_updates", "_episode_num")
     assert [getattr(one, name) for name in counters] == [getattr(other, name) for name in counters]

@@ -19,8 +19,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 # Three runs on two devices.
 SETTINGS = {"learning_rate": [1e-3, 5e-4, 2e-4], "gamma": [0.9, 0.8, 0.7]}
 
-# Notes where arrays lie: of runs that go one by one, the devices of each; of mapped ones, before and after every chunk, which rows
-# of each array are on which device, for arrays that are the runs' own and those that are common to all.
+# Notes where arrays lie: of runs that go one by one, the devices of each; of mapped ones, before and after every chunk, which
+# rows of each array are on which device, for arrays that are the runs' own and those that are common to all.
 SCRIPT = """
 import json, pathlib, sys
 import jax

@@ -33,7 +33,12 @@ def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
 def refused(path: pathlib.Path, error: type[Exception], message: str, **changes: Any) -> None:
     """Whether a call fails for this reason, and leaves the disk as it was."""
     before = contents(path)
-    given = {"agent_class": "ReplayDQN", "env": FLUTE, "hyperparameters": {}, "folder": path / "sweep"} | changes
+    given: dict[str, Any] = {
+        "agent_class": "ReplayDQN",
+        "env": FLUTE,
+        "hyperparameters": {},
+        "folder": path / "sweep",
+    } | changes
     given["hyperparameters"] = SMALL | given["hyperparameters"]
     with pytest.raises(error, match=message):
         train_sweep(**given)
@@ -148,7 +153,7 @@ def test_wrapped_environments(tmp_path: pathlib.Path) -> None:
     """What a wrapper makes of observations and rewards is no part of the dynamics."""
     flute = gymnasium.make(FLUTE)
     message = "env must be given by its id: .* has wrappers"
-    refused(tmp_path, ValueError, message, env=gymnasium.wrappers.TransformReward(flute, lambda reward: 2 * reward))
+    refused(tmp_path, ValueError, message, env=gymnasium.wrappers.TransformReward(flute, lambda reward: -float(reward)))
     refused(tmp_path, ValueError, message, env=gymnasium.wrappers.FlattenObservation(flute))
 
 
@@ -204,11 +209,12 @@ def test_a_grid() -> None:
         "learning_rate": [1, 1, 1, 2, 2, 2],
         "gamma": [0.5, 0.6, 0.7, 0.5, 0.6, 0.7],
     }
-    assert grid(gamma=np.array([0.5])) == {"gamma": [0.5]}
+    assert grid(gamma=np.array([0.5])) == {"gamma": [0.5]}  # type: ignore[arg-type]
     assert grid() == {}
-    for values in ([], (), np.array([])):
+    nothing: list[Any] = [[], (), np.array([])]
+    for values in nothing:
         with pytest.raises(ValueError, match="gamma must be a list of at least one value"):
-            grid(learning_rate=[1], gamma=values)  # type: ignore[arg-type]
+            grid(learning_rate=[1], gamma=values)
     for wrong in (0.9, "abc", {0.9}, None):
         with pytest.raises(TypeError, match="gamma must be a list of values"):
             grid(gamma=wrong)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from stable_baselines3.common.utils import LinearSchedule
 import mbrl_envs
 from mbrl_agents import ReplayDQN, SweepResult
 from mbrl_agents.common import device_training
+from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import checkpoints, training
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.sweeps import execution as executions
@@ -170,7 +171,7 @@ def test_runs_of_several_programs_side_by_side(execution: str) -> None:
 # ---------------------------------------------------------------------- seeds, order
 
 
-def first_weights(agent: ReplayDQN) -> np.ndarray:
+def first_weights(agent: JaxAgent) -> np.ndarray:
     return agent.get_parameters()["policy"]["Dense_0/kernel"]
 
 
@@ -261,7 +262,7 @@ def test_metrics_are_means_over_what_happened_since_the_last_evaluation(executio
     assert table[table["timestep"] == 0]["metric"].tolist() == ["score"]
     trainings = 0
     for begin, end in itertools.pairwise(GRID):
-        now: dict[str, float] = table[table["timestep"] == end].set_index("metric")["value"].to_dict()
+        now: dict[Any, float] = table[table["timestep"] == end].set_index("metric")["value"].to_dict()
         span = range(begin // 4, end // 4)
         assert now["rollout/reward_per_step"] == pytest.approx(reward[span].mean())
         # An episode's return is that of its last forty steps, wherever the last evaluation was.
