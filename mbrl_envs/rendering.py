@@ -68,6 +68,7 @@ _SMALL_PLAYER = (Layer("disc", PAPER, 0.21), Layer("disc", BLUE, 0.18))
 _GOAL = (Layer("star", INK, 0.48), Layer("star", ORANGE, 0.40))
 _BUTTON_ON = (Layer("square", INK, 0.38), Layer("square", ORANGE, 0.33))
 _BUTTON_OFF = (Layer("square", INK, 0.38), Layer("square", PAPER, 0.30))
+_CONTRADICTION = (Layer("disc", VERMILION, 0.30), Layer("disc", PAPER, 0.20), Layer("square", VERMILION, 0.10))
 _PIPE = (Layer("tube", INK, 0.34), Layer("tube", SHADE, 0.29))
 _SOUND = (Layer("disc", INK, 0.24), Layer("disc", VERMILION, 0.21))
 
@@ -81,6 +82,7 @@ STYLES: dict[str, Style] = {
     "button on": Style("O", "button, on", _EMPTY + _BUTTON_ON),
     "player on button off": Style("q", "player on button, off", _EMPTY + _BUTTON_OFF + _SMALL_PLAYER),
     "player on button on": Style("Q", "player on button, on", _EMPTY + _BUTTON_ON + _SMALL_PLAYER),
+    "contradiction": Style("?", "contradiction", _EMPTY + _CONTRADICTION),
     "background": Style(" ", "nothing", ()),
     "silent": Style("-", "pipe", _PIPE),
     "sound": Style("o", "sound", _PIPE + _SOUND),

@@ -101,24 +101,59 @@ class Codes(NamedTuple):
     through: jax.Array | None = None
 
 
+def _sum_in_blocks(kernel: jax.Array, places: jax.Array) -> jax.Array:
+    # For CPUs. In a loop of its own XLA adds rows as it reads them; elsewhere it often writes all of them to memory before it
+    # adds them up, which takes five times as long.
+    def one(chosen: jax.Array) -> jax.Array:
+        return sum(lax.dynamic_index_in_dim(kernel, place, keepdims=False) for place in chosen)
+
+    return lax.map(one, places.reshape(-1, places.shape[-1]), batch_size=16).reshape(*places.shape[:-1], -1)
+
+
+def _sum_all_rows(kernel: jax.Array, places: jax.Array) -> jax.Array:
+    return kernel[places].sum(axis=-2)
+
+
 @jax.custom_vjp
-def _sum_of_rows(kernel: jax.Array, codes: Codes) -> jax.Array:
-    # Written out as a sum, this is one loop; gathered first, all rows would be written to memory: eight times slower on a CPU.
-    # The barrier keeps it from being computed anew for each of its uses.
-    return lax.optimization_barrier(sum(kernel[codes.places[..., i]] for i in range(codes.places.shape[-1])))
+def _sum_of_rows(codes: Codes, kernel: jax.Array) -> jax.Array:
+    return lax.platform_dependent(kernel, codes.places, cpu=_sum_in_blocks, default=_sum_all_rows)
 
 
-def _sum_of_rows_forward(kernel: jax.Array, codes: Codes) -> tuple[jax.Array, tuple[jax.Array, Codes]]:
-    return _sum_of_rows(kernel, codes), (kernel, codes)
+def _sum_of_rows_forward(codes: Codes, kernel: jax.Array) -> tuple[jax.Array, tuple[Codes, jax.Array]]:
+    return _sum_of_rows(codes, kernel), (codes, kernel)
 
 
-def _sum_of_rows_backward(residual: tuple[jax.Array, Codes], grad: jax.Array) -> tuple[jax.Array, Codes]:
-    kernel, codes = residual
+def _sum_of_rows_backward(residual: tuple[Codes, jax.Array], grad: jax.Array) -> tuple[Codes, jax.Array]:
+    codes, kernel = residual
     through = None if codes.through is None else grad @ kernel[: codes.through.shape[-1]].T
-    return jnp.zeros_like(kernel).at[codes.places].add(grad[..., None, :]), Codes(None, through)  # type: ignore[arg-type]
+    # One code of all inputs at a time: all at once, a copy of the gradient for each code would be written to memory.
+    columns = jnp.moveaxis(codes.places, -1, 0)
+    for_kernel = lax.fori_loop(0, len(columns), lambda i, total: total.at[columns[i]].add(grad), jnp.zeros_like(kernel))
+    return Codes(None, through), for_kernel  # type: ignore[arg-type]
 
 
 _sum_of_rows.defvjp(_sum_of_rows_forward, _sum_of_rows_backward)
+
+
+@jax.custom_vjp
+def _known(result: jax.Array, inputs: jax.Array | Codes, kernel: jax.Array) -> jax.Array:
+    # The product of inputs and kernel, which has been computed before.
+    del inputs, kernel
+    return result
+
+
+def _known_forward(result: jax.Array, inputs: jax.Array | Codes, kernel: jax.Array) -> tuple[jax.Array, tuple]:
+    return result, (inputs, kernel)
+
+
+def _known_backward(residual: tuple[Any, jax.Array], grad: jax.Array) -> tuple[None, Any, jax.Array]:
+    inputs, kernel = residual
+    if isinstance(inputs, Codes):
+        return None, *_sum_of_rows_backward((inputs, kernel), grad)
+    return None, *jax.vjp(jnp.matmul, inputs, kernel)[1](grad)
+
+
+_known.defvjp(_known_forward, _known_backward)
 
 
 class CodeDense(nn.Module):
@@ -127,17 +162,19 @@ class CodeDense(nn.Module):
     Attributes:
         width: Width of its output.
         num_values: Number of inputs.
+        product: What computes the sums.
     """
 
     width: int
     num_values: int
+    product: Callable[[Codes, jax.Array], jax.Array] = _sum_of_rows
 
     @nn.compact
     def __call__(self, codes: jax.Array | Codes) -> jax.Array:
         """Maps codes, or just the places of the ones, int32 (…, k), to float32 (…, width)."""
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (self.num_values, self.width))
         bias = self.param("bias", nn.initializers.zeros, (self.width,))
-        return _sum_of_rows(kernel, codes if isinstance(codes, Codes) else Codes(codes)) + bias
+        return self.product(codes if isinstance(codes, Codes) else Codes(codes), kernel) + bias
 
 
 class MLP(nn.Module):
@@ -155,11 +192,31 @@ class MLP(nn.Module):
     activation: str = "elu"
     num_values: int = 0
 
-    @nn.compact
     def __call__(self, x: Any) -> jax.Array:
         """Maps features, float32 (…, f), or codes (see :class:`CodeDense`), to outputs of shape (…, outputs)."""
+        return self.run(x)[0]
+
+    @nn.compact
+    def run(self, x: Any, known: Sequence[jax.Array] | None = None) -> tuple[jax.Array, list[jax.Array]]:
+        """Maps inputs to outputs and the products of each layer's inputs with its kernel.
+
+        Args:
+            x: Inputs.
+            known: Those products, if the network has been run on these inputs before: they are not computed again, and
+                gradients are as if they had been.
+        """
+        products: list[jax.Array] = []
+
+        def product(inputs: Any, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+            multiply = _sum_of_rows if isinstance(inputs, Codes) else jnp.matmul
+            products.append(multiply(inputs, kernel) if known is None else _known(known[len(products)], inputs, kernel))
+            return products[-1]
+
         for i, width in enumerate((*self.hidden, self.outputs)):
-            x = CodeDense(width, self.num_values)(x) if i == 0 and self.num_values else nn.Dense(width)(x)
+            if i == 0 and self.num_values:
+                x = CodeDense(width, self.num_values, product)(x)
+            else:
+                x = nn.Dense(width, dot_general=product)(x)
             if i < len(self.hidden):
                 x = ACTIVATIONS[self.activation](x)
-        return x
+        return x, products

@@ -44,6 +44,8 @@ class Experience(NamedTuple):
         next_features: What it reads after the step, (N, …).
         discount: What multiplies the value of the latter, float32 (N,).
         weight: Weight of the squared error, float32 (N,); None for 1.
+        products: What :meth:`QLearning.act_and_tell` said of the features, with the present parameters, each (N, …); None if
+            it was not asked.
     """
 
     features: jax.Array
@@ -52,6 +54,7 @@ class Experience(NamedTuple):
     next_features: jax.Array
     discount: jax.Array
     weight: jax.Array | None = None
+    products: list[jax.Array] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,9 +98,19 @@ class QLearning:
         """Action values (…, actions) of features."""
         return self.network.apply({"params": params}, features)  # type: ignore[return-value]
 
+    def _run(self, params: Any, features: jax.Array, known: Any = None) -> tuple[jax.Array, list[jax.Array]]:
+        return self.network.apply({"params": params}, features, known, method="run")  # type: ignore[return-value]
+
     def act(self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Exploring actions, int32 (n,)."""
-        return exploration.select(self.values(params, features), key, self.explore, explore)
+        return self.act_and_tell(params, features, key, explore)[0]
+
+    def act_and_tell(
+        self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration
+    ) -> tuple[jax.Array, list[jax.Array]]:
+        """Exploring actions, and the network's products, from which an update of the same parameters can go on."""
+        values, products = self._run(params, features)
+        return exploration.select(values, key, self.explore, explore), products
 
     def act_greedily(self, params: Any, features: jax.Array) -> jax.Array:
         """Greedy actions, int32 (n,)."""
@@ -121,7 +134,8 @@ class QLearning:
         taken = jax.nn.one_hot(batch.action, self.num_actions)
 
         def loss_function(params: Any) -> tuple[jax.Array, jax.Array]:
-            value = (self.values(params, batch.features) * taken).sum(axis=-1)
+            values, _ = self._run(params, batch.features, batch.products)
+            value = (values * taken).sum(axis=-1)
             error = jnp.square(value - target)
             return (error if batch.weight is None else batch.weight * error).mean(), value.mean()
 

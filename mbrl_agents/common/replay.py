@@ -126,7 +126,10 @@ class Replay:
         encoded = new._replace(
             observation=self.codec.encode(new.observation), next_observation=self.codec.encode(new.next_observation)
         )
-        stored = jax.tree.map(lambda memory, row: memory.at[state.position].set(row), state.stored, encoded)
+        # The row is named twice because XLA would join a plain write with the reading of batches, and for that copy the whole
+        # memory, twice, on every step.
+        twice = jnp.stack([state.position, state.position])
+        stored = jax.tree.map(lambda memory, row: memory.at[twice].set(jnp.stack([row, row])), state.stored, encoded)
         return ReplayState(stored, (state.position + 1) % self.rows, jnp.minimum(state.size + 1, self.rows))
 
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int, gamma: jax.Array) -> Batch:

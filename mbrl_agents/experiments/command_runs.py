@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from mbrl_agents.experiments import command_sweep, comparison, plots, presets, published, results, statistics, video
+from mbrl_agents.experiments import (
+    command_imagine,
+    command_sweep,
+    comparison,
+    plots,
+    presets,
+    published,
+    results,
+    statistics,
+    video,
+)
 from mbrl_agents.experiments.agents import find_agent, normalised_name
 from mbrl_agents.experiments.command_arguments import (
     console,
@@ -28,6 +38,7 @@ from mbrl_agents.experiments.progress import RunProgress, tracked
 from mbrl_agents.experiments.run_folder import FINISHED, RunFolder, check_free, check_idle, find_runs
 from mbrl_agents.experiments.saved_agents import load_for_evaluation
 from mbrl_agents.experiments.training import train as train_run
+from mbrl_agents.model_dqn.foresight import learner_with_model
 from mbrl_envs.checks import integer_in
 
 
@@ -162,6 +173,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.video:
         video.check_video_path(arguments.video)
         integer_in("--video-steps", arguments.video_steps, 1, 100_000)
+    command_imagine.check(arguments)
     integer_in("--seed", arguments.seed, 0, 2**32 - 1)
     _use_one_thread()
     given = environment_of(arguments, arguments.env) if arguments.env else None
@@ -169,6 +181,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
         raise ValueError("--env-arg and --max-episode-steps need --env")
     settings = parse_assignments(arguments.set, "--set")
     model, environment, run = load_for_evaluation(arguments.path, arguments.agent, given, settings)
+    if arguments.imagine:
+        learner_with_model(model)
     usual = run.config.evaluation if run is not None and environment == run.config.environment else None
     episodes = usual.episodes if usual and arguments.episodes is None else arguments.episodes
     steps = usual.steps if usual and arguments.steps is None else arguments.steps
@@ -182,6 +196,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.video:
         frames = video.record(model, environment, arguments.video, steps=arguments.video_steps, seed=arguments.seed)
         print(f"{arguments.video}: {frames} frames")
+    if arguments.imagine:
+        command_imagine.imagine(arguments, model, environment)
     return 0
 
 

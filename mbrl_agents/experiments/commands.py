@@ -136,7 +136,9 @@ def _add_environment_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _register_evaluate(subparsers: Any) -> None:
     evaluate = subparsers.add_parser(
-        "evaluate", help="evaluate a saved agent", description="Evaluate a saved agent; film it, if asked to."
+        "evaluate",
+        help="evaluate a saved agent",
+        description="Evaluate a saved agent; film it, or look at what its world model imagines, if asked to.",
     )
     evaluate.add_argument("path", metavar="PATH", help="a run's folder, or an agent.zip")
     evaluate.add_argument(
@@ -150,6 +152,19 @@ def _register_evaluate(subparsers: Any) -> None:
     evaluate.add_argument("--seed", type=int, default=12345, help="decides which episodes these are (default: 12345)")
     evaluate.add_argument("--video", metavar="FILE", help="film the agent: a .gif or .mp4")
     evaluate.add_argument("--video-steps", type=int, metavar="N", default=200, help="steps to film (default: 200)")
+    imagine = evaluate.add_argument_group("what its world model imagines (PerfectModelDQN, SimpleModelDQN, LatentModelDQN)")
+    imagine.add_argument(
+        "--imagine",
+        metavar="FOLDER",
+        help="judge the model by what really happens, and write tables (prediction_errors.csv, termination_calibration.csv) "
+        "and pictures (prediction_errors.png, calibration.png, rollouts.png)",
+    )
+    imagine.add_argument("--imagine-steps", type=int, metavar="K", help="most steps imagined from a start (default: 10)")
+    imagine.add_argument(
+        "--imagine-greedy",
+        action="store_true",
+        help="let the agent act greedily there (default: it explores as at the end of its training)",
+    )
     evaluate.set_defaults(run=_guarded("evaluate"))
 
 

@@ -17,9 +17,7 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 
 class Heads(nn.Module):
-    """Multi-layer perceptrons of equal hidden layers on the same input, computed together.
-
-    Their first layers are one product, their other hidden layers a batch of products.
+    """Multi-layer perceptrons of equal hidden layers on the same input, which is read once for all of them.
 
     Attributes:
         hidden: Widths of the hidden layers of each, at least one.
@@ -36,16 +34,17 @@ class Heads(nn.Module):
     @nn.compact
     def __call__(self, x: Any) -> tuple[jax.Array, ...]:
         """Maps features (n, f), or codes, to outputs (n, outputs[i])."""
-        heads, activate = len(self.outputs), ACTIVATIONS[self.activation]
-        width = self.hidden[0]
-        together = CodeDense(width * heads, self.num_values)(x) if self.num_values else nn.Dense(width * heads)(x)
-        layer = activate(together).reshape(-1, heads, width).swapaxes(0, 1)
-        for i, width in enumerate(self.hidden[1:]):
-            shape = (heads, layer.shape[-1], width)
-            kernel = self.param(f"kernel_{i}", nn.initializers.lecun_normal(batch_axis=0), shape)
-            bias = self.param(f"bias_{i}", nn.initializers.zeros, (heads, 1, width))
-            layer = activate(layer @ kernel + bias)
-        return tuple(nn.Dense(output)(layer[i]) for i, output in enumerate(self.outputs))
+        activate, (width, *widths) = ACTIVATIONS[self.activation], self.hidden
+        total = width * len(self.outputs)
+        together = CodeDense(total, self.num_values)(x) if self.num_values else nn.Dense(total)(x)
+        said = []
+        for i, output in enumerate(self.outputs):
+            # One product after the other: as a batch of products they take one and a half times as long on a CPU.
+            layer = activate(together[..., i * width : (i + 1) * width])
+            for each in widths:
+                layer = activate(nn.Dense(each)(layer))
+            said.append(nn.Dense(output)(layer))
+        return tuple(said)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,6 +90,10 @@ class Emission:
         if self.codec.kind == "index":
             return jax.nn.softmax(output)
         return self._split(output)[0]
+
+    def drawn_mean(self, output: jax.Array) -> jax.Array:
+        """Expected features of what :meth:`sample` draws."""
+        return jnp.clip(output, 0, 1) if self.is_bits and self.raw_logits else self.mean(output)
 
     def sample(self, output: jax.Array, key: jax.Array) -> jax.Array:
         """Features drawn from the distribution; with the fixed variance of 1, which is no claim about noise, the mean."""

@@ -7,16 +7,28 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax.lax import stop_gradient
 
 from mbrl_agents.common.networks import MLP, Codes
 from mbrl_agents.common.replay import Batch
-from mbrl_agents.model_dqn.heads import Emission, Heads, binary_cross_entropy, reward_nll
+from mbrl_agents.model_dqn.heads import Emission
 from mbrl_agents.model_dqn.latents import Latent
+from mbrl_agents.model_dqn.outcomes import OutcomeModel
 from mbrl_agents.model_dqn.weights import LossWeights
-from mbrl_agents.model_dqn.world_model import Step
+from mbrl_agents.model_dqn.world_model import Outcome
 
 TOWARDS_DYNAMICS = 0.8  # the part of the divergence that moves the dynamics; the rest moves the encoder
+
+
+@jax.custom_jvp
+def scale_gradient(x: jax.Array, scale: float) -> jax.Array:
+    """x, of whose gradient only a part flows back."""
+    del scale
+    return x
+
+
+@scale_gradient.defjvp
+def _scale_gradient_jvp(primals: tuple[jax.Array, float], tangents: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
+    return primals[0], primals[1] * tangents[0]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,19 +75,29 @@ class LatentModel:
         return MLP(self.hidden, self.emission.num_outputs, self.activation, self.num_features if self.num_codes else 0)
 
     @property
-    def dynamics(self) -> Heads:
-        """Heads for p(z′|z, a), reward mean and, in episodic tasks, the logit of termination."""
-        outputs = (self.latent.num_outputs, 1, *(() if self.continuing else (1,)))
-        return Heads(self.hidden, outputs, self.activation, self.num_features + self.num_actions if self.num_codes else 0)
+    def num_inputs(self) -> int:
+        """Values of the codes that networks read of a latent variable and an action; 0 if they read numbers."""
+        return self.num_features + self.num_actions if self.num_codes else 0
+
+    @property
+    def dynamics(self) -> MLP:
+        """p(z′|z, a)."""
+        return MLP(self.hidden, self.latent.num_outputs, self.activation, self.num_inputs)
+
+    @property
+    def outcomes(self) -> OutcomeModel:
+        """Reward and end."""
+        return OutcomeModel(self.hidden, self.activation, self.continuing, self.num_inputs)
 
     def init(self, key: jax.Array) -> Any:
-        encoder_key, decoder_key, dynamics_key = jax.random.split(key, 3)
+        encoder_key, decoder_key, dynamics_key, outcome_key = jax.random.split(key, 4)
         latent: Any = jnp.zeros((1, self.num_codes), jnp.int32) if self.num_codes else jnp.zeros((1, self.num_features))
-        inputs = self._with_action(latent, jnp.zeros(1, jnp.int32))
+        inputs = self._inputs(latent, jnp.zeros(1, jnp.int32))
         return {
             "encoder": self.encoder.init(encoder_key, jnp.zeros((1, self.emission.codec.num_features)))["params"],
             "decoder": self.decoder.init(decoder_key, latent)["params"],
             "dynamics": self.dynamics.init(dynamics_key, inputs)["params"],
+            "outcomes": self.outcomes.init(outcome_key, inputs),
         }
 
     def encode(self, params: Any, features: jax.Array) -> jax.Array:
@@ -86,7 +108,7 @@ class LatentModel:
         """What the decoder says of latent variables."""
         return self.decoder.apply({"params": params["decoder"]}, latent)  # type: ignore[return-value]
 
-    def _with_action(self, latent: jax.Array | Codes, action: jax.Array) -> Any:
+    def _inputs(self, latent: jax.Array | Codes, action: jax.Array) -> Any:
         """Latent variables and an action as the input of a network; the action is one more code, or one-hot."""
         if not self.num_codes:
             return jnp.concatenate([latent, jax.nn.one_hot(action, self.num_actions)], axis=-1)  # type: ignore[list-item]
@@ -94,41 +116,29 @@ class LatentModel:
         places = jnp.concatenate([codes.places, (self.num_features + action)[:, None]], axis=-1)
         return Codes(places, codes.through)
 
-    def predict(self, params: Any, latent: jax.Array | Codes, action: jax.Array) -> tuple[jax.Array, ...]:
-        """What is said of the next latent, reward mean (n,), logit of termination (n,) (in episodic tasks).
-
-        Args:
-            params: The parameters.
-            latent: Latent variables, numbers (n, f) or codes.
-            action: int32 (n,).
-        """
-        inputs = self._with_action(latent, action)
-        said: tuple[jax.Array, ...] = self.dynamics.apply({"params": params["dynamics"]}, inputs)  # type: ignore[assignment]
-        following, reward, *ends = said
-        return following, reward[:, 0], *(end[:, 0] for end in ends)
+    def predict(self, params: Any, latent: jax.Array | Codes, action: jax.Array) -> jax.Array:
+        """What is said of the next latent variables, after variables, numbers (n, f) or codes, and actions, int32 (n,)."""
+        return self.dynamics.apply({"params": params["dynamics"]}, self._inputs(latent, action))  # type: ignore[return-value]
 
     def loss(self, params: Any, batch: Batch, key: jax.Array, weights: LossWeights) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Reconstruction, rewards, ends, and the balanced divergence of q(z′|o′) from p(z′|z, a).
 
-        The divergence is 0.8·KL(sg(q′)‖p′) + 0.2·KL(q′‖sg(p′)), sg stopping gradients.
+        The divergence is 0.8·KL(sg(q′)‖p′) + 0.2·KL(q′‖sg(p′)), sg stopping gradients: the divergence, its
+        gradients scaled.
         """
         size = len(batch.action)
         both = self.encode(params, jnp.concatenate([batch.observation, batch.next_observation]))
         seen, seen_next = both[:size], both[size:]
         latent = self.latent.draw_for_gradient(seen, key)
-        expected, reward, *ends = self.predict(params, latent, batch.action)
-        goes_on = 1 - batch.terminated.astype(jnp.float32)
-        counts = goes_on if self.published_mask else 1.0
-        for_dynamics = self.latent.divergence(stop_gradient(seen_next), expected, second_encoded=False)
-        for_encoder = self.latent.divergence(seen_next, stop_gradient(expected), second_encoded=False)
-        parts = {
-            "reward": reward_nll(reward, batch.reward).mean(),
+        expected = scale_gradient(self.predict(params, latent, batch.action), TOWARDS_DYNAMICS)
+        divergence = self.latent.divergence(scale_gradient(seen_next, 1 - TOWARDS_DYNAMICS), expected, second_encoded=False)
+        counts = 1 - batch.terminated.astype(jnp.float32) if self.published_mask else 1.0
+        inputs = self._inputs(latent, batch.action)
+        parts = self.outcomes.losses(params["outcomes"], inputs, batch.reward, batch.terminated) | {
             "observation": (counts * self.emission.nll(self.decode(params, latent), batch.observation)).mean(),
-            "dynamics": (TOWARDS_DYNAMICS * for_dynamics + (1 - TOWARDS_DYNAMICS) * for_encoder).mean(),
+            "dynamics": divergence.mean(),
             "prior": self.latent.prior_divergence(seen).mean(),
         }
-        if ends:
-            parts["termination"] = binary_cross_entropy(ends[0], 1 - goes_on).mean()
         return weights.total(parts), parts
 
     def start(self, params: Any, batch: Batch, key: jax.Array) -> jax.Array:
@@ -143,7 +153,10 @@ class LatentModel:
         """The latent variables."""
         return state
 
-    def step(self, params: Any, state: jax.Array, action: jax.Array, key: jax.Array) -> Step:
-        following, reward, *ends = self.predict(params, state, action)
-        continuation = jax.nn.sigmoid(-ends[0]) if ends else jnp.ones_like(reward)
-        return Step(self.latent.draw(following, key, encoded=False), reward, continuation)
+    def step(self, params: Any, state: jax.Array, action: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        """Latent variables drawn from what is said of them."""
+        return self.latent.draw(self.predict(params, state, action), key, encoded=False), None
+
+    def outcome(self, params: Any, features: jax.Array, action: jax.Array, known: None) -> Outcome:
+        del known
+        return self.outcomes.expect(params["outcomes"], self._inputs(features, action))

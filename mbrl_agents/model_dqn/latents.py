@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import itertools
 import math
 from typing import Any, Protocol
 
@@ -114,33 +116,34 @@ class CategoricalLatent:
         return self.num_variables
 
     def logits(self, output: jax.Array) -> jax.Array:
-        """(n, variables, classes)."""
-        return output.reshape(*output.shape[:-1], self.num_variables, self.num_classes)
+        """(n, classes, variables): computers work along the last axis at once, and all sums here are over the other."""
+        return output.reshape(*output.shape[:-1], self.num_classes, self.num_variables)
 
     def draw_classes(self, output: jax.Array, key: jax.Array) -> jax.Array:
         """Classes, int32 (n, variables), by inverting the distribution function: one random number for each variable."""
         logits = self.logits(output)
-        mass = negative_exp(logits - logits.max(axis=-1, keepdims=True))
-        # Running sums as a product with a triangle of ones: faster than a scan on short axes.
-        below = mass @ jnp.triu(jnp.ones((self.num_classes, self.num_classes)))
-        threshold = jax.random.uniform(key, below.shape[:-1]) * below[..., -1]
-        return jnp.minimum((below <= threshold[..., None]).sum(axis=-1), self.num_classes - 1).astype(jnp.int32)
+        # Written out, maximum and running sums are loops over variables; as operations along an axis they take twice as long.
+        most = functools.reduce(jnp.maximum, (logits[..., i, :] for i in range(self.num_classes)))
+        mass = negative_exp(logits - most[..., None, :])
+        *below, total = itertools.accumulate(mass[..., i, :] for i in range(self.num_classes))
+        threshold = jax.random.uniform(key, total.shape) * total
+        return functools.reduce(jnp.add, ((each <= threshold).astype(jnp.int32) for each in below))
 
     def draw(self, output: jax.Array, key: jax.Array, *, encoded: bool) -> jax.Array:
         del encoded
-        return self.draw_classes(output, key) + self.num_classes * jnp.arange(self.num_variables)
+        return self.num_variables * self.draw_classes(output, key) + jnp.arange(self.num_variables)
 
     def draw_for_gradient(self, output: jax.Array, key: jax.Array) -> Codes:
         drawn = self.draw(jax.lax.stop_gradient(output), key, encoded=True)
-        return Codes(drawn, jax.nn.softmax(self.logits(output)).reshape(output.shape))
+        return Codes(drawn, jax.nn.softmax(self.logits(output), axis=-2).reshape(output.shape))
 
     def divergence(self, first: jax.Array, second: jax.Array, *, second_encoded: bool) -> jax.Array:
         del second_encoded
-        own, other = jax.nn.log_softmax(self.logits(first)), jax.nn.log_softmax(self.logits(second))
+        own, other = (jax.nn.log_softmax(self.logits(each), axis=-2) for each in (first, second))
         return (jnp.exp(own) * (own - other)).sum(axis=(-2, -1))
 
     def prior_divergence(self, output: jax.Array) -> jax.Array:
-        own = jax.nn.log_softmax(self.logits(output))
+        own = jax.nn.log_softmax(self.logits(output), axis=-2)
         return (jnp.exp(own) * (own + math.log(self.num_classes))).sum(axis=(-2, -1))
 
 

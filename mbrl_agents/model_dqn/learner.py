@@ -115,8 +115,8 @@ class ModelDQNLearner:
             state, metrics = self.update_model(state, _first(batch, self.batch_size), model_key)
         start = self.model.start(state.model, _first(batch, self.rollout_batch_size), start_key)
 
-        def choose(features: jax.Array, act_key: jax.Array) -> jax.Array:
-            return self.q.act(state.params, features, act_key, now.explore)
+        def choose(features: jax.Array, act_key: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
+            return self.q.act_and_tell(state.params, features, act_key, now.explore)
 
         imagined = imagine(self.model, state.model, start, choose, self.rollout_length, imagine_key)
         state, q_metrics = self.q.update(state, self.experience(imagined, state.hyper.gamma), now.learning_rate)
@@ -148,6 +148,7 @@ class ModelDQNLearner:
             next_features=flat(imagined.features[1:]),
             discount=flat(gamma * imagined.continuation),
             weight=flat(imagined.weights()),
+            products=jax.tree.map(flat, imagined.kept),
         )
 
     def update_target(self, state: ModelDQNState) -> ModelDQNState:

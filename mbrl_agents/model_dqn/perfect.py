@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.replay import Batch
-from mbrl_agents.model_dqn.world_model import Step
+from mbrl_agents.model_dqn.world_model import Outcome
 from mbrl_envs import FunctionalEnv, draws
 
 
@@ -56,10 +56,15 @@ class PerfectModel:
         assert self.env is not None
         return self.codec.features(jax.vmap(self.env.observe)(state))
 
-    def step(self, params: Any, state: Any, action: jax.Array, key: jax.Array) -> Step:
-        """One step of the environment; after a termination the continuation, and so the weight, is 0."""
+    def step(self, params: Any, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Outcome]:
+        """One step of the environment, which has its outcome already."""
         del params
         assert self.env is not None
         keys = jax.vmap(draws.fold_in, in_axes=(None, 0))(key, jnp.arange(len(action), dtype=jnp.uint32))
         out = jax.vmap(self.env.step)(keys, state, action)
-        return Step(out.state, out.reward, 1 - out.terminated.astype(jnp.float32))
+        return out.state, Outcome(out.reward, 1 - out.terminated.astype(jnp.float32))
+
+    def outcome(self, params: Any, features: jax.Array, action: jax.Array, known: Outcome) -> Outcome:
+        """What the environment said; after a termination the continuation, and so the weight, is 0."""
+        del params, features, action
+        return known

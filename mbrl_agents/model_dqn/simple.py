@@ -8,10 +8,12 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mbrl_agents.common.networks import MLP
 from mbrl_agents.common.replay import Batch
-from mbrl_agents.model_dqn.heads import Emission, Heads, binary_cross_entropy, reward_nll
+from mbrl_agents.model_dqn.heads import Emission
+from mbrl_agents.model_dqn.outcomes import OutcomeModel
 from mbrl_agents.model_dqn.weights import LossWeights
-from mbrl_agents.model_dqn.world_model import Step
+from mbrl_agents.model_dqn.world_model import Outcome
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,7 @@ class SimpleModel:
     Attributes:
         emission: How the next observation is distributed.
         num_actions: Number of actions.
-        hidden: Widths of the hidden layers of each head.
+        hidden: Widths of the hidden layers of each network.
         activation: Their activation function.
         continuing: Whether the task never ends: nothing is predicted about that, and the continuation is 1.
     """
@@ -40,31 +42,38 @@ class SimpleModel:
         return self.emission.codec.num_features
 
     @property
-    def network(self) -> Heads:
-        """Heads for reward mean, next observation and, in episodic tasks, the logit of termination."""
-        ends = () if self.continuing else (1,)
-        return Heads(self.hidden, (1, self.emission.num_outputs, *ends), self.activation)
+    def dynamics(self) -> MLP:
+        """p(o′|o, a)."""
+        return MLP(self.hidden, self.emission.num_outputs, self.activation)
+
+    @property
+    def outcomes(self) -> OutcomeModel:
+        """Reward and end."""
+        return OutcomeModel(self.hidden, self.activation, self.continuing)
 
     def init(self, key: jax.Array) -> Any:
-        return self.network.init(key, jnp.zeros((1, self.num_features + self.num_actions)))["params"]
+        dynamics_key, outcome_key = jax.random.split(key)
+        inputs = jnp.zeros((1, self.num_features + self.num_actions))
+        return {
+            "dynamics": self.dynamics.init(dynamics_key, inputs)["params"],
+            "outcomes": self.outcomes.init(outcome_key, inputs),
+        }
 
-    def predict(self, params: Any, features: jax.Array, action: jax.Array) -> tuple[jax.Array, ...]:
-        """Reward mean (n,), what is said of the next observation (n, o), logit of termination (n,) (in episodic tasks)."""
-        inputs = jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions)], axis=-1)
-        reward, following, *ends = self.network.apply({"params": params}, inputs)
-        return reward[:, 0], following, *(end[:, 0] for end in ends)
+    def _inputs(self, features: jax.Array, action: jax.Array) -> jax.Array:
+        return jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions)], axis=-1)
+
+    def predict(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:
+        """What is said of the next observation, (n, o), after observations and actions."""
+        return self.dynamics.apply({"params": params["dynamics"]}, self._inputs(features, action))  # type: ignore[return-value]
 
     def loss(self, params: Any, batch: Batch, key: jax.Array, weights: LossWeights) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Negative log-likelihood of rewards, ends, and next observations (but of those after an end)."""
         del key
-        reward, following, *ends = self.predict(params, batch.observation, batch.action)
+        following = self.predict(params, batch.observation, batch.action)
         goes_on = 1 - batch.terminated.astype(jnp.float32)
-        parts = {
-            "reward": reward_nll(reward, batch.reward).mean(),
-            "observation": (goes_on * self.emission.nll(following, batch.next_observation)).mean(),
-        }
-        if ends:
-            parts["termination"] = binary_cross_entropy(ends[0], 1 - goes_on).mean()
+        inputs = self._inputs(batch.observation, batch.action)
+        parts = self.outcomes.losses(params["outcomes"], inputs, batch.reward, batch.terminated)
+        parts["observation"] = (goes_on * self.emission.nll(following, batch.next_observation)).mean()
         return weights.total(parts), parts
 
     def start(self, params: Any, batch: Batch, key: jax.Array) -> jax.Array:
@@ -81,7 +90,10 @@ class SimpleModel:
         """The observation itself."""
         return state
 
-    def step(self, params: Any, state: jax.Array, action: jax.Array, key: jax.Array) -> Step:
-        reward, following, *ends = self.predict(params, state, action)
-        continuation = jax.nn.sigmoid(-ends[0]) if ends else jnp.ones_like(reward)
-        return Step(self.emission.sample(following, key), reward, continuation)
+    def step(self, params: Any, state: jax.Array, action: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        """Observations drawn from what is said of them."""
+        return self.emission.sample(self.predict(params, state, action), key), None
+
+    def outcome(self, params: Any, features: jax.Array, action: jax.Array, known: None) -> Outcome:
+        del known
+        return self.outcomes.expect(params["outcomes"], self._inputs(features, action))

@@ -12,16 +12,14 @@ from jax import lax
 from mbrl_agents.common.replay import Batch
 
 
-class Step(NamedTuple):
-    """One imagined step.
+class Outcome(NamedTuple):
+    """What steps bring, beside the next states.
 
     Attributes:
-        state: The model's states after it.
         reward: float32 (n,).
         continuation: Probability that the episode goes on, float32 (n,); 1 in continuing tasks.
     """
 
-    state: Any
     reward: jax.Array
     continuation: jax.Array
 
@@ -34,12 +32,14 @@ class Imagined(NamedTuple):
         action: int32 (L, n).
         reward: float32 (L, n).
         continuation: Of each step, float32 (L, n).
+        kept: What else ``choose`` said, with axes (L, …) in front.
     """
 
     features: jax.Array
     action: jax.Array
     reward: jax.Array
     continuation: jax.Array
+    kept: Any = None
 
     def weights(self) -> jax.Array:
         """Weight of each step: how probable it is that the episode has got there, float32 (L, n)."""
@@ -84,15 +84,28 @@ class WorldModel(Protocol):
     def read(self, state: Any) -> jax.Array:
         """Features of states."""
 
-    def step(self, params: Any, state: Any, action: jax.Array, key: jax.Array) -> Step:
-        """One step of every state."""
+    def step(self, params: Any, state: Any, action: jax.Array, key: jax.Array) -> tuple[Any, Any]:
+        """States after a step from each state, and what :meth:`outcome` has to know of it."""
+
+    def outcome(self, params: Any, features: jax.Array, action: jax.Array, known: Any) -> Outcome:
+        """Outcomes of steps.
+
+        Apart from :meth:`step`, because the steps of a roll-out wait for each other and their outcomes don't: all at once, they
+        read the parameters only once.
+
+        Args:
+            params: The parameters.
+            features: Features of states, (n, f), or codes (n, k).
+            action: What was done there, int32 (n,).
+            known: What :meth:`step` said about it.
+        """
 
 
 def imagine(
     model: WorldModel,
     params: Any,
     start: Any,
-    choose: Callable[[jax.Array, jax.Array], jax.Array],
+    choose: Callable[[jax.Array, jax.Array], tuple[jax.Array, Any]],
     length: int,
     key: jax.Array,
 ) -> Imagined:
@@ -102,17 +115,33 @@ def imagine(
         model: The model.
         params: Its parameters.
         start: States to begin in.
-        choose: Function of (features, key) that gives actions, int32 (n,).
+        choose: Function of (features, key) that gives actions, int32 (n,), and anything to keep.
         length: Number of steps.
         key: Raw key.
     """
+    keys = jax.random.split(key, length)
+    return _roll_out(model, params, start, lambda features, act_key, given: choose(features, act_key), keys, None)
 
-    def step(state: Any, step_key: jax.Array) -> tuple[Any, tuple[jax.Array, ...]]:
-        act_key, model_key = jax.random.split(step_key)
+
+def imagine_along(model: WorldModel, params: Any, start: Any, actions: jax.Array, key: jax.Array) -> Imagined:
+    """Rolls a model out, as :func:`imagine` does, with actions that are given: int32 (L, n)."""
+    keys = jax.random.split(key, len(actions))
+    return _roll_out(model, params, start, lambda features, act_key, given: (given, None), keys, actions)
+
+
+def _roll_out(
+    model: WorldModel, params: Any, start: Any, choose: Callable[[Any, Any, Any], tuple], keys: jax.Array, given: Any
+) -> Imagined:
+    """Rolls a model out; ``choose`` is handed features, a key, and the step's part of ``given``."""
+
+    def step(state: Any, inputs: tuple[jax.Array, Any]) -> tuple[Any, tuple[jax.Array, jax.Array, Any, Any]]:
+        act_key, model_key = jax.random.split(inputs[0])
         features = model.read(state)
-        action = choose(features, act_key)
-        after = model.step(params, state, action, model_key)
-        return after.state, (features, action, after.reward, after.continuation)
+        action, kept = choose(features, act_key, inputs[1])
+        after, known = model.step(params, state, action, model_key)
+        return after, (features, action, known, kept)
 
-    last, (features, action, reward, continuation) = lax.scan(step, start, jax.random.split(key, length))
-    return Imagined(jnp.concatenate([features, model.read(last)[None]]), action, reward, continuation)
+    last, (features, action, known, kept) = lax.scan(step, start, (keys, given))
+    flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (features, action, known))
+    reward, continuation = (each.reshape(action.shape) for each in model.outcome(params, *flat))
+    return Imagined(jnp.concatenate([features, model.read(last)[None]]), action, reward, continuation, kept)

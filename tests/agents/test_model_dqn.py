@@ -84,12 +84,14 @@ def test_a_learned_model_finds_the_dynamics_of_a_deterministic_environment() -> 
     for t in range(40):
         action = int(jax.random.randint(jax.random.fold_in(key, t), (), 0, 2))
         features = jnp.asarray(env.observe(state), jnp.float32)[None]
-        imagined = model.learner.model.step(model.learner_state.model, features, jnp.array([action]), key)
+        world, params = model.learner.model, model.learner_state.model
+        imagined, known = world.step(params, features, jnp.array([action]), key)
+        outcome = world.outcome(params, features, jnp.array([action]), known)
         out = step(key, state, jnp.int32(action))
         if t >= 2:  # silence, with which the task begins, never comes again, and is no longer in the replay memory
-            np.testing.assert_array_equal(imagined.state[0], env.observe(out.state))
-            assert float(imagined.reward[0]) == pytest.approx(float(out.reward), abs=0.05)
-            assert float(imagined.continuation[0]) == 1
+            np.testing.assert_array_equal(imagined[0], env.observe(out.state))
+            assert float(outcome.reward[0]) == pytest.approx(float(out.reward), abs=0.05)
+            assert float(outcome.continuation[0]) == 1
         state = out.state
 
 
@@ -105,7 +107,7 @@ def test_targets_of_imagined_steps(name: str, double_q: bool) -> None:
     state = state._replace(target_params=jax.tree.map(lambda leaf: -1.5 * leaf + 0.1, state.params))
     rng = np.random.default_rng(0)
     if learner.q.num_codes:
-        features = rng.integers(32, size=(4, 5, 32)) + 32 * np.arange(32)
+        features = 32 * rng.integers(32, size=(4, 5, 32)) + np.arange(32)
     else:
         features = rng.normal(size=(4, 5, 2)).astype(np.float32)
     action, reward, continuation = rng.integers(2, size=(3, 5)), rng.normal(size=(3, 5)), rng.uniform(size=(3, 5))
@@ -114,8 +116,13 @@ def test_targets_of_imagined_steps(name: str, double_q: bool) -> None:
         jnp.asarray(action, jnp.int32),
         jnp.asarray(reward, jnp.float32),
         jnp.asarray(continuation, jnp.float32),
+        learner.q._run(state.params, jnp.asarray(features[:-1]))[1],
     )
-    _, metrics = learner.q.update(state, learner.experience(imagined, jnp.float32(0.9)), jnp.float32(0.01))
+    experience = learner.experience(imagined, jnp.float32(0.9))
+    after, metrics = learner.q.update(state, experience, jnp.float32(0.01))
+    again, _ = learner.q.update(state, experience._replace(products=None), jnp.float32(0.01))
+    for a, b in zip(jax.tree.leaves(after.params), jax.tree.leaves(again.params), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-4)  # steps of .01 and less
     online, target = (np.asarray(learner.q.values(p, imagined.features)) for p in (state.params, state.target_params))
     best = (online if double_q else target)[1:].argmax(-1)
     goal = reward + 0.9 * continuation * np.take_along_axis(target[1:], best[..., None], -1)[..., 0]

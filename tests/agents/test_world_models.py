@@ -54,14 +54,15 @@ def numpy_heads(params: Any, x: np.ndarray, num_heads: int) -> list[np.ndarray]:
     by_code = "CodeDense_0" in params
     first = params["CodeDense_0" if by_code else "Dense_0"]
     width = first["kernel"].shape[1] // num_heads
-    later = sum(name.startswith("kernel_") for name in params)
+    later = [params[f"Dense_{i}"] for i in range(not by_code, len(params) - by_code)]
+    each = len(later) // num_heads
     outputs = []
     for head in range(num_heads):
         part = slice(head * width, (head + 1) * width)
         h = elu(x @ first["kernel"][:, part] + first["bias"][part])
-        for i in range(later):
-            h = elu(h @ params[f"kernel_{i}"][head] + params[f"bias_{i}"][head])
-        last = params[f"Dense_{head + (not by_code)}"]
+        *hidden, last = later[head * each : (head + 1) * each]
+        for layer in hidden:
+            h = elu(h @ layer["kernel"] + layer["bias"])
         outputs.append(h @ last["kernel"] + last["bias"])
     return outputs
 
@@ -112,7 +113,7 @@ def test_heads_begin_as_wide_as_perceptrons_alone() -> None:
     """LeCun's initial variance is 1 / inputs of each layer, however the heads are laid out."""
     params = Heads((300, 300), (2, 2, 2)).init(KEY, jnp.zeros((1, 100)))["params"]
     assert np.var(params["Dense_0"]["kernel"]) == pytest.approx(1 / 100, rel=0.05)
-    assert np.var(params["kernel_0"]) == pytest.approx(1 / 300, rel=0.05)
+    assert np.var(params["Dense_1"]["kernel"]) == pytest.approx(1 / 300, rel=0.05)
 
 
 @pytest.mark.parametrize("continuing", [False, True])
@@ -123,7 +124,8 @@ def test_loss_of_the_simple_model(codec: ObservationCodec, learned: bool, contin
     weights = LossWeights(reward=0.5, termination=2.0, observation=0.25)
     loss, parts = model.loss(params, batch, KEY, weights)
     inputs = np.concatenate([batch.observation, np.eye(3)[batch.action]], 1)
-    reward, said, *end = numpy_heads(params, inputs, 2 if continuing else 3)
+    said = numpy_mlp(params["dynamics"], inputs)
+    reward, *end = numpy_heads(params["outcomes"], inputs, 1 if continuing else 2)
     goes_on = ~np.asarray(batch.terminated)
     expected = {
         "reward": -scipy.stats.norm.logpdf(batch.reward, reward[:, 0]).mean(),
@@ -147,9 +149,9 @@ LATENTS = {
 def numpy_divergence(latent: Any, first: np.ndarray, second: np.ndarray | None) -> np.ndarray:
     """KL of the encoder's distribution from the dynamics' (None: from the fixed one)."""
     if isinstance(latent, CategoricalLatent):
-        own = scipy.special.softmax(first.reshape(-1, 3, 5), -1)
-        other = np.full_like(own, 0.2) if second is None else scipy.special.softmax(second.reshape(-1, 3, 5), -1)
-        return scipy.stats.entropy(own, other, axis=-1).sum(-1)
+        own = scipy.special.softmax(first.reshape(-1, 5, 3), 1)
+        other = np.full_like(own, 0.2) if second is None else scipy.special.softmax(second.reshape(-1, 5, 3), 1)
+        return scipy.stats.entropy(own, other, axis=1).sum(-1)
     sigma = lambda raw: 2 / (1 + np.exp(-raw / 2))  # noqa: E731
     mean, std = first[:, :4], sigma(first[:, 4:]) + 0.1
     other_mean, other_std = (0.0, 1.0) if second is None else (second[:, :4], sigma(second[:, 4:]))
@@ -168,7 +170,8 @@ def test_loss_of_latent_models(name: str, published_mask: bool) -> None:
     # A code is the place of a one among zeros.
     z = np.eye(15)[drawn].sum(1) if name == "categorical" else np.asarray(drawn)
     inputs = np.concatenate([z, np.eye(3)[batch.action]], 1)
-    expected_next, reward, end = numpy_heads(params["dynamics"], inputs, 3)
+    expected_next = numpy_mlp(params["dynamics"], inputs)
+    reward, end = numpy_heads(params["outcomes"], inputs, 2)
     counts = ~np.asarray(batch.terminated) if published_mask else 1
     expected = {
         "reward": -scipy.stats.norm.logpdf(batch.reward, reward[:, 0]).mean(),
@@ -191,7 +194,7 @@ def test_the_divergence_is_balanced(name: str) -> None:
 
     def distributions(theta: Any) -> tuple[jax.Array, jax.Array]:
         z = latent.draw_for_gradient(model.encode(theta, batch.observation), KEY)
-        return model.encode(theta, batch.next_observation), model.predict(theta, z, batch.action)[0]
+        return model.encode(theta, batch.next_observation), model.predict(theta, z, batch.action)
 
     seen_0, expected_0 = distributions(params)
 
@@ -221,10 +224,10 @@ def test_the_divergence_is_balanced(name: str) -> None:
 
 def test_categorical_draws_have_their_probabilities() -> None:
     latent = CategoricalLatent(2, 4)
-    logits = jnp.array([[2.0, 0.0, -1.0, -30.0, 0.0, 0.0, 0.0, 0.0]])
+    logits = jnp.array([[2.0, 0.0, 0.0, 0.0, -1.0, 0.0, -30.0, 0.0]])
     drawn = latent.draw_classes(jnp.repeat(logits, 20_000, 0), KEY)
     for variable in range(2):
-        p = scipy.special.softmax(np.asarray(logits)[0].reshape(2, 4)[variable])
+        p = scipy.special.softmax(np.asarray(logits)[0].reshape(4, 2)[:, variable])
         counts = np.bincount(np.asarray(drawn)[:, variable], minlength=4)
         keep = p > 1e-6
         assert counts[~keep].sum() == 0
@@ -262,6 +265,25 @@ def test_codes_give_what_ones_and_zeros_give() -> None:
             np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.parametrize("by_code", [False, True])
+def test_a_network_goes_on_from_products_known_before(by_code: bool) -> None:
+    """Outputs and gradients are those of running it; what is given is used, not computed again."""
+    network = MLP((8, 5), 3, num_values=9 if by_code else 0)
+    x = jnp.array([[0, 4, 7], [1, 5, 8]]) if by_code else jax.random.normal(KEY, (2, 9))
+    params = scrambled(network.init(KEY, x)["params"])
+    outputs, products = network.apply({"params": params}, x, method="run")
+
+    def loss(theta: Any, known: Any) -> jax.Array:
+        return jnp.sin(network.apply({"params": theta}, x, known, method="run")[0]).sum()
+
+    np.testing.assert_array_equal(outputs, network.apply({"params": params}, x))
+    for a, b in zip(*(jax.tree.leaves(jax.grad(loss)(params, known)) for known in (products, None)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    others = [product + 1 for product in products]
+    bias = params[max(params, key=lambda name: (name.startswith("Dense"), name))]["bias"]
+    np.testing.assert_allclose(network.apply({"params": params}, x, others, method="run")[0], others[-1] + bias, atol=1e-6)
+
+
 def test_raw_logits_are_drawn_as_the_published_code_does() -> None:
     said = jnp.repeat(jnp.array([[-1.0, 0.25, 2.0, 0.0, 0.0, 0.0]]), 20_000, 0)
     raw = np.asarray(Emission(BITS, raw_logits=True).sample(said, KEY)).mean(0)
@@ -292,8 +314,8 @@ def test_the_perfect_model_is_the_environment(env: Any) -> None:
     keys = jax.random.split(KEY, length)
     act_keys = jax.vmap(lambda key: jax.random.split(key)[0])(keys)
 
-    def choose(features: jax.Array, key: jax.Array) -> jax.Array:
-        return actions[jnp.argmax((act_keys == key).all(-1))]
+    def choose(features: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
+        return actions[jnp.argmax((act_keys == key).all(-1))], None
 
     imagined = imagine(model, {}, states, choose, length, KEY)
     batch = Batch(*[None] * 6, env_state=states)  # type: ignore[arg-type]
@@ -326,11 +348,10 @@ def test_nothing_of_an_end_is_learned_or_used_where_there_is_none(name: str) -> 
     episodic = models.get(name, SimpleModel(Emission(BITS), 3, hidden=(8,)))
     model = dataclasses.replace(episodic, continuing=True)
     params, batch = model.init(KEY), batch_of(BITS)
-    heads = [(each.network if name == "simple" else each.dynamics).outputs for each in (model, episodic)]
-    assert [len(outputs) for outputs in heads] == [2, 3]
+    assert [len(each.outcomes.network.outputs) for each in (model, episodic)] == [1, 2]
     assert "termination" not in model.loss(params, batch, KEY, LossWeights())[1]
     assert "termination" in episodic.loss(episodic.init(KEY), batch, KEY, LossWeights())[1]
-    choose = lambda features, key: jnp.zeros(7, jnp.int32)  # noqa: E731
+    choose = lambda features, key: (jnp.zeros(7, jnp.int32), None)  # noqa: E731
     imagined = imagine(model, params, model.start(params, batch, KEY), choose, 5, KEY)
     assert (imagined.continuation == 1).all()
     assert (imagined.weights() == 1).all()
