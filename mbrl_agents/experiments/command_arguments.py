@@ -16,7 +16,7 @@ OTHER_PRESETS = ("study", "none")  # of mbrl compare; see mbrl_agents.experiment
 
 
 def preset_of(arguments: argparse.Namespace) -> published.Preset | None:
-    """The study's preset that a command names, if it does; ``"study"`` and ``"none"`` are no such presets.
+    """The preset (one of the study's, or a file) that a command names, if it does; ``"study"`` and ``"none"`` are none.
 
     Raises:
         ValueError: There is none of the name, or it is for another environment.
@@ -33,6 +33,9 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
     """Fills in what a preset says and the command line does not: environment, time limit, steps, evaluations."""
     if (found := preset_of(arguments)) is not None:
         arguments.env_id = found.environment.id
+        constants = [f"{name}={value!r}" for name, value in found.environment.arguments.items()]
+        given = {pair.partition("=")[0] for pair in arguments.env_arg}
+        arguments.env_arg = [pair for pair in constants if pair.partition("=")[0] not in given] + arguments.env_arg
         if arguments.max_episode_steps is None:
             arguments.max_episode_steps = found.environment.max_episode_steps
         if arguments.steps is None:

@@ -141,14 +141,14 @@ def compare(arguments: argparse.Namespace) -> int:
 def _contestants(
     arguments: argparse.Namespace, settings: dict[str, Any], environment: EnvironmentSpec, preset: published.Preset | None
 ) -> list[Contestant]:
-    """Who takes part: the agents named, or those of the study's preset, with its settings."""
+    """Who takes part: the agents named, or those of the preset, with its settings."""
     if preset is None:
         named = comparison.parse_contestants(arguments.agents or DEFAULT_AGENTS, settings)
         return _with_preset(named, environment, arguments.preset)
-    # The study's names of its agents are labels here.
-    known = {normalised_name(label): f"{label}={name}" for label, (name, _) in published.AGENTS.items()}
-    names = [known.get(normalised_name(name), name) for name in arguments.agents or list(published.AGENTS)]
-    special = {f"{label}.{key}": value for label, (_, own) in published.AGENTS.items() for key, value in own.items()}
+    # The preset's names of its agents are labels here.
+    known = {normalised_name(label): f"{label}={name}" for label, (name, _) in preset.agents.items()}
+    names = [known.get(normalised_name(name), name) for name in arguments.agents or list(preset.agents)]
+    special = {f"{label}.{key}": value for label, (_, own) in preset.agents.items() for key, value in own.items()}
     labels = {name.partition("=")[0] for name in names}
     special = {name: value for name, value in special.items() if name.partition(".")[0] in labels}
     named = comparison.parse_contestants(names, special | settings)

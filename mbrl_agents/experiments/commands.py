@@ -32,7 +32,7 @@ def _register_train(subparsers: Any) -> None:
     )
     train.add_argument("agent", metavar="AGENT", help="such as ReplayDQN, or any of Stable-Baselines3 and sb3-contrib")
     train.add_argument("env_id", metavar="ENV_ID", nargs="?", help="Gymnasium id, such as mbrl/PanFlute-v0")
-    train.add_argument("--preset", help="the study's settings for one of our agents: procmaze-high, panflute-low, …")
+    train.add_argument("--preset", help="settings by name, procmaze-high, panflute-low, …, or a .yaml file of them")
     train.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     _add_training_arguments(train, DEFAULT_TRAIN_STEPS)
     train.add_argument("--save-replay", action="store_true", help="keep the replay memory, too (replay.npz)")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pathlib
 
 import pytest
+import yaml
 
 import mbrl_agents
-from mbrl_agents.experiments import published
-from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_agents.experiments import preset_files, published
+from mbrl_agents.experiments.run_folder import RunFolder, runs_below
 from mbrl_envs import cli
 
 QUICK = ["--eval-interval", "100", "--eval-episodes", "2", "--eval-steps", "5", "--set", "policy_kwargs={'net_arch': [8]}"]
@@ -86,3 +88,44 @@ def test_compare_with_a_preset(tmp_path: pathlib.Path) -> None:
 def test_bad_presets(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(arguments) == 2
     assert message in capsys.readouterr().err
+
+
+def test_presets_in_files(tmp_path: pathlib.Path) -> None:
+    """What is written is read back, trained with, and compared; the environment's constants count, unless others are given."""
+    file, out = tmp_path / "mine.yaml", tmp_path / "run"
+    study = published.preset("panflute-high")
+    environment = dataclasses.replace(study.environment, arguments={"num_pipes": 2})
+    preset_files.write(dataclasses.replace(study, environment=environment), file)
+    again = published.preset(file)
+    assert (again.environment, again.regime.steps, again.regime.eval_interval) == (environment, 1_000_000, 500)
+    for name, given in [("ReplayDQN", {}), ("LatentModelDQN", {"latent": "gaussian"})]:
+        assert again.for_agent(name, given) == study.for_agent(name, given)
+    assert cli.main(["train", "ReplayDQN", "--preset", str(file), "--steps", "200", "--out", str(out), *QUICK]) == 0
+    config = RunFolder.open(out).config
+    assert (config.arguments["temperature"], config.environment.arguments) == (0.1, {"num_pipes": 2})
+    changed = ["--preset", str(file), "--agents", "replay", "--env-arg", "num_pipes=3", "--seeds", "1", "--steps", "200"]
+    assert cli.main(["compare", *changed, "--out", str(tmp_path / "compared"), *QUICK[:-2]]) == 0
+    (run,) = runs_below(tmp_path / "compared")
+    assert (run.config.environment.arguments, run.config.arguments["temperature"]) == ({"num_pipes": 3}, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("steps: 5\n", "lacks agents, environment, eval_interval"),
+        ("[1]", "must be a mapping with agents, environment"),
+        ("{", "is not YAML"),
+        ("extra: 1\n", "must have no key but agents, environment, eval_interval, steps, got extra"),
+        ("agents: {a: {agent: Nobody}}\n", "Nobody"),
+        ("agents: {}\n", "agents must name at least one agent"),
+        ("steps: 0\n", "steps must be"),
+        ("environment: {name: x}\n", "environment lacks id"),
+    ],
+)
+def test_files_that_are_no_presets(tmp_path: pathlib.Path, change: str, message: str) -> None:
+    file = tmp_path / "preset.yaml"
+    whole = {"environment": {"id": "mbrl/PanFlute-v0"}, "steps": 5, "eval_interval": 1, "agents": {"a": {"agent": "ReplayDQN"}}}
+    replaces = change.partition(":")[0] in {*whole, "extra"} and not message.startswith("lacks")
+    file.write_text(yaml.safe_dump(whole | yaml.safe_load(change)) if replaces else change)
+    with pytest.raises(ValueError, match=message):
+        published.preset(file)
