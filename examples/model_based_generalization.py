@@ -52,13 +52,13 @@ def main() -> None:
     runs = runs_below(folder)
     table = results.curves(runs)
     results.write_csv(table, folder / "curves.csv")
-    plots.plot_curves(runs, folder / "curves.png")
+    plots.plot_curves(runs, folder / "curves.png", normalised=True)
     common = table.groupby(["agent", "seed"])["timestep"].max().min()
     reached = table[table["timestep"] == common].groupby("agent")["score"]
     reference = results.run_yardsticks(runs[0])
     print(f"\n{environment.title} after {common:,} steps (mean ± standard error over seeds; uniform 0, best policy 1)")
     for agent, score in reached.mean().sort_values(ascending=False).items():
-        scaled = "" if reference is None else f"  {(score - reference.uniform) / (reference.optimal - reference.uniform):6.2f}"
+        scaled = "" if reference is None else f"  {reference.normalised(score):6.2f}"
         print(f"{agent:12s} {score:8.4f} ± {reached.sem()[agent]:.4f}{scaled}")
     print(f"curves in {folder / 'curves.png'}")
 

@@ -204,7 +204,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 def plot(arguments: argparse.Namespace) -> int:
     """``mbrl plot``."""
     plots.check_image_path(arguments.out)
-    plots.plot_curves(find_runs(arguments.paths), arguments.out)
+    plots.plot_curves(find_runs(arguments.paths), arguments.out, normalised=arguments.normalised)
     print(arguments.out)
     return 0
 
@@ -215,7 +215,7 @@ def _use_one_thread() -> None:
 
 
 def _on_scale(score: float, reference: Any) -> str:
-    if reference is None or reference.optimal == reference.uniform:
+    if reference is None or not reference.differ:
         return ""
-    normalised = (score - reference.uniform) / (reference.optimal - reference.uniform)
-    return f", normalised {normalised:.2f} (uniform policy {reference.uniform:.4g}, best policy {reference.optimal:.4g})"
+    scale = f"uniform policy {reference.uniform:.4g}, best policy {reference.optimal:.4g}"
+    return f", normalised {reference.normalised(score):.2f} ({scale})"

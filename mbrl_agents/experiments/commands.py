@@ -176,6 +176,7 @@ def _register_plot(subparsers: Any) -> None:
     )
     plot.add_argument("paths", nargs="+", metavar="DIR", help="a run's folder, a comparison's, or any folder above them")
     plot.add_argument("--out", default="curves.png", metavar="FILE", help="a .png, .pdf or .svg (default: curves.png)")
+    plot.add_argument("--normalised", action="store_true", help="from the uniform policy (0) to the best one (1), where known")
     plot.set_defaults(run=_guarded("plot"))
 
 

@@ -67,9 +67,7 @@ class Evaluator:
     def normalised(self, scores: np.ndarray) -> np.ndarray | None:
         """Scores on the scale from the uniform policy (0) to the best one (1); None where these are not known."""
         reference = self.yardsticks()
-        if reference is None or reference.optimal == reference.uniform:
-            return None
-        return (np.asarray(scores, float) - reference.uniform) / (reference.optimal - reference.uniform)
+        return None if reference is None or not reference.differ else reference.normalised(scores)
 
     def yardsticks(self) -> Yardsticks | None:
         """Scores of the uniform and of the best policy, or None where they are not known."""
@@ -96,6 +94,16 @@ class Yardsticks(NamedTuple):
 
     uniform: float
     optimal: float
+
+    @property
+    def differ(self) -> bool:
+        """Whether there is a scale between them."""
+        return self.optimal != self.uniform
+
+    def normalised(self, scores: Any) -> Any:
+        """Scores, of any shape, on the scale from the uniform policy (0) to the best one (1); NaN where there is none."""
+        span = self.optimal - self.uniform if self.differ else np.nan
+        return (np.asarray(scores, float) - self.uniform) / span
 
 
 def default_sizes(is_functional: bool, episodes: int | None, steps: int | None) -> tuple[int, int | None]:

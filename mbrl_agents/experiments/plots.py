@@ -13,6 +13,7 @@ import pandas as pd
 
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments import statistics
+from mbrl_agents.experiments.evaluation import Yardsticks
 from mbrl_agents.experiments.results import grouped, run_yardsticks
 from mbrl_agents.experiments.run_folder import RunFolder
 
@@ -34,12 +35,13 @@ def check_image_path(path: str | os.PathLike[str]) -> str:
     return kind
 
 
-def plot_curves(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> None:
+def plot_curves(runs: Sequence[RunFolder], path: str | os.PathLike[str], *, normalised: bool = False) -> None:
     """Draws mean scores over training, with 95 % bootstrap intervals: a panel for each environment, a line for each agent.
 
     Args:
         runs: The runs; those without any score are left out.
         path: PNG, PDF or SVG file; written whole or not at all.
+        normalised: Whether scores are drawn on the scale from the uniform policy (0) to the best one (1), where known.
 
     Raises:
         ValueError: There is nothing to draw, or the file's kind is unknown.
@@ -52,11 +54,11 @@ def plot_curves(runs: Sequence[RunFolder], path: str | os.PathLike[str]) -> None
     if not panels:
         raise ValueError("there is nothing to plot: no run has been evaluated yet")
     picture = io.BytesIO()
-    _draw(list(panels.values())).savefig(picture, format=kind, dpi=150)
+    _draw(list(panels.values()), normalised).savefig(picture, format=kind, dpi=150)
     write_atomically(path, picture.getvalue())
 
 
-def _draw(panels: Sequence[Sequence[RunFolder]]) -> Any:
+def _draw(panels: Sequence[Sequence[RunFolder]], normalised: bool) -> Any:
     """The figure."""
     from matplotlib.figure import Figure  # takes a second to import; needs no display
 
@@ -70,7 +72,7 @@ def _draw(panels: Sequence[Sequence[RunFolder]]) -> Any:
     lines: dict[str, Any] = {}
     seeds: dict[str, set[int]] = {}
     for axis, runs in zip(axes.flat, panels, strict=False):
-        lines |= _draw_panel(axis, runs, labels)
+        lines |= _draw_panel(axis, runs, labels, normalised)
         for label, several in grouped(runs).items():
             seeds.setdefault(label, set()).add(len(several))
     for axis in axes.flat[len(panels) :]:
@@ -84,9 +86,13 @@ def _draw(panels: Sequence[Sequence[RunFolder]]) -> Any:
     return figure
 
 
-def _draw_panel(axis: Any, runs: Sequence[RunFolder], labels: Sequence[str]) -> dict[str, Any]:
+def _draw_panel(axis: Any, runs: Sequence[RunFolder], labels: Sequence[str], normalised: bool) -> dict[str, Any]:
     """Draws one environment; returns its lines by the agents' names, best first."""
     tables = {label: _scores(several) for label, several in grouped(runs).items()}
+    reference, name = run_yardsticks(runs[0]), _score_name(runs[0])
+    if normalised and reference is not None and reference.differ:
+        tables = {label: table.apply(reference.normalised) for label, table in tables.items()}
+        reference, name = Yardsticks(0.0, 1.0), f"normalised {name}"
     shown = [table.to_numpy().ravel() for table in tables.values()]
     lines = {}
     # Best first, as the eye goes over the curves from top to bottom.
@@ -96,16 +102,15 @@ def _draw_panel(axis: Any, runs: Sequence[RunFolder], labels: Sequence[str]) -> 
         low, high = statistics.mean_band(table.to_numpy())
         axis.fill_between(table.index, low, high, color=colour, alpha=0.18, linewidth=0)
         lines[label] = axis.plot(table.index, table.mean(axis=1), style, color=colour, linewidth=2, zorder=3)[0]
-    reference = run_yardsticks(runs[0])
     if reference is not None:
         shown.append(np.array(reference))
-        for name, value in (("best policy", reference.optimal), ("uniform policy", reference.uniform)):
-            _draw_yardstick(axis, value, name)
+        for policy, value in (("best policy", reference.optimal), ("uniform policy", reference.uniform)):
+            _draw_yardstick(axis, value, policy)
     _set_range(axis, np.concatenate(shown))
     axis.set_xlim(0, max(table.index[-1] for table in tables.values()) or 1)
     axis.set_title(runs[0].config.environment.title, loc="left", color=INK, fontsize=11)
     axis.set_xlabel("timesteps")
-    axis.set_ylabel(_score_name(runs[0]))
+    axis.set_ylabel(name)
     axis.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
     for side in ("top", "right"):
         axis.spines[side].set_visible(False)

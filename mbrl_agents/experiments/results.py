@@ -7,6 +7,7 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.console import Console
 from rich.table import Table
@@ -74,13 +75,15 @@ def run_yardsticks(run: RunFolder) -> Yardsticks | None:
 
 
 def curves(runs: Sequence[RunFolder]) -> pd.DataFrame:
-    """All evaluations: ``agent, seed, timestep, score``."""
-    parts = [pd.DataFrame(columns=["agent", "seed", "timestep", "score"])]
+    """All evaluations: ``agent, seed, timestep, score, normalised``; the last is NaN where no yardsticks are known."""
+    parts = [pd.DataFrame(columns=["agent", "seed", "timestep", "score", "normalised"])]
     for name, several in grouped(runs).items():
         for run in several:
-            scores = run.scores()
-            columns = {"agent": name, "seed": run.config.seed, "timestep": scores.index, "score": scores.to_numpy()}
-            parts.append(pd.DataFrame(columns))
+            scores, reference = run.scores(), run_yardsticks(run)
+            values = scores.to_numpy()
+            on_scale = np.full(len(values), np.nan) if reference is None else reference.normalised(values)
+            columns = {"agent": name, "seed": run.config.seed, "timestep": scores.index, "score": values}
+            parts.append(pd.DataFrame(columns | {"normalised": on_scale}))
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
@@ -147,10 +150,9 @@ def _row(label: str, runs: Sequence[RunFolder], reference: Yardsticks | None) ->
     mean = sum(scores) / len(scores)
     low, high = statistics.mean_interval(scores) or (nan, nan)
     row: dict[str, Any] = {"agent": label, "runs": len(runs), "score": mean, "score_low": low, "score_high": high}
-    if reference is not None and reference.optimal != reference.uniform:
-        span = reference.optimal - reference.uniform
+    if reference is not None:
         for name in ("", "_low", "_high"):
-            row[f"normalised{name}"] = (row[f"score{name}"] - reference.uniform) / span
+            row[f"normalised{name}"] = float(reference.normalised(row[f"score{name}"]))
     if len(scores) >= BOOTSTRAP_FROM:
         row["iqm"] = statistics.interquartile_mean(scores)
         row["iqm_low"], row["iqm_high"] = statistics.stratified_bootstrap([scores]) or (nan, nan)

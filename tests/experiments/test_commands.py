@@ -121,6 +121,8 @@ def test_a_film_that_cannot_be(
 def test_plot(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main(["plot", str(trained), str(trained.parent), "--out", str(tmp_path / "a" / "curves.png")]) == 0
     assert (tmp_path / "a" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert cli.main(["plot", str(trained), "--normalised", "--out", str(tmp_path / "scaled.png")]) == 0
+    assert (tmp_path / "scaled.png").read_bytes() != (tmp_path / "a" / "curves.png").read_bytes()
     assert "there is no run in" in fails(capsys, "plot", tmp_path, "--out", tmp_path / "b.png")
     assert "must end in .png" in fails(capsys, "plot", trained, "--out", tmp_path / "b.bmp")
 

@@ -71,7 +71,8 @@ def test_the_table_is_what_the_runs_have_measured(finished: Comparison) -> None:
         np.testing.assert_allclose([row[name] for name in names], expected, rtol=1e-9, atol=1e-12)
         assert row["seconds"] > 0
     curves = pd.read_csv(finished.path / "curves.csv")
-    assert list(curves.columns) == ["agent", "seed", "timestep", "score"]
+    assert list(curves.columns) == ["agent", "seed", "timestep", "score", "normalised"]
+    np.testing.assert_allclose(curves["normalised"], (curves["score"] - low) / (high - low), rtol=1e-9, atol=1e-12)
     assert len(curves) == 4 * 21
 
 
