@@ -52,8 +52,8 @@ def main() -> None:
     runs = runs_below(folder)
     table = results.curves(runs)
     results.write_csv(table, folder / "curves.csv")
-    plots.plot_curves(runs, folder / "curves.png", normalised=True)
     common = table.groupby(["agent", "seed"])["timestep"].max().min()
+    plots.plot_curves(runs, folder / "curves.png", normalised=True, until=common)
     reached = table[table["timestep"] == common].groupby("agent")["score"]
     reference = results.run_yardsticks(runs[0])
     print(f"\n{environment.title} after {common:,} steps (mean ± standard error over seeds; uniform 0, best policy 1)")

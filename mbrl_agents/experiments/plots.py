@@ -35,13 +35,16 @@ def check_image_path(path: str | os.PathLike[str]) -> str:
     return kind
 
 
-def plot_curves(runs: Sequence[RunFolder], path: str | os.PathLike[str], *, normalised: bool = False) -> None:
+def plot_curves(
+    runs: Sequence[RunFolder], path: str | os.PathLike[str], *, normalised: bool = False, until: int | None = None
+) -> None:
     """Draws mean scores over training, with 95 % bootstrap intervals: a panel for each environment, a line for each agent.
 
     Args:
         runs: The runs; those without any score are left out.
         path: PNG, PDF or SVG file; written whole or not at all.
         normalised: Whether scores are drawn on the scale from the uniform policy (0) to the best one (1), where known.
+        until: Last timestep drawn; None for all there are, also those that not all runs have reached.
 
     Raises:
         ValueError: There is nothing to draw, or the file's kind is unknown.
@@ -54,11 +57,11 @@ def plot_curves(runs: Sequence[RunFolder], path: str | os.PathLike[str], *, norm
     if not panels:
         raise ValueError("there is nothing to plot: no run has been evaluated yet")
     picture = io.BytesIO()
-    _draw(list(panels.values()), normalised).savefig(picture, format=kind, dpi=150)
+    _draw(list(panels.values()), normalised, until).savefig(picture, format=kind, dpi=150)
     write_atomically(path, picture.getvalue())
 
 
-def _draw(panels: Sequence[Sequence[RunFolder]], normalised: bool) -> Any:
+def _draw(panels: Sequence[Sequence[RunFolder]], normalised: bool, until: int | None) -> Any:
     """The figure."""
     from matplotlib.figure import Figure  # takes a second to import; needs no display
 
@@ -72,7 +75,7 @@ def _draw(panels: Sequence[Sequence[RunFolder]], normalised: bool) -> Any:
     lines: dict[str, Any] = {}
     seeds: dict[str, set[int]] = {}
     for axis, runs in zip(axes.flat, panels, strict=False):
-        lines |= _draw_panel(axis, runs, labels, normalised)
+        lines |= _draw_panel(axis, runs, labels, normalised, until)
         for label, several in grouped(runs).items():
             seeds.setdefault(label, set()).add(len(several))
     for axis in axes.flat[len(panels) :]:
@@ -86,9 +89,11 @@ def _draw(panels: Sequence[Sequence[RunFolder]], normalised: bool) -> Any:
     return figure
 
 
-def _draw_panel(axis: Any, runs: Sequence[RunFolder], labels: Sequence[str], normalised: bool) -> dict[str, Any]:
+def _draw_panel(
+    axis: Any, runs: Sequence[RunFolder], labels: Sequence[str], normalised: bool, until: int | None
+) -> dict[str, Any]:
     """Draws one environment; returns its lines by the agents' names, best first."""
-    tables = {label: _scores(several) for label, several in grouped(runs).items()}
+    tables = {label: _scores(several).loc[:until] for label, several in grouped(runs).items()}
     reference, name = run_yardsticks(runs[0]), _score_name(runs[0])
     if normalised and reference is not None and reference.differ:
         tables = {label: table.apply(reference.normalised) for label, table in tables.items()}
