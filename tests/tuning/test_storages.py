@@ -1,0 +1,157 @@
+"""Storages: half-written journals, damaged ones, those that cannot be reached; PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+import pytest
+from optuna.storages import JournalStorage
+
+from tests.tuning.fakes import FakeTrainer, study_in, work
+from tests.tuning.killed_workers import BATCH
+from tests.tuning.test_workers import complete_once, scenario
+from tuning import Worker, open_study
+from tuning.storages import is_sqlite, open_storage
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+@pytest.mark.parametrize("tail", [b'{"op_code":4,"worker', b"\x00" * 5000, b"x" * 200_000])
+def test_half_a_line_is_cut_off(tail: bytes, tmp_path: pathlib.Path) -> None:
+    """Somebody was killed in the middle of writing it; also when others go on at that moment."""
+    path = tmp_path / "study.journal"
+    study = study_in(tmp_path, path)
+
+    def tear() -> None:
+        with path.open("ab") as file:
+            file.write(tail)
+
+    tear()
+    Worker(study, 4, FakeTrainer(before=tear), poll_seconds=0.01).run()
+    again = open_study(path, folder=tmp_path)
+    complete_once(again)
+    assert all(line.startswith(b"{") for line in path.read_bytes().splitlines())
+
+
+@pytest.mark.parametrize("line", [b"\xff\xfe nonsense\n", b'{"something": "else"}\n', b"\n", b"[1]\n"])
+@pytest.mark.parametrize("where", ["middle", "end"])
+def test_damage_is_refused(line: bytes, where: str, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "study.journal"
+    study_in(tmp_path, path)
+    lines = path.read_bytes().splitlines(keepends=True)
+    place = 3 if where == "middle" else len(lines)
+    path.write_bytes(b"".join([*lines[:place], line, *lines[place:]]))
+    before = path.read_bytes()
+    with pytest.raises(ValueError, match=f"study.journal is damaged in line {place + 1}: delete that line and all after it"):
+        open_study(path)
+    assert path.read_bytes() == before
+    assert not list(tmp_path.glob("*.lock"))
+
+
+def test_a_lock_that_was_left_behind(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By somebody who was killed while writing; after a while one can be sure."""
+    monkeypatch.setattr("tuning.storages._LOCK_SECONDS", 3)
+    path = tmp_path / "study.journal"
+    study_in(tmp_path, path)
+    os.symlink(path, f"{path}.lock")
+    began = time.monotonic()
+    open_study(path)
+    assert 3 <= time.monotonic() - began < 10
+
+
+def test_kinds(tmp_path: pathlib.Path) -> None:
+    assert is_sqlite(open_storage(tmp_path / "a" / "study.db"))
+    assert is_sqlite(open_storage(f"sqlite:///{tmp_path}/b/study.db"))
+    for text in (tmp_path / "a.journal", f"journal:{tmp_path}/c", f"journal://{tmp_path}/d"):
+        storage = open_storage(text)
+        assert isinstance(storage, JournalStorage)
+        assert not is_sqlite(storage)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("postgresql+psycopg2://me:secret@localhost:1/x", r"storage postgresql\+psycopg2://me@localhost:1/x cannot be opened"),
+        ("sqlite:////proc/nowhere/study.db", "No such file or directory|cannot be opened"),
+        ("nonsense://x", "storage nonsense://x cannot be opened"),
+    ],
+)
+def test_unreachable(text: str, message: str) -> None:
+    with pytest.raises((OSError, ImportError), match=message) as caught:
+        open_storage(text)
+    assert "secret" not in str(caught.value)
+
+
+def test_a_proxy_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tuning.storages._GRPC_SECONDS", 0.2)
+    with pytest.raises(ConnectionError, match=r"storage grpc://localhost:1 cannot be reached: nobody answered for 0\.2 s"):
+        open_storage("grpc://localhost:1")
+    with pytest.raises(ValueError, match="a proxy must look like grpc://HOST:PORT"):
+        open_storage("grpc://localhost")
+
+
+def test_no_database(tmp_path: pathlib.Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"this is no database" * 100)
+    with pytest.raises(ConnectionError, match="file is not a database"):
+        open_storage(tmp_path / "study.db")
+
+
+# ---------------------------------------------------------------------- PostgreSQL
+
+
+def _programs() -> pathlib.Path | None:
+    """Where PostgreSQL's programs are."""
+    found = [*pathlib.Path("/usr/lib/postgresql").glob("*/bin"), *map(pathlib.Path, os.get_exec_path())]
+    return next((path for path in found if (path / "pg_ctl").exists() and (path / "initdb").exists()), None)
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of our own, on loopback; the URL of a database."""
+    pytest.importorskip("psycopg2")
+    if (programs := _programs()) is None:
+        pytest.skip("PostgreSQL is not installed")
+    folder = tmp_path_factory.mktemp("postgres")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    # It refuses to run as root.
+    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
+    if user:
+        shutil.chown(folder, "postgres", "postgres")
+        for parent in list(folder.parents)[:3]:
+            parent.chmod(parent.stat().st_mode | 0o711)
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
+    control = [*user, str(programs / "pg_ctl"), "-D", str(folder / "data"), "-w"]
+    first = [*user, str(programs / "initdb"), "-D", str(folder / "data"), "-U", "tester", "-A", "trust", "-N"]
+    subprocess.run(first, check=True, capture_output=True, cwd=folder)
+    log = str(folder / "log")
+    subprocess.run([*control, "-o", options, "-l", log, "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
+    try:
+        for name in ("kills_1", "kills_10"):
+            create = [str(programs / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "tester", name]
+            subprocess.run(create, check=True, cwd=folder)
+        yield f"postgresql+psycopg2://tester@127.0.0.1:{port}"
+    finally:
+        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder)
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_postgres_killed_and_frozen(kills: int, postgres: str, tmp_path: pathlib.Path) -> None:
+    """Three workers and more, some killed, one frozen past its lease and thawed."""
+    storage = f"{postgres}/kills_{kills}"
+    report, trained = scenario("several", tmp_path, storage, kills)
+    assert report.pop("killed") > kills / 2  # the last ones may have come to the end before
+    assert report == {"finished": [0, 0, 0], "same": True}
+    study = open_study(storage)
+    complete_once(study)
+    assert len(trained) == 12
+    assert 12 < sum(trained) <= 12 + (kills + 1) * BATCH
+    assert work(study).batches == []
+    assert max(batch.epoch for batch in study.register.read().done) > 1

@@ -1,0 +1,241 @@
+"""Workers as processes: killed, frozen, several at once; and the storages they share."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from tests.tuning.fakes import FakeTrainer, study_in, work
+from tests.tuning.killed_workers import BATCH
+from tuning import Study, Worker, curves, open_study
+from tuning.leases import Lease, Watch, process_start, this_host
+from tuning.register import WorkerInfo
+from tuning.study import quiet
+
+ROOT = pathlib.Path(__file__).parents[2]
+SERVER = """
+import sys
+from optuna.storages import JournalStorage, run_grpc_proxy_server
+from optuna.storages.journal import JournalFileBackend
+run_grpc_proxy_server(JournalStorage(JournalFileBackend(sys.argv[1])), port=int(sys.argv[2]))
+"""
+STORAGES = {"sqlite": "study.db", "journal": "study.journal"}
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+def complete_once(study: Study, trials: int = 12) -> None:
+    """Whether every slot has one complete trial, whose parameters are its own, and nothing else is left."""
+    everything = study.optuna.get_trials(deepcopy=False)
+    complete = [trial for trial in everything if trial.state == TrialState.COMPLETE]
+    assert sorted(trial.user_attrs["slot"] for trial in complete) == list(range(trials))
+    assert len({tuple(trial.params.items()) for trial in complete}) == trials
+    assert {trial.state for trial in everything} <= {TrialState.COMPLETE, TrialState.FAIL}
+    assert study.progress() == (trials, trials)
+    assert not list((study.folder / "batches").iterdir())
+    assert len(study.curves.read_all()) == trials * 2 * 3
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_one_worker(kind: str, tmp_path: pathlib.Path) -> None:
+    study = study_in(tmp_path, tmp_path / STORAGES[kind])
+    trainer = work(study, batch_size=5)
+    assert [len(batch) for batch in trainer.batches] == [5, 5, 2]
+    complete_once(study)
+    assert study.best().setting == {"learning_rate": 4e-4, "temperature": 0.2}
+    assert study.best().scores == (0.0, 0.01)
+    assert work(study).batches == []
+    assert study.optuna.best_trial.params == study.best().setting
+
+
+def scenario(what: str, folder: pathlib.Path, storage: str, kills: int) -> tuple[dict[str, Any], list[int]]:
+    """Runs :mod:`tests.tuning.killed_workers`; what happened, and how often each point was trained."""
+    command = [sys.executable, "-m", "tests.tuning.killed_workers", what, str(folder), storage, str(kills), str(kills)]
+    report = json.loads(subprocess.run(command, cwd=ROOT, check=True, stdout=subprocess.PIPE, text=True, timeout=500).stdout)
+    lines = [line for file in folder.glob("trained-*.txt") for line in file.read_text().splitlines()]
+    return report, list(collections.Counter(lines).values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "kills"),
+    [("sqlite", 4), *(pytest.param(kind, 20, marks=pytest.mark.slow) for kind in STORAGES)],
+)
+def test_killed_again_and_again(kind: str, kills: int, tmp_path: pathlib.Path) -> None:
+    storage = str(tmp_path / STORAGES[kind])
+    report, trained = scenario("one", tmp_path, storage, kills)
+    assert report.pop("killed") > kills / 2  # the last ones may have come to the end before
+    assert report == {"finished": [0]}
+    complete_once(open_study(storage))
+    assert len(trained) == 12
+    assert sum(trained) <= 12 + kills * BATCH
+
+
+@pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
+def test_three_workers_of_which_some_are_killed_and_one_is_frozen(kills: int, tmp_path: pathlib.Path) -> None:
+    storage = str(tmp_path / "study.journal")
+    report, trained = scenario("several", tmp_path, storage, kills)
+    assert report.pop("killed") > kills / 2  # the last ones may have come to the end before
+    assert report == {"finished": [0, 0, 0], "same": True}
+    complete_once(open_study(storage))
+    assert len(trained) == 12
+    assert 12 < sum(trained) <= 12 + (kills + 1) * BATCH
+
+
+# ---------------------------------------------------------------------- who is gone
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def info(**changes: Any) -> WorkerInfo:
+    known = {"worker": "w", "order": 0, "host": "elsewhere", "pid": os.getpid(), "started": process_start(os.getpid())}
+    return WorkerInfo(**(known | changes))
+
+
+def test_silence_is_judged_by_the_watchers_clock() -> None:
+    clock = Clock()
+    watch = Watch(10.0, clock)
+    beat = {"count": 1, "time": -1e9, "left": False}
+    assert not watch.gone(info(), beat)
+    clock.now = 9.0
+    assert not watch.gone(info(), beat)
+    assert not watch.is_present(info())
+    assert not watch.gone(info(), beat | {"count": 2})
+    assert watch.is_present(info())
+    clock.now = 18.0
+    assert not watch.gone(info(), beat | {"count": 2})
+    clock.now = 19.0
+    assert watch.gone(info(), beat | {"count": 2})
+    assert not watch.gone(info(), beat | {"count": 3})
+
+
+def test_known_at_once() -> None:
+    watch = Watch(10.0, Clock())
+    assert watch.gone(None, None)
+    assert watch.gone(info(), {"count": 3, "left": True})
+    assert not watch.gone(info(host=this_host()), {"count": 3})
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert watch.gone(info(host=this_host(), pid=process.pid), {"count": 3})
+    assert watch.gone(info(host=this_host(), started=process_start(os.getpid()) - 1000), {"count": 3})  # type: ignore[operator]
+    assert not watch.gone(info(pid=process.pid), {"count": 3})  # elsewhere that number may be alive
+
+
+def test_a_lost_batch_stops_training(tmp_path: pathlib.Path) -> None:
+    """As by Ctrl-C; and the worker goes on with another batch."""
+    study = study_in(tmp_path, tmp_path / "study.journal")
+    stopped = []
+
+    def lose() -> None:
+        (batch,) = (batch for batch in study.register.read().open if batch.epoch == 1)
+        if not stopped:
+            stopped.append(batch)
+            study.register.append("worker", worker="thief", host=this_host(), pid=0, started=-1e9)
+            assert study.register.adopt(batch, "thief") is not None
+            for _ in range(1000):
+                time.sleep(0.01)
+            raise AssertionError("was not stopped")
+
+    trainer = FakeTrainer(before=lambda: lose() if not stopped else None)
+    Worker(study, 4, trainer, lease_seconds=0.2, poll_seconds=0.01).run()
+    complete_once(study)
+    assert [len(batch) for batch in trainer.batches] == [4] * 4
+    assert study.register.read().batches[stopped[0].number].epoch == 3
+
+
+def test_ctrl_c_leaves_the_batch_to_the_next(tmp_path: pathlib.Path) -> None:
+    study = study_in(tmp_path)
+
+    def press() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work(study, FakeTrainer(before=press))
+    assert study.progress() == (0, 12)
+    assert len(study.trials()) == 4
+    numbers = {slot: (trial.number, trial.params) for slot, trial in study.trials().items()}
+    trainer = work(study, lease_seconds=1e6)  # at once
+    assert [trial.params for trial in study.trials().values()][:4] == trainer.batches[0]
+    complete_once(study)
+    assert numbers.items() <= {slot: (trial.number, trial.params) for slot, trial in study.trials().items()}.items()
+
+
+def test_told_by_the_next(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Killed after a batch was done, before Optuna was told: nothing is trained again."""
+    study = study_in(tmp_path, tmp_path / "study.journal")
+
+    def killed(results: Any) -> None:
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(study, "settle", killed)
+    with pytest.raises(RuntimeError, match="killed"):
+        work(study)
+    monkeypatch.undo()
+    monkeypatch.setattr(curves, "_picture", lambda table, title: b"")
+    assert study.progress() == (0, 12)
+    assert [len(batch) for batch in work(study).batches] == [4, 4]
+    complete_once(study)
+
+
+def test_sqlite_is_for_one_worker(tmp_path: pathlib.Path) -> None:
+    study = study_in(tmp_path)
+    with (
+        quiet(),
+        Lease(study.register),
+        pytest.raises(ValueError, match=r"SQLite is for one worker.*a journal file .*PostgreSQL"),
+    ):
+        work(open_study(tmp_path / "study.db"))
+    work(study)
+    complete_once(study)
+
+
+def test_a_journal_is_for_several(tmp_path: pathlib.Path) -> None:
+    study = study_in(tmp_path, tmp_path / "study.journal")
+    with Lease(study.register):
+        work(open_study(tmp_path / "study.journal"))
+    complete_once(study)
+
+
+def test_optunas_proxy(tmp_path: pathlib.Path) -> None:
+    """Several workers on one server, here with a journal behind it."""
+    port = _free_port()
+    server = subprocess.Popen(
+        [sys.executable, "-c", SERVER, str(tmp_path / "study.journal"), str(port)], stderr=subprocess.DEVNULL
+    )
+    try:
+        study = study_in(tmp_path, f"grpc://localhost:{port}")
+        work(study)
+        complete_once(study)
+    finally:
+        server.kill()
+        server.wait()
+
+
+def _free_port() -> int:
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return probe.getsockname()[1]
+
+
+def test_what_optuna_knows_of_a_grid(tmp_path: pathlib.Path) -> None:
+    """Its own sampler takes the grid for exhausted."""
+    study = study_in(tmp_path)
+    work(study)
+    assert isinstance(study.optuna.sampler, optuna.samplers.GridSampler)
+    assert study.optuna.sampler.is_exhausted(study.optuna)

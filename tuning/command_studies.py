@@ -1,0 +1,234 @@
+"""What ``mbrl tune …`` and ``mbrl dashboard`` do; see :mod:`tuning.commands` for their arguments."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import pathlib
+import sys
+import time
+
+from rich.table import Table
+
+from mbrl_agents.common.checks import number_in
+from mbrl_agents.common.files import write_atomically
+from mbrl_agents.experiments.command_arguments import console, environment_of, parse_assignments
+from mbrl_agents.experiments.config import dump
+from mbrl_agents.experiments.sweeps.specification import setting_label
+from mbrl_envs.checks import integer_in
+from tuning.confirm import confirm, read_confirmation
+from tuning.leases import Watch
+from tuning.report import write_report
+from tuning.spaces import Space
+from tuning.study import Study, create_study, open_study
+from tuning.training import SweepTrainer
+from tuning.worker import Worker
+
+INTERRUPTED = 130
+PRESET_FORMAT = "mbrl-preset-1"
+SHOWN_TRIALS = 10
+_FILES = ("study.db", "study.journal")  # where a study's storage may be in its folder
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """``mbrl tune run``."""
+    _check(arguments)
+    study = create_study(
+        arguments.agent,
+        environment_of(arguments),
+        Space.parse(arguments.space),
+        steps=arguments.default_steps if arguments.steps is None else arguments.steps,
+        name=arguments.name,
+        storage=arguments.storage,
+        folder=arguments.out,
+        arguments=parse_assignments(arguments.set, "--set"),
+        seeds_per_trial=arguments.seeds_per_trial,
+        first_seed=arguments.first_seed,
+        objective=arguments.objective,
+        direction="minimize" if arguments.minimize else "maximize",
+        sampler=arguments.sampler,
+        sampler_seed=arguments.sampler_seed,
+        n_envs=arguments.n_envs,
+        eval_interval=arguments.eval_interval,
+        eval_episodes=arguments.eval_episodes,
+        eval_steps=arguments.eval_steps,
+    )
+    return _search(study, arguments)
+
+
+def resume(arguments: argparse.Namespace) -> int:
+    """``mbrl tune resume``."""
+    _check(arguments)
+    return _search(_study(arguments), arguments)
+
+
+def worker(arguments: argparse.Namespace) -> int:
+    """``mbrl tune worker``."""
+    _check(arguments)
+    study = _study(arguments)
+    if study.register.read().trials == 0:
+        raise ValueError(f"study {study.name!r} has no trials to be trained yet: mbrl tune run, or resume --trials N, first")
+    return _work(study, arguments)
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """``mbrl tune status``."""
+    study = _study(arguments)
+    ledger, beats = study.register.read(), study.register.beats()
+    finished, trials = study.progress()
+    print(f"{study.name}: {finished} of {trials} trials finished; {study.folder}")
+    for batch in ledger.open:
+        info, beat = ledger.workers.get(batch.worker), beats.get(batch.worker)
+        silent = f"last heard of {time.time() - beat['time']:.0f} s ago" if beat else "never heard of"
+        gone = ", gone: resume or any worker goes on" if Watch().gone(info, beat) else ""
+        print(f"batch {batch.number}: {len(batch.slots)} trials, worker {batch.worker} ({silent}{gone})")
+    return 0
+
+
+def best(arguments: argparse.Namespace) -> int:
+    """``mbrl tune best``."""
+    _show(_study(arguments))
+    return 0
+
+
+def plot(arguments: argparse.Namespace) -> int:
+    """``mbrl tune plot``."""
+    study = _study(arguments)
+    folder = pathlib.Path(arguments.to or study.folder)
+    print(f"{folder}: {', '.join(write_report(study, folder))}")
+    return 0
+
+
+def export(arguments: argparse.Namespace) -> int:
+    """``mbrl tune export``: all that ``mbrl train`` needs to train the best setting."""
+    study = _study(arguments)
+    path, spec = pathlib.Path(arguments.to or f"{study.name}.yaml"), study.spec
+    if path.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"a preset file's name must end in .yaml, got {path}")
+    found, confirmation = study.best(), read_confirmation(study)
+    result = {"objective": spec.objective, "value": found.value, "seeds": spec.seeds}
+    if confirmation is not None:
+        result |= {"fresh_value": confirmation.fresh.value, "fresh_seeds": len(confirmation.fresh.scores)}
+    data = {
+        "format": PRESET_FORMAT,
+        "name": study.name,
+        "agent": spec.agent,
+        "environment": spec.environment.to_dict(),
+        "steps": spec.steps,
+        "n_envs": spec.n_envs,
+        "eval_interval": spec.eval_interval,
+        "arguments": {**spec.arguments, **found.setting},
+        "found": result,
+    }
+    write_atomically(path, dump(data))
+    print(f"{path}: {setting_label(found.setting)}")
+    return 0
+
+
+def dashboard(arguments: argparse.Namespace) -> int:
+    """``mbrl dashboard``."""
+    try:
+        from optuna_dashboard import run_server
+    except ImportError as error:
+        raise ImportError('mbrl dashboard needs optuna-dashboard: pip install "mbrl-lab[dashboard]"') from error
+    from optuna.artifacts import FileSystemArtifactStore
+
+    study = _study(arguments)
+    study.curves.artifacts.mkdir(parents=True, exist_ok=True)
+    print(f"http://{arguments.host}:{arguments.port}/ (Ctrl-C ends it)", flush=True)
+    store = FileSystemArtifactStore(study.curves.artifacts)
+    run_server(study.storage, host=arguments.host, port=arguments.port, artifact_store=store)
+    return 0
+
+
+# ----------------------------------------------------------------------------------------------------------------------------
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    integer_in("--batch-size", arguments.batch_size, 1, 100_000)
+    number_in("--lease-seconds", arguments.lease_seconds, 1.0)
+    integer_in("--confirm", getattr(arguments, "confirm", 0), 0, 10_000)
+
+
+def _study(arguments: argparse.Namespace) -> Study:
+    """The study that a command names."""
+    folder = None if arguments.folder is None else pathlib.Path(arguments.folder)
+    storage = arguments.storage
+    if storage is None:
+        if folder is None:
+            raise ValueError("say which study: its folder DIR, or --storage URL")
+        files = [folder / name for name in _FILES if (folder / name).is_file()]
+        if not files:
+            raise FileNotFoundError(f"there is no study in {folder}: no {' or '.join(_FILES)}; is it in a storage of its own?")
+        storage = files[0]
+    elif "://" not in storage and not pathlib.Path(storage.removeprefix("journal:")).is_file():
+        raise FileNotFoundError(f"there is no file {storage}")
+    return open_study(storage, arguments.study, folder)
+
+
+def _search(study: Study, arguments: argparse.Namespace) -> int:
+    """Works until all is done, then confirms the winner and draws."""
+    study.set_trials(arguments.trials)
+    if code := _work(study, arguments):
+        return code
+    if arguments.confirm:
+        try:
+            confirm(study, arguments.confirm, _trainer(arguments))
+        except KeyboardInterrupt:
+            return _stopped()
+    _show(study)
+    print(f"{study.folder}: {', '.join(write_report(study, study.folder))}, curves, and the winner's agents if confirmed")
+    return 0
+
+
+def _work(study: Study, arguments: argparse.Namespace) -> int:
+    def say(text: str) -> None:
+        print(text, file=sys.stderr)
+
+    member = Worker(
+        study,
+        arguments.batch_size,
+        _trainer(arguments),
+        lease_seconds=arguments.lease_seconds,
+        keep_runs=arguments.keep_runs,
+        say=say,
+    )
+    try:
+        member.run()
+    except KeyboardInterrupt:
+        return _stopped()
+    return 0
+
+
+def _trainer(arguments: argparse.Namespace) -> SweepTrainer:
+    limits = {"max_parallel_runs": arguments.max_parallel_runs, "execution": arguments.execution}
+    return SweepTrainer(progress_bar=True, **limits)
+
+
+def _stopped() -> int:
+    print("stopped; the same command again, or mbrl tune resume, goes on", file=sys.stderr)
+    return INTERRUPTED
+
+
+def _show(study: Study) -> None:
+    study.best()  # says so if there is none
+    table = study.table()
+    table = table.sort_values(["diverged", "value"], ascending=[True, study.spec.direction == "minimize"], kind="stable")
+    finished, trials = study.progress()
+    title = f"{study.name}: {study.spec.objective} score, {finished} of {trials} trials"
+    out = Table(title=title, title_justify="left", title_style="bold")
+    names = [*study.spec.space.dimensions, "value"]
+    for name in ("trial", *names, *(f"seed {seed}" for seed in study.spec.seeds)):
+        out.add_column(name, justify="right")
+    for row in table.head(SHOWN_TRIALS).to_dict("records"):
+        cells = [row[name] for name in names] + [row[f"seed_{seed}"] for seed in study.spec.seeds]
+        out.add_row(str(row["number"]), *map(_cell, cells))
+    console().print(out)
+    if (confirmation := read_confirmation(study)) is not None:
+        print(confirmation)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return "–" if math.isnan(value) else f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,126 @@
+"""Objectives: one number for a trial, from the learning curves of its runs.
+
+=============  =============================================================================
+``"final"``    mean of the evaluations in the last tenth of the steps
+``"auc"``      mean of all evaluations: the area under the curve
+``"best"``     the best evaluation (the largest one, or the smallest where less is better)
+``"last-K"``   mean of the last K evaluations; ``"last"`` is ``"last-1"``
+=============  =============================================================================
+
+A trial's number is the mean over its runs (seeds). A run that diverged (its loss was no longer finite, or an evaluation was
+not) counts with the *worst* evaluation it has shown, whatever the objective: what it learned before is of no use any more, but
+the sampler should learn to stay away, which it would not if the trial failed. A trial fails only where a run has no finite
+evaluation at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from optuna.study import StudyDirection
+
+from mbrl_agents.experiments.results import FINAL_PART
+from mbrl_envs.checks import one_of
+
+NAMES = ("final", "auc", "best", "last")
+DIRECTIONS = ("maximize", "minimize")
+
+
+class Curve(NamedTuple):
+    """The evaluations of a run.
+
+    Attributes:
+        seed: Its seed.
+        timesteps: When it was evaluated.
+        scores: What came out.
+        diverged: Whether its loss was no longer finite at some point.
+    """
+
+    seed: int
+    timesteps: tuple[int, ...]
+    scores: tuple[float, ...]
+    diverged: bool = False
+
+
+class Outcome(NamedTuple):
+    """What a trial has brought.
+
+    Attributes:
+        value: Its number; None if it failed.
+        scores: The number of each run; None for one without any finite evaluation.
+        diverged: How many runs diverged.
+    """
+
+    value: float | None
+    scores: tuple[float | None, ...]
+    diverged: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Objective:
+    """An objective by its name; see the head of this file.
+
+    Attributes:
+        name: ``"final"``, ``"auc"``, ``"best"``, ``"last"`` or ``"last-K"``.
+        direction: ``"maximize"`` or ``"minimize"``.
+        steps: Timesteps of a whole run.
+
+    Raises:
+        ValueError: There is no such objective or direction.
+    """
+
+    name: str
+    direction: str
+    steps: int
+
+    def __post_init__(self) -> None:
+        one_of("direction", self.direction, DIRECTIONS)
+        name, dash, count = self.name.partition("-")
+        if not (self.name in NAMES or (name == "last" and dash and count.isdecimal() and int(count) > 0)):
+            raise ValueError(f"objective must be one of final, auc, best, last or last-K such as last-3, got {self.name!r}")
+
+    @property
+    def sign(self) -> float:
+        """1 where more is better, −1 where less is."""
+        return 1.0 if self.direction == "maximize" else -1.0
+
+    @property
+    def optuna_direction(self) -> StudyDirection:
+        """The direction as Optuna knows it."""
+        return StudyDirection.MAXIMIZE if self.direction == "maximize" else StudyDirection.MINIMIZE
+
+    def of_trial(self, curves: Sequence[Curve]) -> Outcome:
+        """What a trial's runs say together."""
+        scores = tuple(self.of_run(curve) for curve in curves)
+        good = [score for score in scores if score is not None]
+        value = float(np.mean(good)) if curves and len(good) == len(scores) else None
+        return Outcome(value, scores, sum(has_diverged(curve) for curve in curves))
+
+    def of_run(self, curve: Curve) -> float | None:
+        """The number of one run; None if it has none."""
+        scores = np.asarray(curve.scores, float)
+        finite = scores[np.isfinite(scores)]
+        if not len(finite):
+            return None
+        if has_diverged(curve):
+            return float(self.sign * (self.sign * finite).min())
+        return self._summary(np.asarray(curve.timesteps), scores)
+
+    def _summary(self, timesteps: np.ndarray, scores: np.ndarray) -> float:
+        if self.name == "best":
+            return float(self.sign * (self.sign * scores).max())
+        if self.name == "auc":
+            return float(scores.mean())
+        if self.name == "final":
+            late = scores[timesteps > (1 - FINAL_PART) * self.steps]
+            return float(late.mean() if len(late) else scores[-1])
+        return float(scores[-int(self.name.partition("-")[2] or 1) :].mean())
+
+
+def has_diverged(curve: Curve) -> bool:
+    """Whether a run has come to numbers that are none."""
+    return curve.diverged or not all(math.isfinite(score) for score in curve.scores)

@@ -1,0 +1,200 @@
+"""Pictures of a study, without a server: the grid as a heat map, slices through the chosen setting, curves of the best."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from mbrl_agents.experiments import statistics
+from mbrl_agents.experiments.evaluation import default_sizes, known_yardsticks
+from mbrl_agents.experiments.plots import COLOURS, GREY, INK, STYLES
+from mbrl_agents.experiments.sweeps.specification import setting_label
+from tuning.confirm import CONFIRMATION, CURVES, estimate
+from tuning.spaces import Range, Values
+from tuning.study import Study
+
+BEST_CURVES = 5
+_FRAME = "#D55E00"
+
+
+def draw_heat_map(study: Study) -> Any:
+    """The mean over seeds at each point of the grid, with the chosen cell framed and intervals in it and its neighbours.
+
+    With more than two dimensions, the two with the most values, the others being as chosen. None where the space is no grid of
+    two dimensions at least.
+    """
+    best, table = study.best(), study.table()
+    values = study.spec.space.values
+    names = sorted(values, key=lambda name: -len(values[name]))[:2]
+    if not study.spec.space.is_finite or len(names) < 2:
+        return None
+    names = [name for name in values if name in names]  # in the order given
+    for name in values:
+        if name not in names:
+            table = table[table[name] == best.setting[name]]
+    figure, axis = _figure(max(1.1 * len(values[names[0]]) + 2.5, 6), max(0.62 * len(values[names[1]]) + 1.8, 4))
+    cells = np.full((len(values[names[1]]), len(values[names[0]])), np.nan)
+    notes: dict[tuple[int, int], str] = {}
+    chosen = tuple(values[name].index(best.setting[name]) for name in reversed(names))
+    for row in table.to_dict("records"):
+        place = values[names[1]].index(row[names[1]]), values[names[0]].index(row[names[0]])
+        cells[place] = row["value"]
+        near = max(abs(a - b) for a, b in zip(place, chosen, strict=True)) <= 1
+        notes[place] = _note(row, study.spec.seeds, near)
+    image = axis.imshow(cells, origin="lower", aspect="auto", cmap="viridis" if study.spec.judge.sign > 0 else "viridis_r")
+    _write_cells(axis, cells, notes, study.spec.judge.sign)
+    _frame(axis, chosen)
+    axis.set_xticks(range(cells.shape[1]), [_shown(value) for value in values[names[0]]], rotation=45, ha="right")
+    axis.set_yticks(range(cells.shape[0]), [_shown(value) for value in values[names[1]]])
+    axis.set(xlabel=names[0], ylabel=names[1])
+    figure.colorbar(image, label=_objective(study))
+    _title(
+        axis, study, f"{setting_label(best.setting)} is chosen; 95 % intervals over {len(best.scores)} seeds there and around"
+    )
+    return figure
+
+
+def draw_slices(study: Study) -> Any:
+    """The objective along each dimension: all trials as dots; for lists of values, a line through the chosen setting."""
+    best, table = study.best(), study.table()
+    names = list(study.spec.space.dimensions)
+    figure, axes = _figure(4.6 * len(names), 4, len(names))
+    for name, axis in zip(names, np.atleast_1d(axes), strict=True):
+        dimension = study.spec.space.dimensions[name]
+        known = table[table["value"].notna()]
+        positions = known[name] if isinstance(dimension, Range) or dimension.numeric else known[name].map(_shown)
+        axis.plot(positions, known["value"], "o", color=GREY, alpha=0.45, markersize=4)
+        if isinstance(dimension, Values):
+            _draw_line_through(axis, known, study, name, dimension.numeric)
+        axis.plot([best.setting[name]], [best.value], "o", markersize=11, fillstyle="none", color=_FRAME, markeredgewidth=2)
+        if _is_logarithmic(dimension):
+            axis.set_xscale("log")
+        axis.set_xlabel(name)
+        _plain(axis)
+    np.atleast_1d(axes)[0].set_ylabel(_objective(study))
+    _title(np.atleast_1d(axes)[0], study, "the others as chosen: line, with 95 % intervals")
+    return figure
+
+
+def draw_curves(study: Study, count: int = BEST_CURVES) -> Any:
+    """Learning curves of the best trials, and of the winner on fresh seeds; None where no curves are here."""
+    figure, axis = _figure(8, 4.8)
+    table = study.table()
+    table = table[table["state"] == "complete"].sort_values(["diverged", "value"], ascending=[True, study.spec.judge.sign < 0])
+    styles = itertools.product(STYLES, COLOURS)
+    drawn = 0
+    for row in table.head(count).to_dict("records"):
+        curves, (style, colour) = study.curves.read(int(row["slot"])), next(styles)
+        if curves is not None:
+            label = setting_label({name: row[name] for name in study.spec.space.dimensions})
+            _draw_curve(axis, curves, f"{label}: {row['value']:.4g}", style, colour)
+            drawn += 1
+    fresh = sorted((study.folder / CONFIRMATION).glob(f"slot-{study.best().slot:05d}-*/{CURVES}"))
+    if fresh:
+        _draw_curve(axis, pd.read_parquet(fresh[-1]), "the winner on fresh seeds", "-", "black")
+    if not drawn and not fresh:
+        return None
+    _draw_yardsticks(axis, study)
+    axis.set(xlabel="timesteps", ylabel="score")
+    axis.legend(fontsize=8, frameon=False)
+    _plain(axis)
+    _title(axis, study, "mean over seeds, with 95 % bootstrap intervals")
+    return figure
+
+
+# --- parts --------------------------------------------------------------------------------------------------------------------
+
+
+def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
+    from matplotlib.figure import Figure  # takes a second to import; needs no display
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    return figure, figure.subplots(1, columns)
+
+
+def _note(row: dict[Any, Any], seeds: list[int], near: bool) -> str:
+    """What is written into a cell."""
+    if row["state"] == "fail":
+        return "failed"
+    if math.isnan(row["value"]):
+        return ""
+    text = f"{row['value']:.3g}" + ("*" if row["diverged"] else "")
+    if near:
+        found = estimate(tuple(row[f"seed_{seed}"] for seed in seeds))
+        if not math.isnan(found.low):
+            text += f"\n[{found.low:.3g}, {found.high:.3g}]"
+    return text.replace("-", "−")
+
+
+def _write_cells(axis: Any, cells: np.ndarray, notes: dict[tuple[int, int], str], sign: float) -> None:
+    known = cells[~np.isnan(cells)]
+    middle = (known.min() + known.max()) / 2
+    for place in np.ndindex(*cells.shape):
+        light = sign * cells[place] > sign * middle
+        colour = GREY if math.isnan(cells[place]) else "black" if light else "white"
+        text = notes.get((place[0], place[1]), "")
+        axis.text(place[1], place[0], text, ha="center", va="center", fontsize=7.5, color=colour)
+
+
+def _frame(axis: Any, place: tuple[int, ...]) -> None:
+    from matplotlib.patches import Rectangle
+
+    corner = (place[1] - 0.5, place[0] - 0.5)
+    axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_FRAME, linewidth=2.5))
+
+
+def _draw_line_through(axis: Any, known: pd.DataFrame, study: Study, name: str, numeric: bool) -> None:
+    best = study.best()
+    for other, value in best.setting.items():
+        if other != name:
+            known = known[known[other] == value]
+    known = known.sort_values(name) if numeric else known
+    found = [estimate(tuple(scores)) for scores in known[[f"seed_{seed}" for seed in study.spec.seeds]].to_numpy()]
+    error = np.nan_to_num([[each.value - each.low for each in found], [each.high - each.value for each in found]])
+    positions = known[name] if numeric else known[name].map(_shown)
+    axis.errorbar(positions, known["value"], yerr=error, color=COLOURS[0], linewidth=1.8, marker="o", markersize=4, capsize=3)
+
+
+def _draw_curve(axis: Any, curves: pd.DataFrame, label: str, style: str, colour: str) -> None:
+    table = curves.pivot_table(index="timestep", columns="seed", values="score")
+    low, high = statistics.mean_band(table.to_numpy())
+    axis.fill_between(table.index, low, high, color=colour, alpha=0.15, linewidth=0)
+    axis.plot(table.index, table.mean(axis=1), style, color=colour, linewidth=1.8, label=label)
+
+
+def _draw_yardsticks(axis: Any, study: Study) -> None:
+    steps = default_sizes(True, None, study.spec.eval_steps)[1]
+    if (reference := known_yardsticks(study.spec.environment.dynamics(), steps)) is not None:
+        for name, value in (("best policy", reference.optimal), ("uniform policy", reference.uniform)):
+            axis.axhline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
+            axis.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GREY)
+
+
+def _is_logarithmic(dimension: Values | Range) -> bool:
+    if isinstance(dimension, Range):
+        return dimension.log
+    numbers = dimension.values
+    return dimension.numeric and min(numbers) > 0 and max(numbers) / min(numbers) >= 8
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _objective(study: Study) -> str:
+    return f"{study.spec.objective} score, mean over seeds"
+
+
+def _plain(axis: Any) -> None:
+    axis.grid(axis="y", color="#E3E7EC", linewidth=0.8, zorder=0)
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _title(axis: Any, study: Study, text: str) -> None:
+    title = f"{study.spec.agent} in {study.spec.environment.title}, {study.spec.steps:,} steps"
+    axis.set_title(f"{title}\n{text}", loc="left", color=INK, fontsize=10)

@@ -1,0 +1,156 @@
+"""What a study is: an agent, an environment, a search space, how a trial is trained and judged, and who proposes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from mbrl_agents.experiments.agents import find_agent
+from mbrl_agents.experiments.config import changes
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.sweeps.driver import Programs
+from mbrl_agents.experiments.sweeps.specification import specify
+from mbrl_envs.checks import integer_in, one_of
+from tuning.objectives import Objective
+from tuning.spaces import Range, Space
+
+FORMAT = "mbrl-study-1"
+SAMPLERS = ("grid", "tpe", "cmaes", "qmc", "random")
+_MANY = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class StudySpec:
+    """A study as plain data; whoever opens it with another one is told the difference.
+
+    Attributes:
+        agent: The agent's name.
+        environment: The environment.
+        space: What is searched.
+        steps: Transitions of each run.
+        arguments: Constructor arguments that all trials share.
+        seeds_per_trial: Runs of each trial; all trials have the same seeds, so that they compare.
+        first_seed: The first of them.
+        objective: See :mod:`tuning.objectives`.
+        direction: ``"maximize"`` or ``"minimize"``.
+        sampler: ``"grid"``, ``"tpe"``, ``"cmaes"``, ``"qmc"`` or ``"random"``.
+        sampler_seed: Decides what it proposes, or in which order a grid is gone through.
+        n_envs: Environments side by side in each run.
+        eval_interval: Timesteps between evaluations; None for about 30 in a run.
+        eval_episodes: Episodes of an evaluation; None for the usual number.
+        eval_steps: Steps of each; None for the usual number.
+    """
+
+    agent: str
+    environment: EnvironmentSpec
+    space: Space
+    steps: int
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
+    seeds_per_trial: int = 3
+    first_seed: int = 0
+    objective: str = "final"
+    direction: str = "maximize"
+    sampler: str = "grid"
+    sampler_seed: int = 0
+    n_envs: int = 1
+    eval_interval: int | None = None
+    eval_episodes: int | None = None
+    eval_steps: int | None = None
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of every trial."""
+        return list(range(self.first_seed, self.first_seed + self.seeds_per_trial))
+
+    @property
+    def judge(self) -> Objective:
+        """The objective."""
+        return Objective(self.objective, self.direction, self.steps)
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """How a run is trained and evaluated, for ``train_sweep``."""
+        given = {"eval_interval": self.eval_interval, "eval_episodes": self.eval_episodes, "eval_steps": self.eval_steps}
+        known = {name: value for name, value in given.items() if value is not None}
+        return {"total_timesteps": self.steps, "n_envs": self.n_envs, **known}
+
+    def settings(self, points: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        """Hyperparameters of several points, as ``train_sweep`` takes them: paired lists, and what all have in common."""
+        return self.arguments | {name: [point[name] for point in points] for name in self.space.dimensions}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data."""
+        data = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {"format": FORMAT, **data, "environment": self.environment.to_dict(), "space": self.space.to_dict()}
+
+    @classmethod
+    def from_dict(cls, data: Any, what: str) -> StudySpec:
+        """Reads what :meth:`to_dict` gave; ``what`` names the source in messages.
+
+        Raises:
+            ValueError: It is something else, or incomplete.
+        """
+        if not isinstance(data, dict) or data.get("format") != FORMAT:
+            raise ValueError(f"{what} is not one of our studies: its description must say format: {FORMAT}")
+        fields = {name: value for name, value in data.items() if name != "format"}
+        try:
+            environment = EnvironmentSpec(**fields.pop("environment"))
+            return cls(environment=environment, space=Space.from_dict(fields.pop("space")), **fields)
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{what} has an incomplete description: {error}") from error
+
+    def differences(self, other: dict[str, Any]) -> list[str]:
+        """What differs from another description, as ``name: theirs -> ours``."""
+        return changes(_as_stored(other), _as_stored(self.to_dict()))
+
+    def check(self) -> None:
+        """Checks everything before anything is written or trained.
+
+        Raises:
+            TypeError, ValueError: Something is unknown, out of range, or does not go together.
+        """
+        find_agent(self.agent)
+        if self.environment.given is not None:
+            raise ValueError(f"a study's environment must have an id, so that workers can make it, got {self.environment.id}")
+        integer_in("steps", self.steps, 1, _MANY)
+        integer_in("seeds_per_trial", self.seeds_per_trial, 1, 10_000)
+        integer_in("first_seed", self.first_seed, 0, 2**32 - 10_001)
+        integer_in("sampler_seed", self.sampler_seed, 0, 2**32 - 1)
+        _ = self.judge
+        self._check_sampler()
+        if both := sorted(set(self.space.dimensions) & set(self.arguments)):
+            raise ValueError(f"{', '.join(both)}: in the search space and among the fixed arguments; give it once")
+        self._check_space()
+
+    def _check_sampler(self) -> None:
+        one_of("sampler", self.sampler, SAMPLERS)
+        ranges = [name for name, each in self.space.dimensions.items() if isinstance(each, Range)]
+        if self.sampler == "grid" and ranges:
+            raise ValueError(
+                f"a grid needs lists of values, and {', '.join(ranges)} has a range: give values (grid2:LOW:HIGH), or another "
+                "sampler (tpe, cmaes, qmc, random)"
+            )
+        if self.sampler == "cmaes" and not ranges:
+            raise ValueError("cmaes needs at least one range of numbers (log:LOW:HIGH): it knows nothing about lists of values")
+
+    def _check_space(self) -> None:
+        """Whether the agent takes every value (of a range, its ends), and all make one program."""
+        probes = self.space.probes()
+        settings = self.settings([point for _, point in probes])
+        sizes = {**self.sizes, "total_timesteps": self.steps}
+        configs = specify(self.agent, self.environment, hyperparameters=settings, seeds=[self.first_seed], **sizes).configs
+        programs = Programs()
+        first, *others = [programs.of(config) for config in configs]
+        structural = dict.fromkeys(name for (name, _), loop in zip(probes[1:], others, strict=True) if loop != first)
+        if structural:
+            raise ValueError(
+                f"{', '.join(map(str, structural))} cannot be searched: it shapes the program, which all trials share. Make a "
+                "study for each of its values, and fix it there"
+            )
+
+
+def _as_stored(data: dict[str, Any]) -> dict[str, Any]:
+    """Plain data as it is read back from a storage: a tuple is a list there."""
+    return json.loads(json.dumps(data))

@@ -1,0 +1,292 @@
+"""``Study``: what is searched, over Optuna's own objects, which stay within reach."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import optuna
+import pandas as pd
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, TrialState
+from stable_baselines3.common.base_class import BaseAlgorithm
+
+from mbrl_agents.experiments.agents import find_agent
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.sweeps.specification import setting_label
+from mbrl_envs.checks import integer_in
+from tuning.curves import Curves
+from tuning.proposals import SLOT, Proposer, make_sampler
+from tuning.register import SUFFIX, Ledger, Register
+from tuning.spaces import Space
+from tuning.specification import StudySpec
+from tuning.storages import open_storage
+
+SPEC, FOLDER = "mbrl", "mbrl:folder"  # attributes of Optuna's study, for people and other tools to read
+SCORES, DIVERGED = "scores", "diverged"  # attributes of its trials
+MOST_TRIALS = 100_000
+
+
+class BestTrial(NamedTuple):
+    """The best trial of a study.
+
+    Attributes:
+        slot: Which one it is.
+        number: Its number in Optuna's study.
+        setting: Its parameters.
+        value: Its number.
+        scores: The number of each of its runs.
+    """
+
+    slot: int
+    number: int
+    setting: dict[str, Any]
+    value: float
+    scores: tuple[float, ...]
+
+
+class Study:
+    """A study that exists; see :func:`create_study` and :func:`open_study`.
+
+    Attributes:
+        name: Its name.
+        spec: What it is.
+        storage: Optuna's storage.
+        optuna: Optuna's study.
+        register: Who does what.
+        folder: Where curves, artifacts and the sweeps of unfinished batches are.
+        curves: The learning curves.
+    """
+
+    def __init__(self, name: str, spec: StudySpec, storage: BaseStorage, register: Register, folder: pathlib.Path) -> None:
+        self.name, self.spec, self.storage, self.register, self.folder = name, spec, storage, register, folder
+        with quiet():
+            self.optuna = optuna.load_study(study_name=name, storage=storage, sampler=make_sampler(spec))
+        self.curves = Curves(folder)
+
+    # ------------------------------------------------------------------ trials
+
+    def trials(self) -> dict[int, FrozenTrial]:
+        """The trial of each slot that has one."""
+        return self._by_slot()[0]
+
+    def _by_slot(self) -> tuple[dict[int, FrozenTrial], list[FrozenTrial]]:
+        """The trial of each slot, and those that came too late: the lowest number is the slot's, for good."""
+        found: dict[int, FrozenTrial] = {}
+        late = []
+        for trial in sorted(self.optuna.get_trials(deepcopy=False), key=lambda each: each.number):
+            if (slot := trial.user_attrs.get(SLOT)) is not None and found.setdefault(slot, trial) is not trial:
+                late.append(trial)
+        return found, late
+
+    def ask(self, slots: tuple[int, ...]) -> dict[int, FrozenTrial]:
+        """The trials of some slots; those that have none get one. Each is made in one step, with its parameters."""
+        found = self.trials()
+        if missing := [slot for slot in slots if slot not in found]:
+            proposer = Proposer(self.spec, self.optuna.get_trials(deepcopy=False))
+            for slot in missing:
+                self.optuna.add_trial(proposer.propose(slot))
+            found = self.trials()
+        return {slot: found[slot] for slot in slots}
+
+    def settle(self, results: Mapping[str, Any]) -> None:
+        """Tells Optuna the results of a batch that is done, as far as nobody has yet."""
+        found = self.trials()
+        for text, result in results.items():
+            trial = found[int(text)]
+            if not trial.state.is_finished():
+                self._describe(trial, int(text), result)
+                self._tell(trial, result["value"])
+
+    def drop_late(self) -> dict[int, FrozenTrial]:
+        """Fails trials that came too late, of a worker that was frozen while it asked; returns the slots' trials."""
+        found, late = self._by_slot()
+        for trial in late:
+            if not trial.state.is_finished():
+                self._tell(trial, None)
+        return found
+
+    def _describe(self, trial: FrozenTrial, slot: int, result: Mapping[str, Any]) -> None:
+        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            self.storage.set_trial_user_attr(trial._trial_id, SCORES, result["scores"])
+            if result["diverged"]:
+                self.storage.set_trial_user_attr(trial._trial_id, DIVERGED, result["diverged"])
+            self.curves.attach(self.storage, trial, slot, setting_label(trial.params))
+
+    def _tell(self, trial: FrozenTrial, value: float | None) -> None:
+        """Tells an outcome (None: the trial failed); that somebody else has told it already is no error."""
+        try:
+            with quiet():
+                state = TrialState.FAIL if value is None else TrialState.COMPLETE
+                self.optuna.tell(trial.number, value, state=state, skip_if_finished=True)
+        except optuna.exceptions.UpdateFinishedTrialError:
+            pass
+        except RuntimeError:
+            # At the end of its grid, Optuna's sampler stops study.optimize, and complains when there is none to stop. What was
+            # told has been saved by then.
+            if not self.storage.get_trial(trial._trial_id).state.is_finished():
+                raise
+
+    # ------------------------------------------------------------------ results
+
+    def set_trials(self, number: int | None) -> int:
+        """Sets how many trials there are to be; None leaves it as it is. A grid has as many as it has points, or fewer.
+
+        Raises:
+            ValueError: Nobody has ever said how many.
+        """
+        size, known = self.spec.space.size if self.spec.sampler == "grid" else None, self.register.read().trials
+        wanted = number if number is not None else known or size
+        if wanted is None:
+            raise ValueError(f"say how many trials the study is to have: {self.spec.sampler} goes on for ever")
+        wanted = min(integer_in("trials", wanted, 1, MOST_TRIALS), size or MOST_TRIALS)
+        if wanted != known:
+            self.register.append("trials", number=wanted)
+        return wanted
+
+    def table(self) -> pd.DataFrame:
+        """A row for each trial: ``slot, number``, the parameters, ``state, value, diverged``, and a score for each seed."""
+        rows = []
+        for slot, trial in sorted(self.trials().items()):
+            row = {"slot": slot, "number": trial.number, **trial.params, "state": trial.state.name.lower()}
+            row |= {"value": trial.value, "diverged": trial.user_attrs.get(DIVERGED, 0)}
+            scores = trial.user_attrs.get(SCORES) or [None] * len(self.spec.seeds)
+            rows.append(row | {f"seed_{seed}": score for seed, score in zip(self.spec.seeds, scores, strict=True)})
+        table = pd.DataFrame(rows)
+        numbers = [name for name in table if name == "value" or str(name).startswith("seed_")]
+        return table.astype(dict.fromkeys(numbers, float))
+
+    def best(self) -> BestTrial:
+        """The best trial. Those in which a run diverged come last.
+
+        Raises:
+            ValueError: No trial is complete yet.
+        """
+        complete = {slot: trial for slot, trial in self.trials().items() if trial.state == TrialState.COMPLETE}
+        if not complete:
+            raise ValueError(f"study {self.name!r} has no complete trial yet")
+        sign = self.spec.judge.sign
+
+        def rank(slot: int) -> tuple[bool, float, int]:
+            trial = complete[slot]
+            assert trial.value is not None
+            return bool(trial.user_attrs.get(DIVERGED)), -sign * trial.value, slot
+
+        slot = min(complete, key=rank)
+        trial = complete[slot]
+        assert trial.value is not None
+        return BestTrial(slot, trial.number, dict(trial.params), trial.value, tuple(trial.user_attrs.get(SCORES, ())))
+
+    def progress(self) -> tuple[int, int]:
+        """How many trials are finished, and how many there are to be."""
+        finished = sum(trial.state.is_finished() for trial in self.trials().values())
+        return finished, self.register.read().trials
+
+    def batch_folder(self, number: int, epoch: int) -> pathlib.Path:
+        """Where a batch's sweep is, as long as the batch is not told; each worker that has it has a folder of its own."""
+        return self.folder / "batches" / f"batch-{number:05d}-{epoch}"
+
+
+def create_study(
+    agent: str | type[BaseAlgorithm],
+    env: Any,
+    space: Space | Mapping[str, Any],
+    *,
+    steps: int,
+    name: str | None = None,
+    storage: str | os.PathLike[str] | None = None,
+    folder: str | os.PathLike[str] | None = None,
+    arguments: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Study:
+    """Makes a study, or opens it if it is there with the same description.
+
+    Args:
+        agent: ``ReplayDQN`` or another JAX agent, or its name.
+        env: Gymnasium id of an environment with functional dynamics, or an environment made from one.
+        space: The search space; see :mod:`tuning.spaces`.
+        steps: Transitions of each run.
+        name: Name of the study; by default made of environment and agent.
+        storage: See :mod:`tuning.storages`; by default ``study.db`` in the folder.
+        folder: Where curves are kept; by default ``runs/tune_NAME``. Workers that share a file system share it.
+        arguments: Constructor arguments that all trials share.
+        more: Other fields of :class:`~tuning.specification.StudySpec`.
+
+    Raises:
+        TypeError, ValueError: Something is unknown, out of range or does not go together; or a study of that name has another
+            description: the message says what differs.
+        ConnectionError: The storage cannot be reached.
+    """
+    spec = StudySpec(find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), steps, dict(arguments or {}), **more)
+    spec.check()
+    name = name or f"{spec.environment.name}_{spec.agent}"
+    if name.endswith(SUFFIX):
+        raise ValueError(f"a study's name must not end in {SUFFIX}, got {name!r}")
+    path = pathlib.Path(folder or pathlib.Path("runs") / f"tune_{name}")
+    opened = open_storage(storage or path / "study.db")
+    with quiet():
+        found = optuna.create_study(study_name=name, storage=opened, direction=spec.judge.optuna_direction, load_if_exists=True)
+        register = Register(opened, name)
+    if register.read().spec is None:
+        if found.get_trials(deepcopy=False):
+            raise ValueError(f"there is a study {name!r} in the storage that is not one of ours: choose another name")
+        register.append("study", spec=spec.to_dict())
+    known = StudySpec.from_dict(register.read().spec, f"study {name!r}")
+    if changed := spec.differences(known.to_dict()):
+        raise ValueError(f"study {name!r} exists with another description ({'; '.join(changed)}): choose another name")
+    _describe(found, spec, path)
+    return Study(name, known, opened, register, path)
+
+
+def open_study(storage: str | os.PathLike[str], name: str | None = None, folder: str | os.PathLike[str] | None = None) -> Study:
+    """Opens a study that exists.
+
+    Args:
+        storage: Its storage.
+        name: Its name; may be left out where there is but one.
+        folder: Where curves are kept; by default where they have been, if that is on this machine.
+
+    Raises:
+        ConnectionError: The storage cannot be reached.
+        FileNotFoundError: There is no such study.
+        ValueError: It is not one of ours, or there are several.
+    """
+    opened = open_storage(storage)
+    names = [each for each in optuna.get_all_study_names(opened) if not each.endswith(SUFFIX)]
+    if name is None and len(names) > 1:
+        raise ValueError(f"there are several studies: say which one of {', '.join(names)}")
+    name = name if name is not None else next(iter(names), None)
+    if name not in names:
+        raise FileNotFoundError(f"there is no study {name!r} in {os.fspath(storage)}; there are: {', '.join(names) or 'none'}")
+    with quiet():
+        register = Register(opened, name)
+        kept = optuna.load_study(study_name=name, storage=opened).user_attrs.get(FOLDER)
+    spec = StudySpec.from_dict(register.read().spec, f"study {name!r}")
+    path = pathlib.Path(folder or (kept if kept and pathlib.Path(kept).is_dir() else pathlib.Path("runs") / f"tune_{name}"))
+    return Study(name, spec, opened, register, path)
+
+
+def state_of(ledger: Ledger, trials: Mapping[int, FrozenTrial]) -> str:
+    """Where a study is, in words."""
+    finished = sum(trial.state.is_finished() for trial in trials.values())
+    return f"{finished} of {ledger.trials} trials finished, {len(ledger.open)} batches at work"
+
+
+def _describe(study: optuna.Study, spec: StudySpec, folder: pathlib.Path) -> None:
+    for name, value in {SPEC: spec.to_dict(), FOLDER: str(folder.absolute())}.items():
+        if study.user_attrs.get(name) is None:
+            study.set_user_attr(name, value)
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Has Optuna say only what goes wrong: progress is shown elsewhere."""
+    before = optuna.logging.get_verbosity()
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        yield
+    finally:
+        optuna.logging.set_verbosity(before)
