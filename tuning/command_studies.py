@@ -11,13 +11,13 @@ import time
 from rich.table import Table
 
 from mbrl_agents.common.checks import number_in
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.experiments import preset_files
 from mbrl_agents.experiments.command_arguments import console, environment_of, parse_assignments
-from mbrl_agents.experiments.config import dump
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
 from tuning.confirm import confirm, read_confirmation
 from tuning.leases import Watch
+from tuning.presets import best_preset
 from tuning.report import write_report
 from tuning.spaces import Space
 from tuning.study import Study, create_study, open_study
@@ -25,7 +25,6 @@ from tuning.training import SweepTrainer
 from tuning.worker import Worker
 
 INTERRUPTED = 130
-PRESET_FORMAT = "mbrl-preset-1"
 SHOWN_TRIALS = 10
 _FILES = ("study.db", "study.journal")  # where a study's storage may be in its folder
 
@@ -48,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         direction="minimize" if arguments.minimize else "maximize",
         sampler=arguments.sampler,
         sampler_seed=arguments.sampler_seed,
-        n_envs=arguments.n_envs,
+        n_envs=1 if arguments.n_envs is None else arguments.n_envs,
         eval_interval=arguments.eval_interval,
         eval_episodes=arguments.eval_episodes,
         eval_steps=arguments.eval_steps,
@@ -102,26 +101,9 @@ def plot(arguments: argparse.Namespace) -> int:
 def export(arguments: argparse.Namespace) -> int:
     """``mbrl tune export``: all that ``mbrl train`` needs to train the best setting."""
     study = _study(arguments)
-    path, spec = pathlib.Path(arguments.to or f"{study.name}.yaml"), study.spec
-    if path.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"a preset file's name must end in .yaml, got {path}")
-    found, confirmation = study.best(), read_confirmation(study)
-    result = {"objective": spec.objective, "value": found.value, "seeds": spec.seeds}
-    if confirmation is not None:
-        result |= {"fresh_value": confirmation.fresh.value, "fresh_seeds": len(confirmation.fresh.scores)}
-    data = {
-        "format": PRESET_FORMAT,
-        "name": study.name,
-        "agent": spec.agent,
-        "environment": spec.environment.to_dict(),
-        "steps": spec.steps,
-        "n_envs": spec.n_envs,
-        "eval_interval": spec.eval_interval,
-        "arguments": {**spec.arguments, **found.setting},
-        "found": result,
-    }
-    write_atomically(path, dump(data))
-    print(f"{path}: {setting_label(found.setting)}")
+    path, preset = arguments.to or f"{study.name}{preset_files.ENDING}", best_preset(study)
+    preset_files.write(preset, path)
+    print(f"{path}: {setting_label(study.best().setting)}")
     return 0
 
 

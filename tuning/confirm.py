@@ -53,12 +53,14 @@ class Confirmation(NamedTuple):
         setting: Its parameters.
         searched: What it won with.
         fresh: What it is worth on fresh seeds.
+        seeds: These seeds.
     """
 
     slot: int
     setting: dict[str, Any]
     searched: Estimate
     fresh: Estimate
+    seeds: tuple[int, ...]
 
     def __str__(self) -> str:
         return (
@@ -98,7 +100,7 @@ def confirm(study: Study, seeds: int = SEEDS, trainer: Trainer | None = None) ->
         raise ValueError(f"{setting_label(best.setting)} has no finite evaluation on some of the fresh seeds: {outcome.scores}")
     write_atomically(folder / CURVES, as_table(best.slot, curves).to_parquet(index=False))
     scores = tuple(score for score in outcome.scores if score is not None)
-    found = Confirmation(best.slot, best.setting, estimate(best.scores), estimate(scores, outcome.diverged))
+    found = Confirmation(best.slot, best.setting, estimate(best.scores), estimate(scores, outcome.diverged), tuple(fresh_seeds))
     data = {"slot": best.slot, "setting": best.setting, "seeds": fresh_seeds, "folder": folder.name}
     data |= {"searched": found.searched.scores, "fresh": scores, "diverged": outcome.diverged}
     write_atomically(folder / RESULT, json.dumps(data, indent=2).encode())
@@ -112,4 +114,4 @@ def read_confirmation(study: Study) -> Confirmation | None:
     if data is None or data["slot"] != study.best().slot:
         return None
     fresh = estimate(tuple(data["fresh"]), data["diverged"])
-    return Confirmation(data["slot"], data["setting"], estimate(tuple(data["searched"])), fresh)
+    return Confirmation(data["slot"], data["setting"], estimate(tuple(data["searched"])), fresh, tuple(data["seeds"]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -30,7 +31,10 @@ def preset_of(arguments: argparse.Namespace) -> published.Preset | None:
 
 
 def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
-    """Fills in what a preset says and the command line does not: environment, time limit, steps, evaluations."""
+    """Fills in what a preset says and the command line does not: environment, time limit, steps, evaluations.
+
+    Where the preset's settings come from is said on the error output, if the preset says it.
+    """
     if (found := preset_of(arguments)) is not None:
         arguments.env_id = found.environment.id
         constants = [f"{name}={value!r}" for name, value in found.environment.arguments.items()]
@@ -42,10 +46,17 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
             arguments.steps = found.regime.steps
             if arguments.eval_interval is None:
                 arguments.eval_interval = found.regime.eval_interval
+        for name in ("n_envs", "eval_episodes", "eval_steps"):
+            if getattr(arguments, name) is None:
+                setattr(arguments, name, getattr(found.regime, name))
+        if found.found is not None:
+            print(f"{found.name}: {found.found}", file=sys.stderr)
     if arguments.env_id is None:
         raise ValueError("ENV_ID is missing: say which environment, such as mbrl/PanFlute-v0, or name a --preset")
     if arguments.steps is None:
         arguments.steps = arguments.default_steps
+    if arguments.n_envs is None:
+        arguments.n_envs = 1
     return found
 
 

@@ -105,7 +105,7 @@ def _add_training_arguments(parser: argparse.ArgumentParser, steps: int) -> None
         metavar="AGENT.NAME=VALUE" if compared else "NAME=VALUE",
         help="argument of an agent" + (" (without AGENT: of all)" if compared else "") + "; may be given several times",
     )
-    parser.add_argument("--n-envs", type=int, default=1, metavar="N", help="environments side by side in training (default: 1)")
+    parser.add_argument("--n-envs", type=int, metavar="N", help="environments side by side in training (default: 1)")
     _add_environment_arguments(parser)
     parser.add_argument(
         "--eval-interval", type=int, metavar="STEPS", help="steps between evaluations (default: about 30 in a run)"

@@ -8,24 +8,31 @@ A file is YAML, and its name ends in ``.yaml``::
     agents:
       replay: {agent: ReplayDQN, arguments: {learning_rate: 1.0e-4, temperature: 0.1}}
 
+It may also have ``n_envs``, ``eval_episodes`` and ``eval_steps``, which are as the options of ``mbrl train``; and ``found``,
+which says where the settings come from: the fields of :class:`Found`.
+
 ``mbrl train ReplayDQN --preset FILE`` and ``mbrl compare --preset FILE`` read it; ``mbrl tune export`` writes one.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import pathlib
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
+from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, one_of
 
 ENDING = ".yaml"
+DIRECTIONS = ("maximize", "minimize")
+_SIZES = {"n_envs": 2**20, "eval_episodes": 2**31 - 1, "eval_steps": 2**31 - 1}  # that a file may have, and the most allowed
 _MOST_STEPS = 2**31 - 1
 
 
@@ -37,11 +44,45 @@ class Regime:
         steps: Transitions.
         eval_interval: Timesteps between evaluations.
         arguments: Constructor arguments of all agents.
+        n_envs: Environments side by side in training.
+        eval_episodes: Episodes of an evaluation; None for the usual number.
+        eval_steps: Steps of each; None for the usual number.
     """
 
     steps: int
     eval_interval: int
     arguments: dict[str, Any]
+    n_envs: int = 1
+    eval_episodes: int | None = None
+    eval_steps: int | None = None
+
+
+class Found(NamedTuple):
+    """Where settings come from: the study in which they won.
+
+    Attributes:
+        study: Its name.
+        objective: What the number is, such as ``"final"``.
+        direction: ``"maximize"`` or ``"minimize"``.
+        value: The number with which they won: too good, as it is why they were chosen.
+        seeds: Seeds of the search.
+        fresh_value: The same settings' number on seeds that had no say in the choice; None if nobody has looked.
+        fresh_seeds: These seeds.
+    """
+
+    study: str
+    objective: str
+    direction: str
+    value: float
+    seeds: tuple[int, ...]
+    fresh_value: float | None = None
+    fresh_seeds: tuple[int, ...] = ()
+
+    def __str__(self) -> str:
+        which = "highest" if self.direction == "maximize" else "lowest"
+        text = f"found by study {self.study}, {self.objective} score {self.value:.4g} ({which}, seeds {_listed(self.seeds)})"
+        fresh = "" if self.fresh_value is None else f", {self.fresh_value:.4g} on fresh seeds {_listed(self.fresh_seeds)}"
+        return text + fresh
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +95,7 @@ class Preset:
         regime: How much data.
         arguments: Constructor arguments by the preset's name of the agent.
         agents: Class of each agent, and the arguments that tell it from others of its class, by the same names.
+        found: Where the settings come from, if it is known.
     """
 
     name: str
@@ -61,6 +103,7 @@ class Preset:
     regime: Regime
     arguments: dict[str, dict[str, Any]]
     agents: dict[str, tuple[str, dict[str, Any]]]
+    found: Found | None = None
 
     def for_agent(self, agent: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
         """Constructor arguments of an agent of ours, under those given.
@@ -78,6 +121,13 @@ class Preset:
                 return {**self.arguments[label], **(given or {})}
         own = ", ".join(name + (f" ({_shown(special)})" if special else "") for name, special in self.agents.values())
         raise ValueError(f"preset {self.name!r} has settings for {own}, not for {agent}")
+
+
+def _listed(seeds: tuple[int, ...]) -> str:
+    """``0 1 2``, or ``3 to 12`` if there are many in a row."""
+    if len(seeds) > 3 and seeds == tuple(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]} to {seeds[-1]}"
+    return " ".join(map(str, seeds))
 
 
 def _shown(arguments: dict[str, Any]) -> str:
@@ -98,7 +148,11 @@ def write(preset: Preset, path: str | os.PathLike[str]) -> None:
     }
     regime = preset.regime
     data = {"environment": preset.environment.to_dict(), "steps": regime.steps, "eval_interval": regime.eval_interval}
-    write_atomically(path, yaml.safe_dump(data | {"agents": agents}, sort_keys=False, allow_unicode=True).encode())
+    data |= {name: getattr(regime, name) for name in _SIZES if getattr(regime, name) != getattr(Regime, name)}
+    data["agents"] = agents
+    if preset.found is not None:
+        data["found"] = {name: value for name, value in preset.found._asdict().items() if value not in (None, ())}
+    write_atomically(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())
 
 
 def read(path: str | os.PathLike[str]) -> Preset:
@@ -112,7 +166,7 @@ def read(path: str | os.PathLike[str]) -> Preset:
         data = yaml.safe_load(pathlib.Path(path).read_bytes())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not YAML: {error}") from error
-    data = _fields(data, f"{path}", {"environment", "steps", "eval_interval", "agents"})
+    data = _fields(data, f"{path}", {"environment", "steps", "eval_interval", "agents"}, {*_SIZES, "found"})
     environment = _fields(data["environment"], f"{path}: environment", {"id"}, {"arguments", "max_episode_steps"})
     steps = integer_in(f"{path}: steps", data["steps"], 1, _MOST_STEPS)
     interval = integer_in(f"{path}: eval_interval", data["eval_interval"], 1, _MOST_STEPS)
@@ -123,7 +177,30 @@ def read(path: str | os.PathLike[str]) -> Preset:
         settings = _fields(given, f"{path}: agents: {label}", {"agent"}, {"arguments"})
         arguments[label] = settings.get("arguments") or {}
         agents[label] = find_agent(settings["agent"]).name, _special(arguments[label])
-    return Preset(pathlib.Path(path).name, EnvironmentSpec(**environment), Regime(steps, interval, {}), arguments, agents)
+    sizes = {name: integer_in(f"{path}: {name}", data[name], 1, most) for name, most in _SIZES.items() if name in data}
+    regime = Regime(steps, interval, {}, **sizes)
+    found = _found(data["found"], f"{path}: found") if "found" in data else None
+    return Preset(pathlib.Path(path).name, EnvironmentSpec(**environment), regime, arguments, agents, found)
+
+
+def _found(data: Any, what: str) -> Found:
+    """What a file says about where its settings come from.
+
+    Raises:
+        TypeError, ValueError: It is something else.
+    """
+    data = _fields(data, what, {"study", "objective", "direction", "value", "seeds"}, {"fresh_value", "fresh_seeds"})
+    for name in ("study", "objective"):
+        if not isinstance(data[name], str):
+            raise ValueError(f"{what}: {name} must be a text, got {data[name]!r}")
+    one_of(f"{what}: direction", data["direction"], DIRECTIONS)
+    for name in {"value", "fresh_value"} & set(data):
+        number_in(f"{what}: {name}", data[name], -math.inf)
+    for name in {"seeds", "fresh_seeds"} & set(data):
+        if not isinstance(data[name], list):
+            raise ValueError(f"{what}: {name} must be a list of integers, got {data[name]!r}")
+        data[name] = tuple(integer_in(f"{what}: {name}", seed, 0, 2**32 - 1) for seed in data[name])
+    return Found(**data)
 
 
 def _special(arguments: dict[str, Any]) -> dict[str, Any]:

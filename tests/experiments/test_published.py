@@ -10,9 +10,12 @@ import yaml
 
 import mbrl_agents
 from mbrl_agents.experiments import preset_files, published
+from mbrl_agents.experiments.config import EvaluationConfig
+from mbrl_agents.experiments.preset_files import Found, Regime
 from mbrl_agents.experiments.run_folder import RunFolder, runs_below
 from mbrl_envs import cli
 
+FOUND = {"study": "x", "objective": "final", "direction": "maximize", "value": 0.5, "seeds": [0, 1]}
 QUICK = ["--eval-interval", "100", "--eval-episodes", "2", "--eval-steps", "5", "--set", "policy_kwargs={'net_arch': [8]}"]
 
 
@@ -109,23 +112,54 @@ def test_presets_in_files(tmp_path: pathlib.Path) -> None:
     assert (run.config.environment.arguments, run.config.arguments["temperature"]) == ({"num_pipes": 3}, 0.1)
 
 
+def test_all_that_a_file_may_say(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What the command line says goes before it."""
+    file = tmp_path / "mine.yaml"
+    study = published.preset("panflute-high")
+    regime = Regime(200, 100, {}, n_envs=2, eval_episodes=3, eval_steps=7)
+    found = Found("mine", "last-3", "minimize", 0.25, (0, 1), 0.5, (2, 3, 4))
+    preset_files.write(dataclasses.replace(study, regime=regime, found=found), file)
+    again = preset_files.read(file)
+    assert (again.regime, again.found) == (regime, found)
+    train = ["train", "ReplayDQN", "--preset", str(file), *QUICK[-2:]]
+    assert cli.main([*train, "--out", str(tmp_path / "run")]) == 0
+    error = capsys.readouterr().err
+    assert "mine.yaml: found by study mine, last-3 score 0.25 (lowest, seeds 0 1), 0.5 on fresh seeds 2 3 4" in error
+    config = RunFolder.open(tmp_path / "run").config
+    assert (config.num_envs, config.evaluation) == (2, EvaluationConfig(100, 3, 7))
+    given = ["--n-envs", "1", "--eval-episodes", "2", "--eval-steps", "5", "--eval-interval", "200"]
+    assert cli.main([*train, *given, "--out", str(tmp_path / "other")]) == 0
+    config = RunFolder.open(tmp_path / "other").config
+    assert (config.num_envs, config.evaluation) == (1, EvaluationConfig(200, 2, 5))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
         ("steps: 5\n", "lacks agents, environment, eval_interval"),
         ("[1]", "must be a mapping with agents, environment"),
         ("{", "is not YAML"),
-        ("extra: 1\n", "must have no key but agents, environment, eval_interval, steps, got extra"),
+        ("extra: 1\n", "must have no key but agents, environment, eval_episodes, eval_interval, .*, steps, got extra"),
         ("agents: {a: {agent: Nobody}}\n", "Nobody"),
         ("agents: {}\n", "agents must name at least one agent"),
         ("steps: 0\n", "steps must be"),
         ("environment: {name: x}\n", "environment lacks id"),
+        ("n_envs: 0\n", "n_envs must be an integer from 1"),
+        ("eval_steps: a\n", "eval_steps must be an integer from 1"),
+        ("found: 0.3\n", "found must be a mapping with direction, objective, seeds, study, value, got 0.3"),
+        ("found: {study: x}\n", "found lacks direction, objective, seeds, value"),
+        (f"found: {FOUND | {'value': 'high'}}\n", "found: value must be a finite number"),
+        (f"found: {FOUND | {'study': 3}}\n", "found: study must be a text, got 3"),
+        (f"found: {FOUND | {'direction': 'up'}}\n", "found: direction must be one of 'maximize', 'minimize'"),
+        (f"found: {FOUND | {'seeds': 3}}\n", "found: seeds must be a list of integers, got 3"),
+        (f"found: {FOUND | {'fresh_seeds': [-1]}}\n", "found: fresh_seeds must be an integer from 0"),
+        (f"found: {FOUND | {'luck': 1}}\n", "found must have no key but .*, got luck"),
     ],
 )
 def test_files_that_are_no_presets(tmp_path: pathlib.Path, change: str, message: str) -> None:
     file = tmp_path / "preset.yaml"
     whole = {"environment": {"id": "mbrl/PanFlute-v0"}, "steps": 5, "eval_interval": 1, "agents": {"a": {"agent": "ReplayDQN"}}}
-    replaces = change.partition(":")[0] in {*whole, "extra"} and not message.startswith("lacks")
+    replaces = ":" in change and not message.startswith("lacks")
     file.write_text(yaml.safe_dump(whole | yaml.safe_load(change)) if replaces else change)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((TypeError, ValueError), match=message):
         published.preset(file)

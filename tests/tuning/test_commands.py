@@ -12,13 +12,16 @@ import urllib.request
 from typing import Any
 
 import pytest
-import yaml
 
+from mbrl_agents.experiments import preset_files
+from mbrl_agents.experiments.preset_files import Found, Regime
+from mbrl_agents.experiments.run_folder import RunFolder, runs_below
 from mbrl_envs import cli
 from tests.experiments.test_commands import fails
 from tests.tuning.fakes import FakeTrainer, study_in, work
 from tests.tuning.tiny_study import ARGUMENTS
 from tuning import Worker, command_studies, open_study
+from tuning.confirm import read_confirmation
 
 SET = [part for name, value in ARGUMENTS.items() for part in ("--set", f"{name}={value}")]
 SIZES = ["--steps", "200", "--eval-interval", "100", "--eval-episodes", "4", "--eval-steps", "10", "--seeds-per-trial", "2"]
@@ -69,14 +72,37 @@ def test_again_trains_nothing(
 
 
 def test_export(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
-    file = tmp_path / "best.yaml"
+    """What is exported trains as the best trial was trained: the first of its seeds has the same curve."""
+    file, out, study = tmp_path / "best.yaml", tmp_path / "run", open_study(trained / "study.db")
     assert cli.main(["tune", "export", str(trained), "--to", str(file)]) == 0
-    data, best = yaml.safe_load(file.read_text()), open_study(trained / "study.db").best()
-    assert data["format"] == "mbrl-preset-1"
-    assert (data["agent"], data["environment"]["id"], data["steps"]) == ("ReplayDQN", "mbrl/PanFlute-v0", 200)
-    assert data["arguments"] == ARGUMENTS | best.setting
-    assert data["found"]["value"] == best.value
-    assert "a preset file's name must end in .yaml" in fails(capsys, "tune", "export", trained, "--to", tmp_path / "best.txt")
+    best, confirmed = study.best(), read_confirmation(study)
+    assert confirmed is not None
+    found = preset_files.read(file).found
+    assert found == Found("PanFlute_ReplayDQN", "final", "maximize", best.value, (0, 1), confirmed.fresh.value, (2, 3))
+    capsys.readouterr()
+    assert cli.main(["train", "ReplayDQN", "--preset", str(file), "--out", str(out)]) == 0
+    assert f"best.yaml: {found}" in capsys.readouterr().err
+    run, curves = RunFolder.open(out), study.curves.read(best.slot)
+    assert curves is not None
+    assert run.config.arguments == ARGUMENTS | best.setting
+    assert run.scores().tolist() == curves[curves["seed"] == 0]["score"].tolist()
+    short = ["--steps", "60", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "compared")]
+    assert cli.main(["compare", "--preset", str(file), *short]) == 0
+    (run,) = runs_below(tmp_path / "compared")
+    assert (run.config.label, run.config.arguments) == ("ReplayDQN", ARGUMENTS | best.setting)
+    assert "a preset's file must end in .yaml" in fails(capsys, "tune", "export", trained, "--to", tmp_path / "best.txt")
+
+
+def test_export_without_a_confirmation(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
+    """Into a file of the study's name; sizes that the study leaves open are those that its trials have had."""
+    study = study_in(tmp_path, n_envs=2)
+    work(study)
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["tune", "export", str(tmp_path)]) == 0
+    preset = preset_files.read("small.yaml")
+    assert preset.regime == Regime(100, 2, {}, n_envs=2)
+    assert preset.environment == study.spec.environment
+    assert preset.found == Found("small", "final", "maximize", study.best().value, (0, 1))
 
 
 def test_mistakes(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
