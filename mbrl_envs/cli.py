@@ -83,7 +83,8 @@ def _is_user_error(error: Exception) -> bool:
     import gymnasium
 
     kinds = (ValueError, TypeError, FileNotFoundError, FileExistsError, ImportError, MemoryError, gymnasium.error.Error)
-    return isinstance(error, kinds)
+    # A server that was named and does not answer; the kinds of this error that the system raises say nothing of an argument.
+    return isinstance(error, kinds) or type(error) is ConnectionError
 
 
 def _one_line(error: Exception) -> str:

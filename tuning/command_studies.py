@@ -13,6 +13,7 @@ from rich.table import Table
 from mbrl_agents.common.checks import number_in
 from mbrl_agents.experiments import preset_files
 from mbrl_agents.experiments.command_arguments import console, environment_of, parse_assignments
+from mbrl_agents.experiments.command_parts import INTERRUPTED
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
 from tuning.confirm import confirm, read_confirmation
@@ -24,7 +25,6 @@ from tuning.study import Study, create_study, open_study
 from tuning.training import SweepTrainer
 from tuning.worker import Worker
 
-INTERRUPTED = 130
 SHOWN_TRIALS = 10
 _FILES = ("study.db", "study.journal")  # where a study's storage may be in its folder
 

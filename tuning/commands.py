@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
-from mbrl_agents.experiments.commands import _add_training_arguments
+from mbrl_agents.experiments.command_parts import add_execution_arguments, add_training_arguments, command_from
 
-USER_ERROR = 2
 DEFAULT_STEPS, DEFAULT_SEEDS, DEFAULT_CONFIRM, DEFAULT_BATCH, DEFAULT_LEASE = 100_000, 3, 10, 8, 60.0
 
 
@@ -54,7 +50,7 @@ def _register_run(parts: Any) -> None:
     run.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="the first of their seeds (default: 0)")
     run.add_argument("--objective", default="final", help="final, auc, best, last, or last-K such as last-3 (default: final)")
     run.add_argument("--minimize", action="store_true", help="less is better")
-    _add_training_arguments(run, DEFAULT_STEPS)
+    add_training_arguments(run, DEFAULT_STEPS, presets=False)
     run.add_argument("--out", metavar="DIR", help="folder (default: runs/tune_ENV_AGENT)")
     run.add_argument("--name", help="the study's name (default: ENV_AGENT)")
     run.add_argument(
@@ -64,7 +60,7 @@ def _register_run(parts: Any) -> None:
         "(default: DIR/study.db, for one)",
     )
     _add_work_arguments(run)
-    run.set_defaults(run=_guarded("run"))
+    run.set_defaults(run=_function("run"))
 
 
 def _register_workers(parts: Any) -> None:
@@ -72,7 +68,7 @@ def _register_workers(parts: Any) -> None:
     _add_study_arguments(resume)
     resume.add_argument("--trials", type=int, metavar="N", help="how many there are to be (default: as before)")
     _add_work_arguments(resume)
-    resume.set_defaults(run=_guarded("resume"))
+    resume.set_defaults(run=_function("resume"))
     worker = parts.add_parser(
         "worker",
         help="help with a study, on any number of processes and machines",
@@ -80,7 +76,7 @@ def _register_workers(parts: Any) -> None:
     )
     _add_study_arguments(worker)
     _add_batch_arguments(worker)
-    worker.set_defaults(run=_guarded("worker"))
+    worker.set_defaults(run=_function("worker"))
 
 
 def _register_results(parts: Any) -> None:
@@ -96,7 +92,7 @@ def _register_results(parts: Any) -> None:
             what = "FILE" if name == "export" else "DIR"
             place = "STUDY.yaml" if name == "export" else "the study's folder"
             parser.add_argument("--to", metavar=what, help=f"where (default: {place})")
-        parser.set_defaults(run=_guarded(name))
+        parser.set_defaults(run=_function(name))
 
 
 def _register_dashboard(subparsers: Any) -> None:
@@ -108,7 +104,7 @@ def _register_dashboard(subparsers: Any) -> None:
     _add_study_arguments(dashboard)
     dashboard.add_argument("--host", default="localhost", help="default: localhost")
     dashboard.add_argument("--port", type=int, default=8080, help="default: 8080")
-    dashboard.set_defaults(run=_guarded("dashboard"))
+    dashboard.set_defaults(run=_function("dashboard"))
 
 
 def _add_study_arguments(parser: argparse.ArgumentParser) -> None:
@@ -140,29 +136,8 @@ def _add_batch_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"silence after which others take a worker for gone (default: {DEFAULT_LEASE:g})",
     )
     parser.add_argument("--keep-runs", action="store_true", help="keep the agents of all trials")
-    parser.add_argument("--execution", choices=("loop", "vmap"), help="default: the faster one on this machine's devices")
-    parser.add_argument("--max-parallel-runs", type=int, metavar="N", help="runs in memory at once (default: as many as fit)")
+    add_execution_arguments(parser)
 
 
-def _guarded(name: str) -> Callable[[argparse.Namespace], int]:
-    """A function of :mod:`tuning.command_studies`, imported when called; SIGTERM (of a batch system, say) is as Ctrl-C."""
-
-    def run(arguments: argparse.Namespace) -> int:
-        try:
-            from tuning import command_studies
-        except ModuleNotFoundError as error:
-            if (missing := str(error.name).partition(".")[0]) not in ("optuna", "pyarrow"):
-                raise
-            raise ImportError(f'studies need {missing}: pip install "mbrl-lab[tuning]"') from error
-        on_main_thread = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)) if on_main_thread else None
-        try:
-            return getattr(command_studies, name)(arguments)
-        except ConnectionError as error:
-            print(f"mbrl: error: {error}", file=sys.stderr)
-            return USER_ERROR
-        finally:
-            if on_main_thread:
-                signal.signal(signal.SIGTERM, before)
-
-    return run
+def _function(name: str) -> Callable[[argparse.Namespace], int]:
+    return command_from("tuning.command_studies", name, needs=("optuna", "pyarrow"), extra="tuning")

@@ -29,7 +29,8 @@ from mbrl_agents.experiments.command_arguments import (
     training_arguments,
     with_preset,
 )
-from mbrl_agents.experiments.commands import DEFAULT_AGENTS, FAILED, INTERRUPTED
+from mbrl_agents.experiments.command_parts import FAILED, INTERRUPTED
+from mbrl_agents.experiments.commands import DEFAULT_AGENTS
 from mbrl_agents.experiments.comparison import Contestant
 from mbrl_agents.experiments.config import RunConfig, differences, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec

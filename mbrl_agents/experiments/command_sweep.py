@@ -20,7 +20,7 @@ from mbrl_agents.experiments.command_arguments import (
     parse_lists,
     training_arguments,
 )
-from mbrl_agents.experiments.commands import INTERRUPTED
+from mbrl_agents.experiments.command_parts import INTERRUPTED
 from mbrl_agents.experiments.published import Preset
 from mbrl_agents.experiments.run_folder import check_idle, runs_below
 from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep

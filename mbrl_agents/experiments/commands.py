@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import errno
-import signal
-import sys
-import threading
 from collections.abc import Callable
 from typing import Any
 
-FAILED, INTERRUPTED = 1, 130
+from mbrl_agents.experiments.command_parts import (
+    add_environment_arguments,
+    add_execution_arguments,
+    add_training_arguments,
+    command_from,
+)
+
 DEFAULT_AGENTS, DEFAULT_SEEDS, DEFAULT_COMPARE_STEPS, DEFAULT_TRAIN_STEPS = ("ReplayDQN", "DQN", "PPO"), 3, 15_000, 100_000
-_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
 
 
 def register(subparsers: Any) -> None:
@@ -34,13 +35,13 @@ def _register_train(subparsers: Any) -> None:
     train.add_argument("env_id", metavar="ENV_ID", nargs="?", help="Gymnasium id, such as mbrl/PanFlute-v0")
     train.add_argument("--preset", help="settings by name, procmaze-high, panflute-low, …, or a .yaml file of them")
     train.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
-    _add_training_arguments(train, DEFAULT_TRAIN_STEPS)
+    add_training_arguments(train, DEFAULT_TRAIN_STEPS)
     train.add_argument("--save-replay", action="store_true", help="keep the replay memory, too (replay.npz)")
     train.add_argument("--out", metavar="DIR", help="folder (default: runs/ENV_AGENT_seedN, or runs/ENV_AGENT_sweep)")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted run (a sweep goes on by itself)")
     train.add_argument("--force", action="store_true", help="replace a run or sweep that is there already")
     _add_sweep_arguments(train)
-    train.set_defaults(run=_guarded("train"))
+    train.set_defaults(run=_function("train"))
 
 
 def _register_compare(subparsers: Any) -> None:
@@ -71,11 +72,11 @@ def _register_compare(subparsers: Any) -> None:
         "--seeds", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"runs per agent (default: {DEFAULT_SEEDS})"
     )
     compare.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="seeds are SEED, SEED+1, … (default: 0)")
-    _add_training_arguments(compare, DEFAULT_COMPARE_STEPS)
+    add_training_arguments(compare, DEFAULT_COMPARE_STEPS, several_agents=True)
     compare.add_argument("--jobs", type=int, metavar="N", help="runs at once, a process each (default: one for each core)")
     compare.add_argument("--out", metavar="DIR", help="folder (default: runs/compare_ENV)")
     compare.add_argument("--force", action="store_true", help="delete a comparison that is there already")
-    compare.set_defaults(run=_guarded("compare"))
+    compare.set_defaults(run=_function("compare"))
 
 
 def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -89,49 +90,8 @@ def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
         help="values of an argument of the agent; may be given several times: all combinations are trained, with every seed",
     )
     sweep.add_argument("--paired", action="store_true", help="pair the i-th values of all --sweep, instead of all combinations")
-    sweep.add_argument("--max-parallel-runs", type=int, metavar="N", help="runs in memory at once (default: as many as fit)")
-    sweep.add_argument("--execution", choices=("loop", "vmap"), help="default: the faster one on this machine's devices")
+    add_execution_arguments(sweep)
     sweep.add_argument("--dry-run", action="store_true", help="only say how much memory it takes")
-
-
-def _add_training_arguments(parser: argparse.ArgumentParser, steps: int) -> None:
-    compared = parser.prog.endswith("compare")
-    parser.add_argument("--steps", type=int, help=f"transitions to train on (default: {steps:,}, or the preset's)")
-    parser.set_defaults(default_steps=steps)
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="AGENT.NAME=VALUE" if compared else "NAME=VALUE",
-        help="argument of an agent" + (" (without AGENT: of all)" if compared else "") + "; may be given several times",
-    )
-    parser.add_argument("--n-envs", type=int, metavar="N", help="environments side by side in training (default: 1)")
-    _add_environment_arguments(parser)
-    parser.add_argument(
-        "--eval-interval", type=int, metavar="STEPS", help="steps between evaluations (default: about 30 in a run)"
-    )
-    parser.add_argument(
-        "--eval-episodes", type=int, metavar="N", help="episodes of an evaluation (default: 32; other than mbrl/: 10)"
-    )
-    parser.add_argument(
-        "--eval-steps", type=int, metavar="N", help="steps of such an episode (default: 100; other than mbrl/: its own)"
-    )
-
-
-def _add_environment_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--env-arg",
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="argument of the environment; may be given several times",
-    )
-    parser.add_argument(
-        "--max-episode-steps",
-        type=int,
-        metavar="N",
-        help="time limit in training (default: the id's own; -1 for none, as in the published study's continuing tasks)",
-    )
 
 
 def _register_evaluate(subparsers: Any) -> None:
@@ -146,7 +106,7 @@ def _register_evaluate(subparsers: Any) -> None:
     )
     evaluate.add_argument("--env", metavar="ENV_ID", help="environment (default: the run's)")
     evaluate.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="argument of the agent")
-    _add_environment_arguments(evaluate)
+    add_environment_arguments(evaluate)
     evaluate.add_argument("--episodes", type=int, metavar="N", help="number of episodes (default: as in training)")
     evaluate.add_argument("--steps", type=int, metavar="N", help="steps of each (default: as in training)")
     evaluate.add_argument("--seed", type=int, default=12345, help="decides which episodes these are (default: 12345)")
@@ -165,7 +125,7 @@ def _register_evaluate(subparsers: Any) -> None:
         action="store_true",
         help="let the agent act greedily there (default: it explores as at the end of its training)",
     )
-    evaluate.set_defaults(run=_guarded("evaluate"))
+    evaluate.set_defaults(run=_function("evaluate"))
 
 
 def _register_plot(subparsers: Any) -> None:
@@ -177,29 +137,8 @@ def _register_plot(subparsers: Any) -> None:
     plot.add_argument("paths", nargs="+", metavar="DIR", help="a run's folder, a comparison's, or any folder above them")
     plot.add_argument("--out", default="curves.png", metavar="FILE", help="a .png, .pdf or .svg (default: curves.png)")
     plot.add_argument("--normalised", action="store_true", help="from the uniform policy (0) to the best one (1), where known")
-    plot.set_defaults(run=_guarded("plot"))
+    plot.set_defaults(run=_function("plot"))
 
 
-def _guarded(name: str) -> Callable[[argparse.Namespace], int]:
-    """A function of :mod:`mbrl_agents.experiments.command_runs`, imported when called.
-
-    It takes SIGTERM (of a batch system, say) for Ctrl-C, and a full disk for what it is.
-    """
-
-    def run(arguments: argparse.Namespace) -> int:
-        from mbrl_agents.experiments import command_runs
-
-        on_main_thread = threading.current_thread() is threading.main_thread()
-        before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)) if on_main_thread else None
-        try:
-            return getattr(command_runs, name)(arguments)
-        except OSError as error:
-            if error.errno not in _DISK_ERRORS:
-                raise
-            print(f"mbrl: error: cannot write: {error}", file=sys.stderr)
-            return FAILED
-        finally:
-            if on_main_thread:
-                signal.signal(signal.SIGTERM, before)
-
-    return run
+def _function(name: str) -> Callable[[argparse.Namespace], int]:
+    return command_from("mbrl_agents.experiments.command_runs", name)

@@ -132,7 +132,7 @@ assert cli.main(["--version"]) == 0
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    assert done.stderr == 'mbrl: error: studies need optuna: pip install "mbrl-lab[tuning]"\n'
+    assert done.stderr == 'mbrl: error: this command needs optuna: pip install "mbrl-lab[tuning]"\n'
     code = "import sys, mbrl_envs.cli as c; c.build_parser(); assert not {'optuna', 'torch', 'pandas'} & set(sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
 

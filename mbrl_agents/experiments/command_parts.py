@@ -1,0 +1,121 @@
+"""Parts of which commands are made: arguments that several have in common, and a frame in which all of them run.
+
+Nothing heavy is imported here, so that ``mbrl --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import errno
+import importlib
+import signal
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+
+FAILED, INTERRUPTED = 1, 130  # exit codes
+_DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
+
+
+def add_training_arguments(
+    parser: argparse.ArgumentParser, steps: int, *, several_agents: bool = False, presets: bool = True
+) -> None:
+    """What agents are trained on, and how they are evaluated.
+
+    Args:
+        parser: Gets the arguments.
+        steps: Transitions to train on unless others are given; left in ``default_steps``.
+        several_agents: Whether ``--set`` may name the agent that it is about.
+        presets: Whether a preset may say how many steps.
+    """
+    default = f"{steps:,}" + (", or the preset's" if presets else "")
+    parser.add_argument("--steps", type=int, help=f"transitions to train on (default: {default})")
+    parser.set_defaults(default_steps=steps)
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="AGENT.NAME=VALUE" if several_agents else "NAME=VALUE",
+        help="argument of an agent" + (" (without AGENT: of all)" if several_agents else "") + "; may be given several times",
+    )
+    parser.add_argument("--n-envs", type=int, metavar="N", help="environments side by side in training (default: 1)")
+    add_environment_arguments(parser)
+    parser.add_argument(
+        "--eval-interval", type=int, metavar="STEPS", help="steps between evaluations (default: about 30 in a run)"
+    )
+    parser.add_argument(
+        "--eval-episodes", type=int, metavar="N", help="episodes of an evaluation (default: 32; other than mbrl/: 10)"
+    )
+    parser.add_argument(
+        "--eval-steps", type=int, metavar="N", help="steps of such an episode (default: 100; other than mbrl/: its own)"
+    )
+
+
+def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
+    """Constants and time limit of the environment."""
+    parser.add_argument(
+        "--env-arg",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="argument of the environment; may be given several times",
+    )
+    parser.add_argument(
+        "--max-episode-steps",
+        type=int,
+        metavar="N",
+        help="time limit in training (default: the id's own; -1 for none, as in the published study's continuing tasks)",
+    )
+
+
+def add_execution_arguments(parser: argparse._ActionsContainer) -> None:
+    """How many runs are trained in one program."""
+    parser.add_argument("--max-parallel-runs", type=int, metavar="N", help="runs in memory at once (default: as many as fit)")
+    parser.add_argument("--execution", choices=("loop", "vmap"), help="default: the faster one on this machine's devices")
+
+
+def command_from(
+    module: str, name: str, *, needs: Collection[str] = (), extra: str = ""
+) -> Callable[[argparse.Namespace], int]:
+    """A command's function, whose module is imported when the command is called.
+
+    It takes SIGTERM (of a batch system, say) for Ctrl-C, and a full disk for what it is.
+
+    Args:
+        module: Where the function is.
+        name: Its name.
+        needs: Libraries without which the module cannot be imported, and which not everybody has.
+        extra: The extra that installs them.
+    """
+
+    def run(arguments: argparse.Namespace) -> int:
+        try:
+            function = getattr(importlib.import_module(module), name)
+        except ModuleNotFoundError as error:
+            if (missing := str(error.name).partition(".")[0]) not in needs:
+                raise
+            raise ImportError(f'this command needs {missing}: pip install "mbrl-lab[{extra}]"') from error
+        try:
+            with _terminated_as_interrupted():
+                return function(arguments)
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            print(f"mbrl: error: cannot write: {error}", file=sys.stderr)
+            return FAILED
+
+    return run
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does; only the main thread may say so."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
