@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import math
 import pathlib
+import socket
 import sys
 import time
 
@@ -115,11 +117,20 @@ def dashboard(arguments: argparse.Namespace) -> int:
         raise ImportError('mbrl dashboard needs optuna-dashboard: pip install "mbrl-lab[dashboard]"') from error
     from optuna.artifacts import FileSystemArtifactStore
 
+    integer_in("--port", arguments.port, 1, 65535)
     study = _study(arguments)
     study.curves.artifacts.mkdir(parents=True, exist_ok=True)
-    print(f"http://{arguments.host}:{arguments.port}/ (Ctrl-C ends it)", flush=True)
     store = FileSystemArtifactStore(study.curves.artifacts)
-    run_server(study.storage, host=arguments.host, port=arguments.port, artifact_store=store)
+    # The study's own page: the register, with which nobody should tamper, is in the list of studies, too.
+    page = f"dashboard/studies/{study.storage.get_study_id_from_name(study.name)}"
+    print(f"http://{arguments.host}:{arguments.port}/{page} (Ctrl-C ends it)", flush=True)
+    try:
+        run_server(study.storage, host=arguments.host, port=arguments.port, artifact_store=store)
+    except OSError as error:
+        if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL, errno.EACCES) and not isinstance(error, socket.gaierror):
+            raise
+        place = f"{arguments.host}:{arguments.port}"
+        raise ValueError(f"cannot serve at {place}: {error.strerror}; choose another --host or --port") from error
     return 0
 
 

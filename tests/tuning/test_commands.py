@@ -1,14 +1,10 @@
-"""`mbrl tune` and `mbrl dashboard`, as they are typed."""
+"""`mbrl tune`, as it is typed."""
 
 from __future__ import annotations
 
-import json
 import pathlib
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
 from typing import Any
 
 import pytest
@@ -153,41 +149,3 @@ def test_stopped(
     assert "small: 0 of 12 trials finished" in out
     assert "8 trials, worker " in out
     assert "gone: resume or any worker goes on" in out
-
-
-def test_dashboard(tmp_path: pathlib.Path) -> None:
-    """The study, its trials and their curves, as the page asks for them."""
-    pytest.importorskip("optuna_dashboard")
-    study = study_in(tmp_path)
-    study.set_trials(2)
-    work(study)
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "mbrl_envs.cli", "dashboard", str(tmp_path), "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        studies = json.loads(_get(server, port, "/api/studies"))["study_summaries"]
-        (shown,) = (each for each in studies if each["study_name"] == "small")
-        page = json.loads(_get(server, port, f"/api/studies/{shown['study_id']}"))
-        (first, _) = page["trials"]
-        (picture,) = (each for each in first["artifacts"] if each["filename"] == "curve.png")
-        path = f"/artifacts/{shown['study_id']}/{first['trial_id']}/{picture['artifact_id']}"
-        assert _get(server, port, path).startswith(b"\x89PNG")
-    finally:
-        server.kill()
-        server.wait()
-
-
-def _get(server: subprocess.Popen, port: int, path: str) -> bytes:
-    while True:
-        assert server.poll() is None
-        try:
-            with urllib.request.urlopen(f"http://localhost:{port}{path}") as answer:
-                return answer.read()
-        except ConnectionError:
-            time.sleep(0.1)
-        except urllib.error.URLError as error:
-            if not isinstance(error.reason, ConnectionError):
-                raise
-            time.sleep(0.1)
