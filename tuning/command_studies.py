@@ -23,6 +23,7 @@ from tuning.leases import Watch
 from tuning.presets import best_preset
 from tuning.report import write_report
 from tuning.spaces import Space
+from tuning.storages import server_needed
 from tuning.study import Study, create_study, open_study
 from tuning.training import SweepTrainer
 from tuning.worker import Worker
@@ -31,6 +32,7 @@ SHOWN_TRIALS = 10
 _FILES = ("study.db", "study.journal")  # where a study's storage may be in its folder
 
 
+@server_needed()
 def run(arguments: argparse.Namespace) -> int:
     """``mbrl tune run``."""
     _check(arguments)
@@ -57,12 +59,14 @@ def run(arguments: argparse.Namespace) -> int:
     return _search(study, arguments)
 
 
+@server_needed()
 def resume(arguments: argparse.Namespace) -> int:
     """``mbrl tune resume``."""
     _check(arguments)
     return _search(_study(arguments), arguments)
 
 
+@server_needed()
 def worker(arguments: argparse.Namespace) -> int:
     """``mbrl tune worker``."""
     _check(arguments)
@@ -72,6 +76,7 @@ def worker(arguments: argparse.Namespace) -> int:
     return _work(study, arguments)
 
 
+@server_needed()
 def status(arguments: argparse.Namespace) -> int:
     """``mbrl tune status``."""
     study = _study(arguments)
@@ -86,12 +91,14 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@server_needed()
 def best(arguments: argparse.Namespace) -> int:
     """``mbrl tune best``."""
     _show(_study(arguments))
     return 0
 
 
+@server_needed()
 def plot(arguments: argparse.Namespace) -> int:
     """``mbrl tune plot``."""
     study = _study(arguments)
@@ -100,6 +107,7 @@ def plot(arguments: argparse.Namespace) -> int:
     return 0
 
 
+@server_needed()
 def export(arguments: argparse.Namespace) -> int:
     """``mbrl tune export``: all that ``mbrl train`` needs to train the best setting."""
     study = _study(arguments)

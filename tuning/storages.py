@@ -3,26 +3,31 @@
 ===============================  ==========================================================================================
 ``sqlite:///study.db``           one worker at a time (a path that ends in ``.db`` is enough)
 ``study.journal``                any number of processes that share a file system (or ``journal:PATH``)
-``postgresql+psycopg2://…``      any number of machines; any URL that SQLAlchemy knows
+``postgresql+psycopg2://…``      any number of machines (``postgresql://…`` is the same); any URL that SQLAlchemy knows
 ``grpc://HOST:PORT``             Optuna's proxy (``optuna.storages.run_grpc_proxy_server``) before one of these
 ===============================  ==========================================================================================
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage
+from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.storages.journal._file import get_lock_file
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import InterfaceError, NoSuchModuleError, OperationalError
 
-_GRPC_SECONDS = 10.0
+_SERVER_SECONDS = 10
 _LOCK_SECONDS = 10  # a lock as old as that belongs to somebody who was killed: appending takes milliseconds
+_WITH_TIMEOUT = ("psycopg2", "psycopg", "pymysql", "mysqldb")  # drivers that call it so
 _MULTI = "a journal file (study.journal), PostgreSQL (postgresql+psycopg2://…) or Optuna's proxy (grpc://HOST:PORT)"
 
 
@@ -30,8 +35,8 @@ def open_storage(url: str | os.PathLike[str]) -> BaseStorage:
     """Opens a storage; see the head of this file.
 
     Raises:
-        ImportError: The database's driver is not installed.
-        ConnectionError: It cannot be reached.
+        ImportError: The database's driver, or the proxy's library, is not installed.
+        ConnectionError: It cannot be reached; nobody is waited for longer than some seconds.
         ValueError: There is no such kind, or the journal is damaged.
     """
     text = os.fspath(url)
@@ -41,17 +46,7 @@ def open_storage(url: str | os.PathLike[str]) -> BaseStorage:
         return _journal(path)
     if "://" not in text:
         text = f"sqlite:///{text}"
-    if text.startswith("sqlite:///"):
-        pathlib.Path(text.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return optuna.storages.get_storage(text)
-    except ImportError as error:
-        raise ImportError(f"storage {_without_password(text)} needs a driver: {error.__cause__ or error}") from error
-    except Exception as error:
-        if type(error).__module__.startswith(("sqlalchemy", "optuna")):
-            why = " ".join(str(getattr(error, "orig", None) or error).split())
-            raise ConnectionError(f"storage {_without_password(text)} cannot be opened: {why}") from error
-        raise
+    return _database(text)
 
 
 def is_sqlite(storage: BaseStorage) -> bool:
@@ -72,18 +67,92 @@ def refuse_sqlite(other: str) -> None:
     )
 
 
+@contextlib.contextmanager
+def server_needed() -> Iterator[None]:
+    """Says that a server has gone away, in words, where Optuna says how it has noticed.
+
+    Raises:
+        ConnectionError: It has gone away.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause = _cause(error)
+        if not isinstance(cause, (OperationalError, InterfaceError)) and not type(cause).__module__.startswith("grpc"):
+            raise
+        raise ConnectionError(
+            f"the storage does not answer any more ({_why(error)}); what was told is kept, and mbrl tune resume goes on when "
+            "it does"
+        ) from error
+
+
+# --- servers ------------------------------------------------------------------------------------------------------------------
+
+
+def _database(text: str) -> BaseStorage:
+    """A database. A server that does not answer is not waited for longer than connections may take."""
+    known = _without_password(text)
+    try:
+        url = make_url(text)
+        if url.drivername == "postgresql":  # without a driver's name, our extra's
+            url = url.set(drivername="postgresql+psycopg2")
+        if url.get_backend_name() == "sqlite" and url.database:
+            pathlib.Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=_engine_arguments(url))
+        return optuna.storages.get_storage(storage)
+    except NoSuchModuleError as error:
+        raise ValueError(f"storage {known}: there is no such kind of database; use an SQLite file, {_MULTI}") from error
+    except ImportError as error:
+        raise _library_missing(known, error.__cause__ or error) from error
+    except Exception as error:
+        if type(error).__module__.startswith(("sqlalchemy", "optuna")):
+            raise ConnectionError(f"storage {known} cannot be opened: {_why(error)}") from error
+        raise
+
+
+def _engine_arguments(url: URL) -> dict[str, Any]:
+    """How to connect to a database."""
+    if url.get_backend_name() == "sqlite":
+        return {}
+    given: dict[str, Any] = {"pool_pre_ping": True}  # connections that have broken are made anew: servers are restarted
+    if url.get_driver_name() in _WITH_TIMEOUT and "connect_timeout" not in url.query:
+        given["connect_args"] = {"connect_timeout": _SERVER_SECONDS}
+    return given
+
+
 def _proxy(text: str) -> BaseStorage:
     host, colon, port = text.removeprefix("grpc://").rstrip("/").rpartition(":")
     if not (host and colon and port.isdecimal()):
         raise ValueError(f"a proxy must look like grpc://HOST:PORT, got {text!r}")
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        storage = GrpcStorageProxy(host=host, port=int(port))
     try:
-        storage.wait_server_ready(_GRPC_SECONDS)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            storage = GrpcStorageProxy(host=host, port=int(port))
+        storage.wait_server_ready(_SERVER_SECONDS)
+    except ImportError as error:
+        raise _library_missing(text, error) from error
     except ConnectionError as error:
-        raise ConnectionError(f"storage {text} cannot be reached: nobody answered for {_GRPC_SECONDS:g} s") from error
+        raise ConnectionError(f"storage {text} cannot be reached: nobody answered for {_SERVER_SECONDS:g} s") from error
     return storage
+
+
+def _library_missing(storage: str, error: BaseException) -> ImportError:
+    return ImportError(
+        f'storage {storage} needs a library that is not installed ({error}): pip install "mbrl-lab[workers]" brings those of '
+        "PostgreSQL and of Optuna's proxy"
+    )
+
+
+def _why(error: Exception) -> str:
+    """The cause of an error, in one line."""
+    cause = _cause(error)
+    details = getattr(cause, "details", None)  # of the proxy's errors
+    return " ".join(str(getattr(cause, "orig", None) or (details() if callable(details) else cause)).split())
+
+
+def _cause(error: Exception) -> BaseException:
+    """What Optuna has wrapped."""
+    return error.__cause__ or error if isinstance(error, optuna.exceptions.StorageInternalError) else error
 
 
 def _without_password(url: str) -> str:

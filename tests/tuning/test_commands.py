@@ -91,7 +91,7 @@ def test_export(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.Ca
 
 def test_export_without_a_confirmation(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
     """Into a file of the study's name; sizes that the study leaves open are those that its trials have had."""
-    study = study_in(tmp_path, n_envs=2)
+    study = study_in(tmp_path, n_envs=2, eval_interval=None)
     work(study)
     monkeypatch.chdir(tmp_path)
     assert cli.main(["tune", "export", str(tmp_path)]) == 0

@@ -20,6 +20,7 @@ from PIL import Image
 from mbrl_envs import cli
 from tests.experiments.test_commands import fails
 from tests.tuning.fakes import study_in, work
+from tests.tuning.servers import free_port
 from tuning import Study
 
 pytest.importorskip("optuna_dashboard")
@@ -43,9 +44,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
 @pytest.fixture(scope="module")
 def address(study: Study) -> Iterator[str]:
     """Where the dashboard is, as it says itself: the study's own page."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     command = [sys.executable, "-m", "mbrl_envs.cli", "dashboard", str(study.folder), "--port", str(port)]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     try:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
-import shutil
-import socket
-import subprocess
 import time
-from collections.abc import Iterator
 
 import pytest
 from optuna.storages import JournalStorage
 
 from tests.tuning.fakes import FakeTrainer, study_in, work
 from tests.tuning.killed_workers import BATCH
+from tests.tuning.servers import Postgres
 from tests.tuning.test_workers import complete_once, scenario
 from tuning import Worker, open_study
 from tuning.storages import is_sqlite, open_storage
@@ -79,7 +76,6 @@ def test_kinds(tmp_path: pathlib.Path) -> None:
     [
         ("postgresql+psycopg2://me:secret@localhost:1/x", r"storage postgresql\+psycopg2://me@localhost:1/x cannot be opened"),
         ("sqlite:////proc/nowhere/study.db", "No such file or directory|cannot be opened"),
-        ("nonsense://x", "storage nonsense://x cannot be opened"),
     ],
 )
 def test_unreachable(text: str, message: str) -> None:
@@ -89,7 +85,7 @@ def test_unreachable(text: str, message: str) -> None:
 
 
 def test_a_proxy_that_does_not_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tuning.storages._GRPC_SECONDS", 0.2)
+    monkeypatch.setattr("tuning.storages._SERVER_SECONDS", 0.2)
     with pytest.raises(ConnectionError, match=r"storage grpc://localhost:1 cannot be reached: nobody answered for 0\.2 s"):
         open_storage("grpc://localhost:1")
     with pytest.raises(ValueError, match="a proxy must look like grpc://HOST:PORT"):
@@ -105,47 +101,10 @@ def test_no_database(tmp_path: pathlib.Path) -> None:
 # ---------------------------------------------------------------------- PostgreSQL
 
 
-def _programs() -> pathlib.Path | None:
-    """Where PostgreSQL's programs are."""
-    found = [*pathlib.Path("/usr/lib/postgresql").glob("*/bin"), *map(pathlib.Path, os.get_exec_path())]
-    return next((path for path in found if (path / "pg_ctl").exists() and (path / "initdb").exists()), None)
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of our own, on loopback; the URL of a database."""
-    pytest.importorskip("psycopg2")
-    if (programs := _programs()) is None:
-        pytest.skip("PostgreSQL is not installed")
-    folder = tmp_path_factory.mktemp("postgres")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    # It refuses to run as root.
-    user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"] if os.geteuid() == 0 else []
-    if user:
-        shutil.chown(folder, "postgres", "postgres")
-        for parent in list(folder.parents)[:3]:
-            parent.chmod(parent.stat().st_mode | 0o711)
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder} -c fsync=off"
-    control = [*user, str(programs / "pg_ctl"), "-D", str(folder / "data"), "-w"]
-    first = [*user, str(programs / "initdb"), "-D", str(folder / "data"), "-U", "tester", "-A", "trust", "-N"]
-    subprocess.run(first, check=True, capture_output=True, cwd=folder)
-    log = str(folder / "log")
-    subprocess.run([*control, "-o", options, "-l", log, "start"], check=True, stdout=subprocess.DEVNULL, cwd=folder)
-    try:
-        for name in ("kills_1", "kills_10"):
-            create = [str(programs / "createdb"), "-h", "127.0.0.1", "-p", str(port), "-U", "tester", name]
-            subprocess.run(create, check=True, cwd=folder)
-        yield f"postgresql+psycopg2://tester@127.0.0.1:{port}"
-    finally:
-        subprocess.run([*control, "-m", "immediate", "stop"], check=True, capture_output=True, cwd=folder)
-
-
 @pytest.mark.parametrize("kills", [1, pytest.param(10, marks=pytest.mark.slow)])
-def test_postgres_killed_and_frozen(kills: int, postgres: str, tmp_path: pathlib.Path) -> None:
+def test_postgres_killed_and_frozen(kills: int, postgres: Postgres, tmp_path: pathlib.Path) -> None:
     """Three workers and more, some killed, one frozen past its lease and thawed."""
-    storage = f"{postgres}/kills_{kills}"
+    storage = postgres.database()
     report, trained = scenario("several", tmp_path, storage, kills)
     assert report.pop("killed") > kills / 2  # the last ones may have come to the end before
     assert report == {"finished": [0, 0, 0], "same": True}

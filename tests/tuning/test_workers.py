@@ -17,18 +17,13 @@ from optuna.trial import TrialState
 
 from tests.tuning.fakes import FakeTrainer, study_in, work
 from tests.tuning.killed_workers import BATCH
+from tests.tuning.servers import free_port, start_proxy
 from tuning import Study, Worker, curves, open_study
 from tuning.leases import Lease, Watch, process_start, this_host
 from tuning.register import WorkerInfo
 from tuning.study import quiet
 
 ROOT = pathlib.Path(__file__).parents[2]
-SERVER = """
-import sys
-from optuna.storages import JournalStorage, run_grpc_proxy_server
-from optuna.storages.journal import JournalFileBackend
-run_grpc_proxy_server(JournalStorage(JournalFileBackend(sys.argv[1])), port=int(sys.argv[2]))
-"""
 STORAGES = {"sqlite": "study.db", "journal": "study.journal"}
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -212,10 +207,8 @@ def test_a_journal_is_for_several(tmp_path: pathlib.Path) -> None:
 
 def test_optunas_proxy(tmp_path: pathlib.Path) -> None:
     """Several workers on one server, here with a journal behind it."""
-    port = _free_port()
-    server = subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(tmp_path / "study.journal"), str(port)], stderr=subprocess.DEVNULL
-    )
+    port = free_port()
+    server = start_proxy(tmp_path / "study.journal", port)
     try:
         study = study_in(tmp_path, f"grpc://localhost:{port}")
         work(study)
@@ -223,14 +216,6 @@ def test_optunas_proxy(tmp_path: pathlib.Path) -> None:
     finally:
         server.kill()
         server.wait()
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return probe.getsockname()[1]
 
 
 def test_what_optuna_knows_of_a_grid(tmp_path: pathlib.Path) -> None:
