@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbrl_envs.batched import BatchedEnv
 from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.cue_recall import CueRecall
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BatchedEnv",
     "ButtonGrid",
+    "CueRecall",
     "FunctionalEnv",
     "FunctionalGymEnv",
     "FunctionalTask",

@@ -32,6 +32,7 @@ PICTURED: dict[str, tuple[int, tuple[int, ...]]] = {
     "OpenGrid": (0, (3, 4)),
     "ButtonGrid": (3, (2, 3)),
     "PanFlute": (0, (4, 3, 2, 1)),
+    "CueRecall": (0, ()),
 }
 
 

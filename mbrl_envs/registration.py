@@ -8,12 +8,14 @@ from typing import Any
 import gymnasium
 
 from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.cue_recall import CueRecall
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
 from mbrl_envs.proc_maze import ProcMaze
 
-DYNAMICS: dict[str, type[FunctionalEnv]] = {cls.__name__: cls for cls in (ProcMaze, OpenGrid, ButtonGrid, PanFlute)}
+DYNAMICS: dict[str, type[FunctionalEnv]] = {cls.__name__: cls for cls in (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall)}
+CART_POLE_STEPS, CART_POLE_SOLVED = 500, 475.0  # as CartPole-v1's
 
 # A truncation, bootstrapped through: no tool hangs on a task that never ends, or on a policy that never reaches the goal.
 DEFAULT_MAX_EPISODE_STEPS = 1000
@@ -30,6 +32,13 @@ def register() -> None:
                 max_episode_steps=DEFAULT_MAX_EPISODE_STEPS,
                 kwargs={"dynamics": name},
             )
+    if "mbrl/CartPoleNoVelocity-v0" not in gymnasium.registry:
+        gymnasium.register(
+            id="mbrl/CartPoleNoVelocity-v0",
+            entry_point="mbrl_envs.cart_pole:CartPoleNoVelocity",
+            max_episode_steps=CART_POLE_STEPS,
+            reward_threshold=CART_POLE_SOLVED,
+        )
 
 
 def make_dynamics(dynamics: FunctionalEnv | str, **constants: Any) -> FunctionalEnv:

@@ -70,6 +70,8 @@ _BUTTON_ON = (Layer("square", INK, 0.38), Layer("square", ORANGE, 0.33))
 _BUTTON_OFF = (Layer("square", INK, 0.38), Layer("square", PAPER, 0.30))
 _CONTRADICTION = (Layer("disc", VERMILION, 0.30), Layer("disc", PAPER, 0.20), Layer("square", VERMILION, 0.10))
 _PIPE = (Layer("tube", INK, 0.34), Layer("tube", SHADE, 0.29))
+_LAMP_OFF = (Layer("disc", INK, 0.42), Layer("disc", PAPER, 0.36))
+_LAMP_ON = (Layer("disc", INK, 0.42), Layer("disc", ORANGE, 0.36))
 _SOUND = (Layer("disc", INK, 0.24), Layer("disc", VERMILION, 0.21))
 
 STYLES: dict[str, Style] = {
@@ -83,6 +85,10 @@ STYLES: dict[str, Style] = {
     "player on button off": Style("q", "player on button, off", _EMPTY + _BUTTON_OFF + _SMALL_PLAYER),
     "player on button on": Style("Q", "player on button, on", _EMPTY + _BUTTON_ON + _SMALL_PLAYER),
     "contradiction": Style("?", "contradiction", _EMPTY + _CONTRADICTION),
+    "lamp off": Style("o", "lamp", _EMPTY + _LAMP_OFF),
+    "lamp on": Style("O", "lamp, lit", _EMPTY + _LAMP_ON),
+    "no question": Style(".", "no question", (*_EMPTY, Layer("square", LINE, 0.3))),
+    "question": Style("?", "question: answer now", (*_EMPTY, Layer("square", INK, 0.42), Layer("star", YELLOW, 0.38))),
     "background": Style(" ", "nothing", ()),
     "silent": Style("-", "pipe", _PIPE),
     "sound": Style("o", "sound", _PIPE + _SOUND),

@@ -23,6 +23,7 @@ SCORED: dict[str, tuple[dict[str, Any], ...]] = {
     "OpenGrid": ({"grid_size": 10},),
     "ButtonGrid": ({"grid_size": 5, "num_buttons": 3}, {"grid_size": 10, "num_buttons": 3}),
     "PanFlute": ({"num_pipes": 5},),
+    "CueRecall": ({"delay": 10, "num_cues": 4},),
 }
 STEPS = (None, 100)
 

@@ -5,14 +5,14 @@
 * :func:`optimal`, :func:`uniform` — the numbers with their standard errors, as a :class:`Score`. Most are exact (error 0);
   where the layouts are too many to enumerate, the average is over a fixed random sample of them, each solved exactly.
 
-In episodic tasks (ProcMaze, OpenGrid) a score is the expected return of an episode, in continuing tasks (ButtonGrid,
+In episodic tasks (ProcMaze, OpenGrid, CueRecall) a score is the expected return of an episode, in continuing tasks (ButtonGrid,
 PanFlute) the expected reward per step; each in the long run, or for ``steps`` steps from reset.
 
 A new environment gets yardsticks by a new module here that registers two functions of (env, steps) under the environment's
 class, with ``scores.optimal_solver`` and ``scores.uniform_solver``, and by its import below.
 """
 
-from mbrl_envs.yardsticks import button_grid, open_grid, pan_flute, proc_maze
+from mbrl_envs.yardsticks import button_grid, cue_recall, open_grid, pan_flute, proc_maze
 from mbrl_envs.yardsticks.scores import (
     Score,
     normalised_score,
@@ -24,4 +24,4 @@ from mbrl_envs.yardsticks.scores import (
 
 __all__ = ["Score", "normalised_score", "optimal", "optimal_score", "uniform", "uniform_score"]
 
-_FAMILIES = (button_grid, open_grid, pan_flute, proc_maze)  # imported for their registration
+_FAMILIES = (button_grid, cue_recall, open_grid, pan_flute, proc_maze)  # imported for their registration

@@ -23,7 +23,7 @@ def test_check_says_what_is_stale(monkeypatch, tmp_path, capsys):
     assert documentation.main(["--check"]) == 1
     out = capsys.readouterr().out
     assert "README.md is stale" in out
-    assert "scores.csv has no row for ('mbrl/PanFlute-v0', 'num_pipes=5', 100)" in out
+    assert "scores.csv has no row for ('mbrl/CueRecall-v0', 'delay=10 num_cues=4', 100)" in out
     assert "images/ProcMaze.png is stale" in out
     assert "images/Old.png belongs to no environment" in out
 

@@ -15,9 +15,19 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormalize
 
 import mbrl_envs
-from mbrl_envs import ButtonGrid, FunctionalTask, FunctionalVecEnv, OpenGrid, PanFlute, ProcMaze, functional, functional_task
+from mbrl_envs import (
+    ButtonGrid,
+    CueRecall,
+    FunctionalTask,
+    FunctionalVecEnv,
+    OpenGrid,
+    PanFlute,
+    ProcMaze,
+    functional,
+    functional_task,
+)
 
-DYNAMICS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute)
+DYNAMICS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall)
 
 
 def fresh_interpreter(code: str) -> str:
