@@ -51,6 +51,7 @@ def run(arguments: argparse.Namespace) -> int:
         direction="minimize" if arguments.minimize else "maximize",
         sampler=arguments.sampler,
         sampler_seed=arguments.sampler_seed,
+        pruning=arguments.pruning,
         n_envs=1 if arguments.n_envs is None else arguments.n_envs,
         eval_interval=arguments.eval_interval,
         eval_episodes=arguments.eval_episodes,
@@ -81,13 +82,13 @@ def status(arguments: argparse.Namespace) -> int:
     """``mbrl tune status``."""
     study = _study(arguments)
     ledger, beats = study.register.read(), study.register.beats()
-    finished, trials = study.progress()
-    print(f"{study.name}: {finished} of {trials} trials finished; {study.folder}")
+    print(f"{study.name}: {study.state()}; {study.folder}")
     for batch in ledger.open:
         info, beat = ledger.workers.get(batch.worker), beats.get(batch.worker)
         silent = f"last heard of {time.time() - beat['time']:.0f} s ago" if beat else "never heard of"
         gone = ", gone: resume or any worker goes on" if Watch().gone(info, beat) else ""
-        print(f"batch {batch.number}: {len(batch.slots)} trials, worker {batch.worker} ({silent}{gone})")
+        left = sum(not ledger.progress(slot).ended for slot in batch.slots)
+        print(f"batch {batch.number}: {left} of {len(batch.slots)} trials left, worker {batch.worker} ({silent}{gone})")
     return 0
 
 

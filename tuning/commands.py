@@ -45,6 +45,13 @@ def _register_run(parts: Any) -> None:
     run.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="decides what it proposes (default: 0)")
     run.add_argument("--trials", type=int, metavar="N", help="how many (default: all points of the grid)")
     run.add_argument(
+        "--pruning",
+        default="none",
+        metavar="NAME",
+        help="halving: of the trials that have come half-way (a quarter, …), only the better half goes on; halving-3: one of "
+        "three (default: none)",
+    )
+    run.add_argument(
         "--seeds-per-trial", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"runs of a trial (default: {DEFAULT_SEEDS})"
     )
     run.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="the first of their seeds (default: 0)")

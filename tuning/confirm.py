@@ -15,7 +15,7 @@ from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
 from tuning.curves import as_table
 from tuning.study import Study
-from tuning.training import SweepTrainer, Trainer
+from tuning.training import Portion, SweepTrainer, Trainer
 
 CONFIRMATION = "confirmation"  # the folder, and the attribute of Optuna's study
 CURVES, RESULT = "curves.parquet", "result.json"
@@ -94,7 +94,8 @@ def confirm(study: Study, seeds: int = SEEDS, trainer: Trainer | None = None) ->
     first = spec.first_seed + spec.seeds_per_trial
     fresh_seeds = list(range(first, first + seeds))
     folder = study.folder / CONFIRMATION / f"slot-{best.slot:05d}-{seeds}"
-    (curves,) = (trainer or SweepTrainer())(spec, [best.setting], fresh_seeds, folder / "runs")
+    portion = Portion(folder / "runs", [best.setting], [0])
+    (curves,) = (trainer or SweepTrainer())(spec, [portion], fresh_seeds, spec.steps)
     outcome = spec.judge.of_trial(curves)
     if outcome.value is None:
         raise ValueError(f"{setting_label(best.setting)} has no finite evaluation on some of the fresh seeds: {outcome.scores}")

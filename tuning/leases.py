@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import psutil
@@ -27,7 +27,7 @@ _SAME_START = 60.0  # seconds by which a process may seem to have begun at anoth
 
 
 class LeaseLostError(Exception):
-    """Another worker has adopted the batch; what this one still does to it counts for nothing."""
+    """Another worker has adopted a batch; what this one still does to it counts for nothing."""
 
 
 def this_host() -> str:
@@ -103,7 +103,7 @@ class Lease:
         self.worker = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
         self.lost = threading.Event()
         self._ended, self._lock = threading.Event(), threading.Lock()
-        self._batch: Batch | None = None
+        self._batches: tuple[Batch, ...] = ()
         self._interrupts = False
         self._thread = threading.Thread(target=self._keep_beating, name=f"mbrl-lease-{self.worker}", daemon=True)
         self._count = 0
@@ -129,34 +129,37 @@ class Lease:
         self.register.beat(self.worker, {"count": self._count, "time": self.clock(), "left": left})
 
     @contextlib.contextmanager
-    def held(self, batch: Batch) -> Iterator[None]:
-        """While a batch is trained. If it is lost, training in the main thread is stopped as if by Ctrl-C.
+    def held(self, batches: Sequence[Batch]) -> Iterator[None]:
+        """While batches are trained. If one of them is lost, training in the main thread is stopped as if by Ctrl-C.
 
         Raises:
-            LeaseLostError: The batch was lost; whatever else went wrong then is of no interest.
+            LeaseLostError: A batch was lost; whatever else went wrong then is of no interest.
         """
         self.lost.clear()
         with self._lock:
-            self._batch = batch
+            self._batches = tuple(batches)
             self._interrupts = threading.current_thread() is threading.main_thread()
         try:
             try:
                 yield
             finally:
                 with self._lock:
-                    self._batch = None
+                    self._batches = ()
         except (Exception, KeyboardInterrupt) as error:
             if self.lost.is_set():
-                raise LeaseLostError(f"batch {batch.number} was adopted by another worker") from error
+                raise LeaseLostError("another worker has adopted a batch") from error
             raise
 
     def check(self) -> None:
-        """Looks whether the batch that is held has been lost."""
-        batch = self._batch
-        if batch is None or self.register.read().holds(batch):
+        """Looks whether a batch that is held has been lost."""
+        batches = self._batches
+        if not batches:
+            return
+        ledger = self.register.read()
+        if all(ledger.holds(batch) for batch in batches):
             return
         with self._lock:
-            if self._batch is batch and not self.lost.is_set():
+            if self._batches is batches and not self.lost.is_set():
                 self.lost.set()
                 if self._interrupts:
                     _thread.interrupt_main()

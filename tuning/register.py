@@ -10,40 +10,47 @@ file; proxy: whichever of the two is behind it) and never changes a finished one
 same order, and *appending is compare-and-set*: an entry names what it takes for granted, and :func:`fold`, the same for all,
 ignores it where an earlier entry says otherwise. Whether its own entry counts a worker learns by reading the log again.
 
-=========  ================  ==================================================================================================
-entry      says              counts if
-=========  ================  ==================================================================================================
-``study``  spec              it is the first
-``trials`` number            always; the last one holds
-``worker`` id, place         always
-``open``   worker, slots     for the slots that no earlier ``open`` has; they are batch number *n*, the entry's number, epoch 1
-``adopt``  worker, batch, e  the batch is not done and its epoch is e − 1; its epoch is e from then on
-``done``   batch, e, results the batch is not done and its epoch is e
-=========  ================  ==================================================================================================
+=========  ==================  ===========================================================================================
+entry      says                counts if
+=========  ==================  ===========================================================================================
+``study``  spec, ladder        it is the first
+``trials`` number              always; the last one holds
+``worker`` id, place           always
+``open``   worker, slots       for the slots that no earlier ``open`` has: batch number *n*, the entry's number, epoch 1
+``adopt``  worker, batch, e    the batch is not over and its epoch is e − 1; its epoch is e from then on
+``report`` {batch: e}, t,      for each slot of a batch whose epoch is e, if the slot has not ended and not come to t before
+           outcomes
+=========  ==================  ===========================================================================================
+
+A *report* says what trials are worth at a rung (:mod:`tuning.pruning`) of the study's ladder. A trial ends there if it is the
+last rung, or if others are better: that is decided by what the log says up to and including the report, so all workers know it
+as soon as it is written. A batch is over when all its slots have ended.
 
 **Trials.** A slot's trial is made whole in one step, too: running, with its parameters, and with its slot as an attribute. If
 two workers make one for the same slot (a frozen one thaws in between), the lower number is *the* trial of the slot, for good,
-and the other one fails. Outcomes are told to Optuna only from the ``done`` entry that counts, by whoever comes first; Optuna's
-storages refuse a second one.
+and the other one fails. Outcomes are told to Optuna only from the report by which a slot has ended, by whoever comes first;
+Optuna's storages refuse a second one.
 
-**Why this is right.** (1) A slot belongs to one batch: the first ``open`` that has it. (2) A batch has at most one ``done``
-that counts: once there is one, none counts any more. (3) A worker whose batch was adopted cannot bring it to an end: its
-``done`` has an old epoch, and it is the order in the log that decides, not what the worker believes when it writes; it may have
-been frozen between looking and writing. (4) So the slot's trial is told one outcome, whoever tells it and however often.
-(5) Nothing is lost: every slot below the number of trials is opened by somebody; a batch that is not done is adopted once its
-worker is gone; a batch that is done but not told is told by the next worker that looks. Clocks matter to (5) alone: an adoption
-too early costs work, but does no harm.
+**Why this is right.** (1) A slot belongs to one batch: the first ``open`` that has it. (2) A slot ends by one report, and no
+later one counts. (3) A worker whose batch was adopted cannot report on it any more: its report has an old epoch, and it is the
+order in the log that decides, not what the worker believes when it writes; it may have been frozen between looking and
+writing. (4) So the slot's trial is told one outcome, whoever tells it and however often. (5) Nothing is lost: every slot below
+the number of trials is opened by somebody; a batch that is not over is adopted once its worker is gone; a slot that has ended
+but was not told is told by the next worker that looks. Clocks matter to (5) alone: an adoption too early costs work, but does
+no harm.
 """
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState, create_trial
+
+from tuning.pruning import Ladder
 
 SUFFIX = ".register"
 _ENTRY, _BEAT = "entry", "beat:"
@@ -75,14 +82,36 @@ class Batch(NamedTuple):
         slots: Its slots.
         epoch: How many workers have had it.
         worker: The last of them.
-        results: For each slot what came out; None as long as it is not done.
     """
 
     number: int
     slots: tuple[int, ...]
     epoch: int
     worker: str
-    results: dict[str, Any] | None = None
+
+
+class Progress(NamedTuple):
+    """How far a slot's trial is.
+
+    Attributes:
+        reports: What it was worth, by timestep, in the order of the reports.
+        ended: Whether it has come to its end.
+        pruned: Whether that was before the end of its runs.
+    """
+
+    reports: dict[int, dict[str, Any]]
+    ended: bool = False
+    pruned: bool = False
+
+    @property
+    def timestep(self) -> int:
+        """The rung it has come to; 0 before the first one."""
+        return max(self.reports, default=0)
+
+    @property
+    def outcome(self) -> dict[str, Any]:
+        """The latest report."""
+        return self.reports[self.timestep]
 
 
 class Ledger(NamedTuple):
@@ -90,17 +119,29 @@ class Ledger(NamedTuple):
 
     Attributes:
         spec: The study's description, or None.
+        ladder: Its rungs.
         trials: How many slots there are.
         workers: All workers there have been.
         batches: All batches, in order.
+        slots: Slots that there is a report of.
         length: Number of entries.
     """
 
     spec: dict[str, Any] | None
+    ladder: Ladder
     trials: int
     workers: dict[str, WorkerInfo]
     batches: dict[int, Batch]
+    slots: dict[int, Progress]
     length: int
+
+    def progress(self, slot: int) -> Progress:
+        """How far a slot is."""
+        return self.slots.get(slot, _NOTHING)
+
+    def is_over(self, batch: Batch) -> bool:
+        """Whether all slots of a batch have ended."""
+        return all(self.progress(slot).ended for slot in batch.slots)
 
     @property
     def taken(self) -> set[int]:
@@ -109,13 +150,13 @@ class Ledger(NamedTuple):
 
     @property
     def open(self) -> list[Batch]:
-        """Batches that are not done."""
-        return [batch for batch in self.batches.values() if batch.results is None and batch.slots]
+        """Batches that are not over."""
+        return [batch for batch in self.batches.values() if not self.is_over(batch)]
 
     @property
-    def done(self) -> list[Batch]:
-        """Batches that are done."""
-        return [batch for batch in self.batches.values() if batch.results is not None]
+    def ended(self) -> dict[int, Progress]:
+        """Slots that have ended."""
+        return {slot: progress for slot, progress in self.slots.items() if progress.ended}
 
     @property
     def free(self) -> list[int]:
@@ -126,10 +167,17 @@ class Ledger(NamedTuple):
         """Whether a batch is still what it was: its worker may go on with it."""
         return self.batches[batch.number] == batch
 
+    def holder(self, slot: int) -> str | None:
+        """The worker whose batch a slot belongs to; None if it belongs to none."""
+        return next((batch.worker for batch in self.batches.values() if slot in batch.slots), None)
+
+
+_NOTHING = Progress({})
+
 
 def fold(entries: Iterable[dict[str, Any]]) -> Ledger:
     """What entries say together; see the head of this file."""
-    ledger = Ledger(None, 0, {}, {}, 0)
+    ledger = Ledger(None, Ladder(()), 0, {}, {}, {}, 0)
     for number, entry in enumerate(entries):
         ledger = _with_entry(ledger, number, entry)._replace(length=number + 1)
     return ledger
@@ -138,7 +186,7 @@ def fold(entries: Iterable[dict[str, Any]]) -> Ledger:
 def _with_entry(ledger: Ledger, number: int, entry: dict[str, Any]) -> Ledger:
     kind = entry["kind"]
     if kind == "study" and ledger.spec is None:
-        return ledger._replace(spec=entry["spec"])
+        return ledger._replace(spec=entry["spec"], ladder=Ladder.from_dict(entry["ladder"]))
     if kind == "trials":
         return ledger._replace(trials=entry["number"])
     if kind == "worker":
@@ -148,13 +196,30 @@ def _with_entry(ledger: Ledger, number: int, entry: dict[str, Any]) -> Ledger:
         taken = ledger.taken
         slots = tuple(slot for slot in entry["slots"] if slot not in taken)
         ledger.batches[number] = Batch(number, slots, 1, entry["worker"])
-    if kind in ("adopt", "done"):
+    if kind == "adopt":
         batch = ledger.batches[entry["batch"]]
-        if kind == "adopt" and batch.results is None and batch.epoch == entry["epoch"] - 1:
+        if not ledger.is_over(batch) and batch.epoch == entry["epoch"] - 1:
             ledger.batches[batch.number] = batch._replace(epoch=entry["epoch"], worker=entry["worker"])
-        if kind == "done" and batch.results is None and batch.epoch == entry["epoch"]:
-            ledger.batches[batch.number] = batch._replace(results=entry["results"])
+    if kind == "report":
+        _report(ledger, entry)
     return ledger
+
+
+def _report(ledger: Ledger, entry: dict[str, Any]) -> None:
+    """Enters what counts of a report, and then who ends by it."""
+    held = {batch for batch in ledger.batches.values() if entry["epochs"].get(str(batch.number)) == batch.epoch}
+    own = {slot for batch in held for slot in batch.slots}
+    timestep, came = entry["timestep"], []
+    for text, outcome in entry["outcomes"].items():
+        before = ledger.progress(slot := int(text))
+        if slot in own and not before.ended and timestep > before.timestep:
+            ledger.slots[slot] = Progress({**before.reports, timestep: outcome})
+            came.append(slot)
+    values = [each.reports[timestep]["value"] for each in ledger.slots.values() if timestep in each.reports]
+    is_end = ledger.ladder.is_end(timestep)
+    for slot in came:
+        if is_end or not ledger.ladder.goes_on(ledger.slots[slot].outcome["value"], values):
+            ledger.slots[slot] = ledger.slots[slot]._replace(ended=True, pruned=not is_end)
 
 
 class Register:
@@ -183,26 +248,22 @@ class Register:
 
     # ------------------------------------------------------------------ entries
 
-    def open(self, worker: str, slots: Sequence[int]) -> Batch | None:
-        """Takes slots; the batch has those that nobody had taken. None if there are none, or if it was adopted at once."""
-        number, ledger = self.append("open", worker=worker, slots=list(slots))
-        batch = ledger.batches[number]
-        return batch if batch.slots and batch.worker == worker else None
+    def open(self, worker: str, slots: Sequence[int]) -> Ledger:
+        """Takes slots, as a batch: those that nobody had taken. Returns what the log says with it."""
+        return self.append("open", worker=worker, slots=list(slots))[1]
 
-    def adopt(self, batch: Batch, worker: str) -> Batch | None:
-        """Takes over a batch; None if somebody else was quicker."""
-        _, ledger = self.append("adopt", worker=worker, batch=batch.number, epoch=batch.epoch + 1)
-        now = ledger.batches[batch.number]
-        return now if now.results is None and (now.worker, now.epoch) == (worker, batch.epoch + 1) else None
+    def adopt(self, batch: Batch, worker: str) -> Ledger:
+        """Takes over a batch, unless somebody else was quicker. Returns what the log says with it."""
+        return self.append("adopt", worker=worker, batch=batch.number, epoch=batch.epoch + 1)[1]
 
-    def finish(self, batch: Batch, results: dict[str, Any]) -> Batch | None:
-        """Brings a batch to its end; None if it belongs to somebody else by now."""
-        before = self.read()
-        if not before.holds(batch):  # not needed, but it keeps the log short
-            return None
-        _, ledger = self.append("done", batch=batch.number, epoch=batch.epoch, worker=batch.worker, results=results)
-        now = ledger.batches[batch.number]
-        return now if now.epoch == batch.epoch and now.worker == batch.worker else None
+    def report(self, batches: Sequence[Batch], timestep: int, outcomes: Mapping[int, dict[str, Any]]) -> Ledger:
+        """Reports what trials of some batches are worth at a rung; returns what the log says with it.
+
+        What is said of a batch that belongs to somebody else by now does not count.
+        """
+        epochs = {str(batch.number): batch.epoch for batch in batches}
+        by_slot = {str(slot): outcome for slot, outcome in outcomes.items()}
+        return self.append("report", epochs=epochs, timestep=timestep, outcomes=by_slot)[1]
 
     # ------------------------------------------------------------------ beats
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.config import changes
+from mbrl_agents.experiments.config import changes, default_interval
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.sweeps.driver import Programs
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_envs.checks import integer_in, one_of
 from tuning.objectives import Objective
+from tuning.pruning import Ladder
 from tuning.spaces import Range, Space
 
 FORMAT = "mbrl-study-1"
@@ -37,6 +38,8 @@ class StudySpec:
         direction: ``"maximize"`` or ``"minimize"``.
         sampler: ``"grid"``, ``"tpe"``, ``"cmaes"``, ``"qmc"`` or ``"random"``.
         sampler_seed: Decides what it proposes, or in which order a grid is gone through.
+        pruning: Whether trials that do badly are stopped early: ``"none"``, ``"halving"`` or ``"halving-N"``; see
+            :mod:`tuning.pruning`.
         n_envs: Environments side by side in each run.
         eval_interval: Timesteps between evaluations; None for about 30 in a run.
         eval_episodes: Episodes of an evaluation; None for the usual number.
@@ -54,6 +57,7 @@ class StudySpec:
     direction: str = "maximize"
     sampler: str = "grid"
     sampler_seed: int = 0
+    pruning: str = "none"
     n_envs: int = 1
     eval_interval: int | None = None
     eval_episodes: int | None = None
@@ -67,7 +71,17 @@ class StudySpec:
     @property
     def judge(self) -> Objective:
         """The objective."""
-        return Objective(self.objective, self.direction, self.steps)
+        return self.judge_at(self.steps)
+
+    def judge_at(self, timestep: int) -> Objective:
+        """The objective of runs that end at a timestep: what a trial that has come to a rung is worth."""
+        return Objective(self.objective, self.direction, timestep)
+
+    @property
+    def ladder(self) -> Ladder:
+        """The rungs at which trials are judged."""
+        interval = default_interval(self.steps) if self.eval_interval is None else self.eval_interval
+        return Ladder.of(self.pruning, self.steps, interval, self.judge.sign)
 
     @property
     def sizes(self) -> dict[str, Any]:
@@ -119,6 +133,9 @@ class StudySpec:
         integer_in("first_seed", self.first_seed, 0, 2**32 - 10_001)
         integer_in("sampler_seed", self.sampler_seed, 0, 2**32 - 1)
         _ = self.judge
+        if self.eval_interval is not None:
+            integer_in("eval_interval", self.eval_interval, 1, _MANY)
+        _ = self.ladder
         self._check_sampler()
         if both := sorted(set(self.space.dimensions) & set(self.arguments)):
             raise ValueError(f"{', '.join(both)}: in the search space and among the fixed arguments; give it once")

@@ -20,7 +20,7 @@ from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
 from tuning.curves import Curves
 from tuning.proposals import SLOT, Proposer, make_sampler
-from tuning.register import SUFFIX, Ledger, Register
+from tuning.register import SUFFIX, Progress, Register
 from tuning.spaces import Space
 from tuning.specification import StudySpec
 from tuning.storages import open_storage
@@ -92,35 +92,44 @@ class Study:
             found = self.trials()
         return {slot: found[slot] for slot in slots}
 
-    def settle(self, results: Mapping[str, Any]) -> None:
-        """Tells Optuna the results of a batch that is done, as far as nobody has yet."""
-        found = self.trials()
-        for text, result in results.items():
-            trial = found[int(text)]
-            if not trial.state.is_finished():
-                self._describe(trial, int(text), result)
-                self._tell(trial, result["value"])
+    def settle(self, slot: int, progress: Progress) -> None:
+        """Tells Optuna how a slot has ended, if nobody has yet."""
+        trial = self.trials()[slot]
+        if trial.state.is_finished():
+            return
+        self._describe(trial, slot, progress)
+        value = progress.outcome["value"]
+        if value is None:
+            self._tell(trial, TrialState.FAIL)
+        elif progress.pruned:
+            self._tell(trial, TrialState.PRUNED)  # Optuna takes the last value that was reported
+        else:
+            self._tell(trial, TrialState.COMPLETE, value)
 
     def drop_late(self) -> dict[int, FrozenTrial]:
         """Fails trials that came too late, of a worker that was frozen while it asked; returns the slots' trials."""
         found, late = self._by_slot()
         for trial in late:
             if not trial.state.is_finished():
-                self._tell(trial, None)
+                self._tell(trial, TrialState.FAIL)
         return found
 
-    def _describe(self, trial: FrozenTrial, slot: int, result: Mapping[str, Any]) -> None:
+    def _describe(self, trial: FrozenTrial, slot: int, progress: Progress) -> None:
+        outcome = progress.outcome
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            self.storage.set_trial_user_attr(trial._trial_id, SCORES, result["scores"])
-            if result["diverged"]:
-                self.storage.set_trial_user_attr(trial._trial_id, DIVERGED, result["diverged"])
+            if len(progress.reports) > 1 or progress.pruned:  # without pruning they say nothing that the value does not
+                for timestep, each in progress.reports.items():
+                    if each["value"] is not None:
+                        self.storage.set_trial_intermediate_value(trial._trial_id, timestep, each["value"])
+            self.storage.set_trial_user_attr(trial._trial_id, SCORES, outcome["scores"])
+            if outcome["diverged"]:
+                self.storage.set_trial_user_attr(trial._trial_id, DIVERGED, outcome["diverged"])
             self.curves.attach(self.storage, trial, slot, setting_label(trial.params))
 
-    def _tell(self, trial: FrozenTrial, value: float | None) -> None:
-        """Tells an outcome (None: the trial failed); that somebody else has told it already is no error."""
+    def _tell(self, trial: FrozenTrial, state: TrialState, value: float | None = None) -> None:
+        """Tells an outcome; that somebody else has told it already is no error."""
         try:
             with quiet():
-                state = TrialState.FAIL if value is None else TrialState.COMPLETE
                 self.optuna.tell(trial.number, value, state=state, skip_if_finished=True)
         except optuna.exceptions.UpdateFinishedTrialError:
             pass
@@ -185,6 +194,12 @@ class Study:
         finished = sum(trial.state.is_finished() for trial in self.trials().values())
         return finished, self.register.read().trials
 
+    def state(self) -> str:
+        """How far it is, in words."""
+        finished, trials = self.progress()
+        pruned = sum(trial.state == TrialState.PRUNED for trial in self.trials().values())
+        return f"{finished} of {trials} trials finished{f' ({pruned} of them pruned)' if pruned else ''}"
+
     def batch_folder(self, number: int, epoch: int) -> pathlib.Path:
         """Where a batch's sweep is, as long as the batch is not told; each worker that has it has a folder of its own."""
         return self.folder / "batches" / f"batch-{number:05d}-{epoch}"
@@ -233,7 +248,7 @@ def create_study(
     if register.read().spec is None:
         if found.get_trials(deepcopy=False):
             raise ValueError(f"there is a study {name!r} in the storage that is not one of ours: choose another name")
-        register.append("study", spec=spec.to_dict())
+        register.append("study", spec=spec.to_dict(), ladder=spec.ladder.to_dict())
     known = StudySpec.from_dict(register.read().spec, f"study {name!r}")
     if changed := spec.differences(known.to_dict()):
         raise ValueError(f"study {name!r} exists with another description ({'; '.join(changed)}): choose another name")
@@ -267,12 +282,6 @@ def open_study(storage: str | os.PathLike[str], name: str | None = None, folder:
     spec = StudySpec.from_dict(register.read().spec, f"study {name!r}")
     path = pathlib.Path(folder or (kept if kept and pathlib.Path(kept).is_dir() else pathlib.Path("runs") / f"tune_{name}"))
     return Study(name, spec, opened, register, path)
-
-
-def state_of(ledger: Ledger, trials: Mapping[int, FrozenTrial]) -> str:
-    """Where a study is, in words."""
-    finished = sum(trial.state.is_finished() for trial in trials.values())
-    return f"{finished} of {ledger.trials} trials finished, {len(ledger.open)} batches at work"
 
 
 def _describe(study: optuna.Study, spec: StudySpec, folder: pathlib.Path) -> None:

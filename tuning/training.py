@@ -1,4 +1,4 @@
-"""How a batch of trials is trained: one call of ``train_sweep``, paired lists, every setting with every seed."""
+"""How trials are trained: each batch is a sweep, paired lists, every setting with every seed."""
 
 from __future__ import annotations
 
@@ -6,63 +6,105 @@ import os
 import pathlib
 import shutil
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from mbrl_agents import SweepResult, train_sweep
+from mbrl_agents import SweepResult
+from mbrl_agents.common.checks import number_in
 from mbrl_agents.experiments.metrics import SCORE
 from mbrl_agents.experiments.run_folder import DIVERGED, INTERRUPTED, RUNNING, runs_below
-from mbrl_agents.experiments.sweeps.driver import DIVERGENCE
-from mbrl_agents.experiments.sweeps.folder import MARKER
+from mbrl_agents.experiments.sweeps.driver import CHECKPOINT_SECONDS, DIVERGENCE
+from mbrl_agents.experiments.sweeps.execution import make_execution
+from mbrl_agents.experiments.sweeps.folder import MARKER, open_or_create
+from mbrl_agents.experiments.sweeps.specification import specify
+from mbrl_agents.experiments.sweeps.sweep import advance
 from tuning.objectives import Curve
 from tuning.specification import StudySpec
+
+
+class Portion(NamedTuple):
+    """The part of a batch that is trained.
+
+    Attributes:
+        folder: The batch's folder, where what is needed to go on after a kill is kept.
+        points: Hyperparameters of all settings of the batch.
+        chosen: The numbers of those to train.
+    """
+
+    folder: pathlib.Path
+    points: Sequence[dict[str, Any]]
+    chosen: Sequence[int]
 
 
 class Trainer(Protocol):
     """Trains settings."""
 
     def __call__(
-        self, spec: StudySpec, points: Sequence[dict[str, Any]], seeds: Sequence[int], folder: pathlib.Path
-    ) -> list[list[Curve]]:
-        """For each point, the curve of each seed.
+        self, spec: StudySpec, portions: Sequence[Portion], seeds: Sequence[int], until: int
+    ) -> Sequence[Sequence[Curve]]:
+        """For each chosen setting of each portion, the curve of each seed.
 
         Args:
             spec: The study.
-            points: Hyperparameters of each setting.
-            seeds: Seeds of each.
-            folder: Where to keep what is needed to go on after a kill; the same call goes on there.
+            portions: What to train, all together. The same call goes on in their folders after a kill.
+            seeds: Seeds of each setting.
+            until: The timestep to stop at, so that a later call can go on: that of an evaluation.
         """
 
 
 class SweepTrainer:
-    """Trains with :func:`mbrl_agents.train_sweep`; arguments are passed on to it.
+    """Trains each batch as a sweep (:func:`mbrl_agents.train_sweep`), and what goes forward together in one program.
 
     Args:
         progress_bar: Whether to show progress.
         checkpoint_seconds: Seconds between checkpoints; at most so much work is lost by a kill.
-        limits: ``max_parallel_runs``, ``execution``.
+        execution: ``"loop"``, ``"vmap"`` or None, as for ``train_sweep``.
+        max_parallel_runs: Most runs in memory at once; by default as many as fit.
     """
 
-    def __init__(self, progress_bar: bool = False, checkpoint_seconds: float = 60.0, **limits: Any) -> None:
-        self.given = {"progress_bar": progress_bar, "checkpoint_seconds": checkpoint_seconds, **limits}
+    def __init__(
+        self,
+        progress_bar: bool = False,
+        checkpoint_seconds: float = CHECKPOINT_SECONDS,
+        execution: str | None = None,
+        max_parallel_runs: int | None = None,
+    ) -> None:
+        self.execution = make_execution(execution)
+        self.given: dict[str, Any] = {
+            "progress_bar": progress_bar,
+            "checkpoint_seconds": number_in("checkpoint_seconds", checkpoint_seconds, 0, finite=False),
+            "max_parallel_runs": max_parallel_runs,
+        }
 
     def __call__(
-        self, spec: StudySpec, points: Sequence[dict[str, Any]], seeds: Sequence[int], folder: pathlib.Path
-    ) -> list[list[Curve]]:
+        self, spec: StudySpec, portions: Sequence[Portion], seeds: Sequence[int], until: int
+    ) -> Sequence[Sequence[Curve]]:
         """See :class:`Trainer`."""
+        results = [(portion, self._sweep(spec, portion, seeds)) for portion in portions]
+        numbers = [[_runs(setting, seeds) for setting in portion.chosen] for portion in portions]
+        runs = [result.run_folder(i) for (_, result), own in zip(results, numbers, strict=True) for each in own for i in each]
+        advance(runs, self.execution, until, **self.given)
+        curves = []
+        for (_, result), own in zip(results, numbers, strict=True):
+            of_run = curves_of(result)
+            curves += [[of_run[i] for i in each] for each in own]
+        return curves
+
+    @staticmethod
+    def _sweep(spec: StudySpec, portion: Portion, seeds: Sequence[int]) -> SweepResult:
+        """The sweep of a batch, in its folder."""
+        folder = portion.folder
         if folder.exists() and not (folder / MARKER).is_file():  # of a worker that was killed, or thawed, too early or too late
             shutil.rmtree(folder)
-        result = train_sweep(
-            spec.agent,
-            spec.environment,
-            spec.settings(points),
-            list(seeds),
-            folder=folder,
-            save_replay=False,
-            **spec.sizes,
-            **self.given,
+        settings = spec.settings(portion.points)
+        sweep = specify(
+            spec.agent, spec.environment, hyperparameters=settings, seeds=list(seeds), save_replay=False, **spec.sizes
         )
-        curves = curves_of(result)
-        return [curves[i : i + len(seeds)] for i in range(0, len(curves), len(seeds))]
+        return SweepResult(open_or_create(folder, sweep), sweep.to_dict())
+
+
+def _runs(setting: int, seeds: Sequence[int]) -> range:
+    """The numbers of a setting's runs in its sweep."""
+    return range(setting * len(seeds), (setting + 1) * len(seeds))
 
 
 def curves_of(result: SweepResult) -> list[Curve]:

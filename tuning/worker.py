@@ -1,4 +1,7 @@
-"""A worker: takes batches, trains them, tells; adopts what others left behind. See :mod:`tuning.register`."""
+"""A worker: takes batches of trials, trains them a generation at a time, tells; adopts what others left behind.
+
+See :mod:`tuning.register` for why nothing is lost or done twice, and :mod:`tuning.generations` for what comes next.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ import shutil
 import time
 from collections.abc import Callable
 
+from tuning.generations import Generation, empty_lanes, full_generation, last_generation
 from tuning.leases import LEASE_SECONDS, Lease, LeaseLostError, Watch
 from tuning.register import Batch, Ledger
 from tuning.storages import is_sqlite, refuse_sqlite
 from tuning.study import Study, quiet
-from tuning.training import SweepTrainer, Trainer, take_over
+from tuning.training import Portion, SweepTrainer, Trainer, take_over
 
 BATCH_SIZE = 8
 
@@ -50,7 +54,7 @@ class Worker:
 
         Raises:
             ValueError: Another worker is at work on a study in an SQLite file.
-            KeyboardInterrupt: Ctrl-C; the batch can be gone on with.
+            KeyboardInterrupt: Ctrl-C; the trials can be gone on with.
         """
         with quiet(), self.lease:
             if is_sqlite(self.study.storage):
@@ -58,58 +62,68 @@ class Worker:
             while True:
                 ledger = self.study.register.read()
                 self._settle(ledger)
-                if (batch := self._adopt(ledger) or self._open(ledger)) is not None:
+                if (generation := self._next(ledger)) is not None:
                     with contextlib.suppress(LeaseLostError):
-                        self._work(batch)
+                        self._work(generation)
                 elif self._is_over():
                     return
                 else:
                     time.sleep(self.poll_seconds)
 
-    # ------------------------------------------------------------------ which batch
+    # ------------------------------------------------------------------ what comes next
 
-    def _open(self, ledger: Ledger) -> Batch | None:
-        """A new batch; None if there is nothing left to take."""
-        if not (slots := ledger.free[: self.batch_size]):
-            return None
-        return self.study.register.open(self.lease.worker, slots)
+    def _next(self, ledger: Ledger) -> Generation | None:
+        """What to train next; None if there is nothing. Takes over what others have left behind, and new trials."""
+        worker, lanes = self.lease.worker, self.batch_size
+        if (adopted := self._adopt(ledger)) is not None:
+            ledger = adopted
+        if (full := full_generation(ledger, worker, lanes)) is not None:
+            return full
+        if slots := ledger.free[: empty_lanes(ledger, worker, lanes)]:
+            ledger = self.study.register.open(worker, slots)
+            if (full := full_generation(ledger, worker, lanes)) is not None:
+                return full
+        return last_generation(ledger, worker, lanes)
 
-    def _adopt(self, ledger: Ledger) -> Batch | None:
-        """A batch that its worker has left behind; None if there is none."""
+    def _adopt(self, ledger: Ledger) -> Ledger | None:
+        """Takes over all batches whose workers are gone; what the log says then, or None if nothing was to be taken over."""
         beats = self.study.register.beats() if ledger.open else {}
+        adopted = None
         for batch in ledger.open:
             if batch.worker != self.lease.worker and self.watch.gone(ledger.workers.get(batch.worker), beats.get(batch.worker)):
                 adopted = self.study.register.adopt(batch, self.lease.worker)
-                if adopted is not None:
+                if adopted.batches[batch.number].worker == self.lease.worker:
                     self.say(f"goes on with the {len(batch.slots)} trials that {batch.worker} left behind")
-                return adopted
-        return next((batch for batch in ledger.open if batch.worker == self.lease.worker), None)
+        return adopted
 
     def _is_over(self) -> bool:
         ledger, trials = self.study.register.read(), self.study.trials()
         told = all(slot in trials and trials[slot].state.is_finished() for slot in range(ledger.trials))
         return told and not ledger.open and not ledger.free
 
-    # ------------------------------------------------------------------ what is done with it
+    # ------------------------------------------------------------------ what is done
 
-    def _work(self, batch: Batch) -> None:
+    def _work(self, generation: Generation) -> None:
+        """Trains a generation up to its rung, and says what came out."""
         study = self.study
-        folder = self._folder(batch)
-        with self.lease.held(batch):
-            trials = study.ask(batch.slots)
-            points = [trials[slot].params for slot in batch.slots]
-            curves = self.trainer(study.spec, points, study.spec.seeds, folder)
-        outcomes = [study.spec.judge.of_trial(own) for own in curves]
-        for slot, own in zip(batch.slots, curves, strict=True):
-            study.curves.write(slot, own)
-        results = {str(slot): outcome._asdict() for slot, outcome in zip(batch.slots, outcomes, strict=True)}
-        if (done := study.register.finish(batch, results)) is None:
-            self.say("was too late: another worker has adopted the batch")
-            return
-        assert done.results is not None
-        study.settle(done.results)
-        self._tidy(batch)
-        self.say("{} of {} trials finished".format(*study.progress()))
+        with self.lease.held(generation.batches):
+            portions = [self._portion(batch, generation) for batch in generation.batches]
+            curves = self.trainer(study.spec, portions, study.spec.seeds, generation.until)
+        trained = [slot for batch in generation.batches for slot in batch.slots if slot in generation.slots]
+        own = dict(zip(trained, curves, strict=True))
+        outcomes = {slot: study.spec.judge_at(generation.until).of_trial(each)._asdict() for slot, each in own.items()}
+        for slot, each in own.items():
+            study.curves.write(slot, each)
+        ledger = study.register.report(generation.batches, generation.until, outcomes)
+        if not all(ledger.holds(batch) for batch in generation.batches):
+            self.say("was too late: another worker has adopted a batch")
+        self._settle(ledger)
+        self.say(study.state())
+
+    def _portion(self, batch: Batch, generation: Generation) -> Portion:
+        trials = self.study.ask(batch.slots)
+        chosen = [i for i, slot in enumerate(batch.slots) if slot in generation.slots]
+        return Portion(self._folder(batch), [trials[slot].params for slot in batch.slots], chosen)
 
     def _folder(self, batch: Batch) -> pathlib.Path:
         """The batch's folder; that of the worker before, if it is within reach."""
@@ -122,21 +136,25 @@ class Worker:
         return folder
 
     def _settle(self, ledger: Ledger) -> None:
-        """Tells what others have finished and were kept from telling."""
+        """Tells Optuna what has ended: by this worker, or by one that was kept from telling."""
         trials = self.study.drop_late()
-        beats: dict[str, dict] | None = None
-        for batch in ledger.done:
-            if all(slot in trials and trials[slot].state.is_finished() for slot in batch.slots):
-                continue
-            beats = self.study.register.beats() if beats is None else beats
-            mine = batch.worker == self.lease.worker
-            if mine or self.watch.gone(ledger.workers.get(batch.worker), beats.get(batch.worker)):
-                assert batch.results is not None
-                self.study.settle(batch.results)
+        untold = {
+            slot: each for slot, each in ledger.ended.items() if not (slot in trials and trials[slot].state.is_finished())
+        }
+        beats = self.study.register.beats() if untold else {}
+        told = set()
+        for slot, progress in untold.items():
+            holder = ledger.holder(slot)
+            assert holder is not None
+            if holder == self.lease.worker or self.watch.gone(ledger.workers.get(holder), beats.get(holder)):
+                self.study.settle(slot, progress)
+                told.add(slot)
+        for batch in ledger.batches.values():
+            if told & set(batch.slots) and ledger.is_over(batch):
                 self._tidy(batch)
 
     def _tidy(self, batch: Batch) -> None:
-        """Deletes the folders of a batch that has been told."""
+        """Deletes the folders of a batch that is over."""
         for epoch in range(1, batch.epoch + 1):
             if not self.keep_runs or epoch < batch.epoch:
                 shutil.rmtree(self.study.batch_folder(batch.number, epoch), ignore_errors=True)

@@ -23,11 +23,11 @@ from tests.experiments.sweep_runs import FLUTE, SMALL
 def _nothing_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nor compiled, which takes seconds."""
 
-    def begins(*args: Any) -> None:
+    def begins(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("this should have been refused")
 
     monkeypatch.setattr(memory, "_temporary", lambda loop, shapes: 1)
-    monkeypatch.setattr(sweeps, "_train", begins)
+    monkeypatch.setattr(sweeps, "advance", begins)
 
 
 def refused(path: pathlib.Path, error: type[Exception], message: str, **changes: Any) -> None:

@@ -16,6 +16,7 @@ from tests.tuning.fakes import FLUTE, SPACE, STEPS, curve_at
 from tuning import Space, Study, StudySpec, Worker
 from tuning.objectives import Curve
 from tuning.register import Register, WorkerInfo
+from tuning.training import Portion
 
 
 class Killed(BaseException):
@@ -92,17 +93,30 @@ class Simulation:
         seed: Decides everything.
         folder: For files.
         players: How many workers; the first is never killed.
+        kills: How often a worker is killed at its turn.
+        freezes: How often one is frozen.
+        pruning: That of the study.
     """
 
-    def __init__(self, seed: int, folder: pathlib.Path, players: int = 4, kills: float = 0.01, freezes: float = 0.03) -> None:
+    def __init__(
+        self,
+        seed: int,
+        folder: pathlib.Path,
+        players: int = 4,
+        kills: float = 0.01,
+        freezes: float = 0.03,
+        pruning: str = "none",
+    ) -> None:
         self.random, self.folder, self.kills, self.freezes = random.Random(seed), folder, kills, freezes
         self.storage, self.turns = InMemoryStorage(), 0
-        self.spec = StudySpec("ReplayDQN", EnvironmentSpec(FLUTE), Space.of(SPACE), STEPS, seeds_per_trial=1)
+        self.spec = StudySpec(
+            "ReplayDQN", EnvironmentSpec(FLUTE), Space.of(SPACE), STEPS, seeds_per_trial=1, eval_interval=50, pruning=pruning
+        )
         register = Register(self.storage, "s")
-        register.append("study", spec=self.spec.to_dict())
+        register.append("study", spec=self.spec.to_dict(), ladder=self.spec.ladder.to_dict())
         register.append("trials", number=12)
         optuna.create_study(storage=self.storage, study_name="s", direction="maximize")
-        self.trained: list[tuple[str, dict[str, Any]]] = []
+        self.trained: list[tuple[int, dict[str, Any]]] = []
         self.told: list[tuple[str, int]] = []
         self.players = [Player(lambda i=i: self._work(i)) for i in range(players)]
 
@@ -117,11 +131,12 @@ class Simulation:
         worker.run()
 
     def _trainer(self, index: int) -> Any:
-        def train(spec: StudySpec, points: Sequence[dict], seeds: Sequence[int], folder: pathlib.Path) -> list[list[Curve]]:
+        def train(spec: StudySpec, portions: Sequence[Portion], seeds: Sequence[int], until: int) -> list[list[Curve]]:
+            points = [portion.points[i] for portion in portions for i in portion.chosen]
             for point in points:
-                self.trained.append((self.players[index].id, point))
+                self.trained.append((until, point))
             # Whose numbers they are can be seen from their last digits.
-            return [[curve_at(point, index + 1) for seed in seeds] for point in points]
+            return [[curve_at(point, index + 1, until) for seed in seeds] for point in points]
 
         return train
 

@@ -147,5 +147,5 @@ def test_stopped(
     assert cli.main(["tune", "status", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     assert "small: 0 of 12 trials finished" in out
-    assert "8 trials, worker " in out
+    assert "8 of 8 trials left, worker " in out
     assert "gone: resume or any worker goes on" in out

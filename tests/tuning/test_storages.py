@@ -113,4 +113,4 @@ def test_postgres_killed_and_frozen(kills: int, postgres: Postgres, tmp_path: pa
     assert len(trained) == 12
     assert 12 < sum(trained) <= 12 + (kills + 1) * BATCH
     assert work(study).batches == []
-    assert max(batch.epoch for batch in study.register.read().done) > 1
+    assert max(batch.epoch for batch in study.register.read().batches.values()) > 1

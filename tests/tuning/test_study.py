@@ -86,6 +86,7 @@ def test_what_is_kept(trained: Study) -> None:
 def test_killed_while_it_trains(trained: Study, tmp_path: pathlib.Path) -> None:
     """What was trained before is gone on with, and all numbers are as if it had not been killed."""
     folder = tmp_path / "study"
+    tiny_study(folder)
     process = subprocess.Popen([sys.executable, "-m", "tests.tuning.tiny_study", str(folder)], cwd=ROOT)
     while not list(folder.glob("batches/*/run-*/agent.zip")):
         assert process.poll() is None
@@ -98,11 +99,11 @@ def test_killed_while_it_trains(trained: Study, tmp_path: pathlib.Path) -> None:
     asked: list[int] = []
 
     class Spy(SweepTrainer):
-        def __call__(self, spec: Any, points: Any, seeds: Any, folder: pathlib.Path) -> list[list[Curve]]:
+        def __call__(self, spec: Any, portions: Any, seeds: Any, until: int) -> Any:
             if not asked:  # it has what the other one has left behind
-                assert (run_path(folder, 0) / "config.yaml").is_file()
-            asked.append(len(points))
-            return super().__call__(spec, points, seeds, folder)
+                assert (run_path(portions[0].folder, 0) / "config.yaml").is_file()
+            asked.append(sum(len(portion.chosen) for portion in portions))
+            return super().__call__(spec, portions, seeds, until)
 
     work(study, Spy(), batch_size=4)  # type: ignore[arg-type]
     assert sum(asked) == 6 - begun
@@ -213,11 +214,11 @@ def test_a_trial_without_numbers_fails(tmp_path: pathlib.Path, no_pictures: None
     study = study_in(tmp_path, tmp_path / "study.journal")
 
     class Broken(FakeTrainer):
-        def __call__(self, spec: Any, points: Any, seeds: Any, folder: pathlib.Path) -> list[list[Curve]]:
-            curves = super().__call__(spec, points, seeds, folder)
+        def __call__(self, *given: Any) -> list[list[Curve]]:
+            curves = super().__call__(*given)
             return [
-                [Curve(seed, (0,), (math.nan,)) for seed in seeds] if point["temperature"] == 0.2 else own
-                for point, own in zip(points, curves, strict=True)
+                [Curve(curve.seed, (0,), (math.nan,)) for curve in own] if point["temperature"] == 0.2 else own
+                for point, own in zip(self.batches[-1], curves, strict=True)
             ]
 
     work(study, Broken())

@@ -173,7 +173,7 @@ def test_told_by_the_next(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatc
     """Killed after a batch was done, before Optuna was told: nothing is trained again."""
     study = study_in(tmp_path, tmp_path / "study.journal")
 
-    def killed(results: Any) -> None:
+    def killed(*given: Any) -> None:
         raise RuntimeError("killed")
 
     monkeypatch.setattr(study, "settle", killed)

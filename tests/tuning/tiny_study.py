@@ -1,4 +1,4 @@
-"""A study that is really trained, in seconds; ``python -m tests.tuning.tiny_study FOLDER`` works on it until it is killed."""
+"""A study that is really trained, in seconds; ``python -m tests.tuning.tiny_study FOLDER [BATCH_SIZE]`` works on it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from tests.tuning.fakes import SMALL
-from tuning import Study, Worker, create_study
+from tuning import Study, Worker, create_study, open_study
 from tuning.training import SweepTrainer
 
 SPACE = {"learning_rate": [1e-3, 1e-2, 1e30], "temperature": [0.1, 0.4]}
@@ -22,11 +22,11 @@ def tiny_study(folder: pathlib.Path, **more: Any) -> Study:
     return study
 
 
-def train(study: Study, checkpoint_seconds: float = 60.0) -> Study:
+def train(study: Study, checkpoint_seconds: float = 60.0, batch_size: int = 4) -> Study:
     """Works until it is over."""
-    Worker(study, 4, SweepTrainer(checkpoint_seconds=checkpoint_seconds)).run()
+    Worker(study, batch_size, SweepTrainer(checkpoint_seconds=checkpoint_seconds)).run()
     return study
 
 
 if __name__ == "__main__":
-    train(tiny_study(pathlib.Path(sys.argv[1])), 0.0)
+    train(open_study(pathlib.Path(sys.argv[1]) / "study.db"), 0.0, *map(int, sys.argv[2:]))

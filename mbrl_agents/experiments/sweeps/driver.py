@@ -32,6 +32,7 @@ from mbrl_envs import functional_task
 
 CHECKPOINT_SECONDS = 60.0
 DIVERGENCE = "diverged"  # the metric of a run whose loss is no longer finite; its value is 1
+PAUSED = "paused"  # where it was to come to for now; its folder says interrupted
 _POLL_SECONDS = 0.2
 
 
@@ -43,10 +44,11 @@ class _Run:
         index: Its number, for the listener.
         folder: Its folder.
         loop: Its program.
+        goal: The timestep at which it ends, or pauses.
         timesteps: How far it is.
         score: Its latest score.
         seconds: Time spent on it.
-        state: ``"running"``, ``"finished"`` or ``"diverged"``.
+        state: ``"running"``, ``"paused"``, ``"finished"`` or ``"diverged"``.
         member: What the execution needs, once it has begun.
         env: Its environment.
     """
@@ -54,6 +56,7 @@ class _Run:
     index: int
     folder: RunFolder
     loop: DeviceLoop
+    goal: int
     timesteps: int = 0
     score: float | None = None
     seconds: float = 0.0
@@ -89,18 +92,25 @@ class _Run:
         self.member = Member(agent, loop, config.steps, evaluation.episodes, evaluation.steps, config.seed)
         self.write_status(RUNNING)
 
+    def arrive(self) -> None:
+        """Notes that it is where it was to come to."""
+        if self.state == RUNNING and self.timesteps >= self.goal:
+            self.state = FINISHED if self.timesteps >= self.folder.config.steps else PAUSED
+
     def write_status(self, state: str, error: str | None = None) -> None:
         """Writes where the run is."""
         self.folder.write_status(Status(state, self.timesteps, self.seconds, error))
 
     def save(self) -> None:
         """Saves a checkpoint, or the end; the agent has its arrays."""
-        if self.state == RUNNING:
+        if self.state in (RUNNING, PAUSED):
             checkpoints.save_unfinished(self.folder, self.agent)
-            self.write_status(RUNNING)
+            self.write_status(RUNNING if self.state == RUNNING else INTERRUPTED)
+        else:
+            checkpoints.save_finished(self.folder, self.agent)
+            self.write_status(self.state, self.trouble)
+        if self.state == RUNNING:
             return
-        checkpoints.save_finished(self.folder, self.agent)
-        self.write_status(self.state, self.trouble)
         self.member = None  # lets go of the arrays
         self.env.close()
 
@@ -147,7 +157,7 @@ class _UnitInTraining:
         interval, num_envs = config.evaluation.interval, config.num_envs
         if before == 0 and self.live[0].score is None:
             self._score(None)
-        if before >= config.steps:  # killed after the last evaluation, before the end was saved
+        if before >= self.live[0].goal:  # killed after the last evaluation, before the end was saved
             self._save(began)
             return
         due = min((before // interval + 1) * interval, config.steps)
@@ -183,8 +193,7 @@ class _UnitInTraining:
             if run.state == RUNNING:
                 run.score = score
                 run.folder.append_metrics(run.timesteps, {SCORE: score} | (chunk_metrics(chunks[i]) if chunks else {}))
-                if run.timesteps >= run.folder.config.steps:
-                    run.state = FINISHED
+                run.arrive()
 
     def _save(self, began: float) -> None:
         """Saves the runs that have ended; the others when it is time."""
@@ -192,8 +201,7 @@ class _UnitInTraining:
         share = (now - began) / len(self.runs)
         for run in self.runs:
             run.seconds += share if run.member is not None else 0.0
-            if run.state == RUNNING and run.timesteps >= run.folder.config.steps:
-                run.state = FINISHED
+            run.arrive()
         time_to_save = now - self.saved_at >= self.checkpoint_seconds
         self.save([run for run in self.runs if run.member is not None and (run.state != RUNNING or time_to_save)])
         if time_to_save:
@@ -219,6 +227,7 @@ class Driver:
         max_parallel_runs: Runs in memory at once; None for as many as fit.
         ended: Runs that belong to these and have come to their end. Nothing is done to them, but the others go on in units of
             the size that they had, so that they round as before.
+        until: The timestep of an evaluation at which to pause the runs; None to train them to their end.
 
     Raises:
         MemoryError: The runs do not fit; nothing has been done.
@@ -233,13 +242,15 @@ class Driver:
         checkpoint_seconds: float = CHECKPOINT_SECONDS,
         max_parallel_runs: int | None = None,
         ended: Sequence[RunFolder] = (),
+        until: int | None = None,
     ) -> None:
         self.listener, self.execution, self.pending = listener, execution, pending
         self.errors: list[Exception] = []
         programs, runs = Programs(), []
         for i, folder in enumerate(folders):
             try:
-                runs.append(_Run(i, folder, programs.of(folder.config), folder.status().timesteps))
+                goal = min(until or folder.config.steps, folder.config.steps)
+                runs.append(_Run(i, folder, programs.of(folder.config), goal, folder.status().timesteps))
             except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs
                 self.errors.append(error)
                 self._tell_failure(i, folder, error)
@@ -325,7 +336,7 @@ class Driver:
             elif run.member is None and run.env is not None:
                 run.env = None
                 self.listener.progress(run.index, run.timesteps, run.score)
-                self.listener.ended(run.index, run.state, run.trouble)
+                self.listener.ended(run.index, INTERRUPTED if run.state == PAUSED else run.state, run.trouble)
         if not unit.live:
             self.open.remove(unit)
         elif self.execution.together:

@@ -23,7 +23,7 @@ def plot_settings(sweep: SweepResult, path: str | os.PathLike[str], max_settings
     table = sweep.summary().sort_values("mean", ascending=False, kind="stable")
     chosen = set(table["setting"][:max_settings])
     runs = sweep.runs()
-    folders = [sweep._folder(int(run)) for run in runs["run"][runs["setting"].isin(chosen)]]
+    folders = [sweep.run_folder(int(run)) for run in runs["run"][runs["setting"].isin(chosen)]]
     plots.plot_curves(folders, path)
 
 
@@ -39,7 +39,7 @@ def plot_hyperparameters(sweep: SweepResult, path: str | os.PathLike[str], by: s
     axis = figure.subplots()
     what = f"{metric} ({by}), mean over seeds"
     (_draw_line if len(names) == 1 else _draw_map)(axis, table, names, what)
-    axis.set_title(sweep._folder(0).config.environment.title, loc="left", color=INK, fontsize=11)
+    axis.set_title(sweep.run_folder(0).config.environment.title, loc="left", color=INK, fontsize=11)
     picture = io.BytesIO()
     figure.savefig(picture, format=kind, dpi=150)
     write_atomically(path, picture.getvalue())

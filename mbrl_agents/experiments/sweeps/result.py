@@ -108,7 +108,7 @@ class SweepResult:
 
     def setting(self, run: int) -> dict[str, Any]:
         """The swept hyperparameters of a run."""
-        arguments = self._folder(run).config.arguments
+        arguments = self.run_folder(run).config.arguments
         return {name: arguments[name] for name in self.hyperparameters}
 
     def table(self) -> pd.DataFrame:
@@ -227,7 +227,7 @@ class SweepResult:
         Raises:
             TypeError, ValueError: There is no such run, or it has not come to its end.
         """
-        folder = self._folder(run)
+        folder = self.run_folder(run)
         status = folder.status()
         if status.state not in (FINISHED, DIVERGED):
             raise ValueError(f"run {run} has not come to its end: it is {status.state}")
@@ -259,7 +259,8 @@ class SweepResult:
     def _metrics(self) -> pd.DataFrame:
         return self.table()
 
-    def _folder(self, run: int) -> RunFolder:
+    def run_folder(self, run: int) -> RunFolder:
+        """A run's folder."""
         return self._folders[integer_in("run", run, 0, len(self) - 1)]
 
     @staticmethod

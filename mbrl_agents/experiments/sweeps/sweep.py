@@ -111,7 +111,13 @@ def train_sweep(
     else:
         keep = None
     runs = folders.open_or_create(folder, spec)
-    _train(runs, chosen, progress_bar, checkpoint_seconds, max_parallel_runs)
+    advance(
+        runs,
+        chosen,
+        progress_bar=progress_bar,
+        checkpoint_seconds=checkpoint_seconds,
+        max_parallel_runs=max_parallel_runs,
+    )
     return SweepResult(runs, spec.to_dict(), keep)
 
 
@@ -146,23 +152,47 @@ def _check_most(max_parallel_runs: int | None) -> None:
         integer_in("max_parallel_runs", max_parallel_runs, 1, 2**31 - 1)
 
 
-def _train(
+def advance(
     runs: Sequence[RunFolder],
     execution: Execution,
-    progress_bar: bool,
-    checkpoint_seconds: float,
-    max_parallel_runs: int | None,
+    until: int | None = None,
+    *,
+    progress_bar: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    max_parallel_runs: int | None = None,
 ) -> None:
-    missing = [run for run in runs if run.status().state not in ENDED]
+    """Trains the runs of one or several sweeps, to their end or up to an evaluation, where they can be gone on with.
+
+    Args:
+        runs: Their folders. Those that are there already are left alone.
+        execution: How to execute them.
+        until: The timestep of an evaluation; None for the end.
+        progress_bar: Whether to show progress on standard error.
+        checkpoint_seconds: Seconds between checkpoints of a run.
+        max_parallel_runs: Most runs in memory at once.
+
+    Raises:
+        MemoryError: The runs do not fit.
+        KeyboardInterrupt: Ctrl-C; what there is has been saved.
+    """
+    missing = [run for run in runs if not _is_there(run, until)]
     if not missing:
         return
-    bars = [RunProgress(run.config.label, run.config.title, run.config.steps) for run in missing]
+    bars = [
+        RunProgress(run.config.label, run.config.title, min(until or run.config.steps, run.config.steps)) for run in missing
+    ]
     console = None if progress_bar else Console(quiet=True)
     with deferred() as pending, tracked(bars, execution.workers, console) as tracker:
         ended = [run for run in runs if run not in missing]
-        driver = Driver(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs, ended)
+        driver = Driver(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs, ended, until)
         _announce(tracker, driver.memory)
         driver.run()
+
+
+def _is_there(run: RunFolder, until: int | None) -> bool:
+    """Whether nothing is left to do for a run."""
+    status = run.status()
+    return status.state in ENDED or (until is not None and status.timesteps >= until)
 
 
 def _announce(tracker: Tracker, memory: MemoryPlan) -> None:
