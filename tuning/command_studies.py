@@ -175,7 +175,7 @@ def _search(study: Study, arguments: argparse.Namespace) -> int:
         return code
     if arguments.confirm:
         try:
-            confirm(study, arguments.confirm, _trainer(arguments))
+            confirm(study, arguments.confirm, _trainer(arguments), lease_seconds=arguments.lease_seconds, say=_say)
         except KeyboardInterrupt:
             return _stopped()
     _show(study)
@@ -184,22 +184,23 @@ def _search(study: Study, arguments: argparse.Namespace) -> int:
 
 
 def _work(study: Study, arguments: argparse.Namespace) -> int:
-    def say(text: str) -> None:
-        print(text, file=sys.stderr)
-
     member = Worker(
         study,
         arguments.batch_size,
         _trainer(arguments),
         lease_seconds=arguments.lease_seconds,
         keep_runs=arguments.keep_runs,
-        say=say,
+        say=_say,
     )
     try:
         member.run()
     except KeyboardInterrupt:
         return _stopped()
     return 0
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
 
 
 def _trainer(arguments: argparse.Namespace) -> SweepTrainer:

@@ -23,29 +23,41 @@ TABLE, PICTURE = "curve.csv", "curve.png"
 class Curves:
     """The curves of a study's trials.
 
+    A file's name says how far its curve goes, and the longest one counts: so a worker that was frozen, and thaws when another
+    has gone on with its trial, does not put its shorter curve in the place of the other's.
+
     Args:
-        folder: The study's folder: ``curves/slot-<n>.parquet``, and ``artifacts/`` for the dashboard.
+        folder: The study's folder: ``curves/slot-<n>-<last timestep>.parquet``, and ``artifacts/`` for the dashboard.
     """
 
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder, self.artifacts = folder / "curves", folder / "artifacts"
 
-    def path(self, slot: int) -> pathlib.Path:
-        """The file of a slot's trial."""
-        return self.folder / f"slot-{slot:05d}.parquet"
-
     def write(self, slot: int, curves: Sequence[Curve]) -> None:
-        """Writes the curves of a trial, whole or not at all."""
-        write_atomically(self.path(slot), as_table(slot, curves).to_parquet(index=False))
+        """Writes the curves of a trial, whole or not at all; shorter ones go."""
+        last = max((timestep for curve in curves for timestep in curve.timesteps), default=0)
+        path = self.folder / f"slot-{slot:05d}-{last}.parquet"
+        write_atomically(path, as_table(slot, curves).to_parquet(index=False))
+        for file in self._files(f"slot-{slot:05d}-*").get(slot, [])[:-1]:
+            file.unlink(missing_ok=True)
 
     def read(self, slot: int) -> pd.DataFrame | None:
         """The curves of a trial; None if they are not here (but with the worker that trained it)."""
-        return pd.read_parquet(self.path(slot)) if self.path(slot).is_file() else None
+        files = self._files(f"slot-{slot:05d}-*").get(slot)
+        return pd.read_parquet(files[-1]) if files else None
 
     def read_all(self) -> pd.DataFrame:
         """All curves that are here, as one table: ``slot, seed, timestep, score, diverged``."""
-        files = sorted(self.folder.glob("slot-*.parquet"))
+        files = [several[-1] for _, several in sorted(self._files("slot-*").items())]
         return pd.concat([pd.read_parquet(file) for file in files], ignore_index=True) if files else _empty()
+
+    def _files(self, pattern: str) -> dict[int, list[pathlib.Path]]:
+        """Files of slots, the longest curve last."""
+        found: dict[int, list[tuple[int, pathlib.Path]]] = {}
+        for file in self.folder.glob(f"{pattern}.parquet"):
+            _, slot, last = file.stem.split("-")
+            found.setdefault(int(slot), []).append((int(last), file))
+        return {slot: [file for _, file in sorted(several)] for slot, several in found.items()}
 
     def attach(self, storage: BaseStorage, trial: FrozenTrial, slot: int, title: str) -> None:
         """Gives an unfinished trial its curve as artifacts, if it is here and the trial has none yet."""

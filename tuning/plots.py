@@ -13,7 +13,7 @@ from mbrl_agents.experiments import statistics
 from mbrl_agents.experiments.evaluation import default_sizes, known_yardsticks
 from mbrl_agents.experiments.plots import COLOURS, GREY, INK, STYLES
 from mbrl_agents.experiments.sweeps.specification import setting_label
-from tuning.confirm import CONFIRMATION, CURVES, estimate
+from tuning.confirm import CURVES, estimate, folder_of, read_confirmation
 from tuning.spaces import Range, Values
 from tuning.study import Study
 
@@ -93,10 +93,10 @@ def draw_curves(study: Study, count: int = BEST_CURVES) -> Any:
             label = setting_label({name: row[name] for name in study.spec.space.dimensions})
             _draw_curve(axis, curves, f"{label}: {row['value']:.4g}", style, colour)
             drawn += 1
-    fresh = sorted((study.folder / CONFIRMATION).glob(f"slot-{study.best().slot:05d}-*/{CURVES}"))
-    if fresh:
-        _draw_curve(axis, pd.read_parquet(fresh[-1]), "the winner on fresh seeds", "-", "black")
-    if not drawn and not fresh:
+    fresh = _fresh_curves(study)
+    if fresh is not None:
+        _draw_curve(axis, fresh, "the winner on fresh seeds", "-", "black")
+    if not drawn and fresh is None:
         return None
     _draw_yardsticks(axis, study)
     axis.set(xlabel="timesteps", ylabel="score")
@@ -157,6 +157,14 @@ def _draw_line_through(axis: Any, known: pd.DataFrame, study: Study, name: str, 
     error = np.nan_to_num([[each.value - each.low for each in found], [each.high - each.value for each in found]])
     positions = known[name] if numeric else known[name].map(_shown)
     axis.errorbar(positions, known["value"], yerr=error, color=COLOURS[0], linewidth=1.8, marker="o", markersize=4, capsize=3)
+
+
+def _fresh_curves(study: Study) -> pd.DataFrame | None:
+    """The winner's curves on fresh seeds, if they are here."""
+    if (found := read_confirmation(study)) is None:
+        return None
+    file = folder_of(study, found.slot, len(found.seeds)) / CURVES
+    return pd.read_parquet(file) if file.is_file() else None
 
 
 def _draw_curve(axis: Any, curves: pd.DataFrame, label: str, style: str, colour: str) -> None:
