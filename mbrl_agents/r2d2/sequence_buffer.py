@@ -83,7 +83,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         self._step = np.zeros(n_envs, np.int64)
         self._action = np.full(n_envs, self.num_actions, np.int64)
         self._reward = np.zeros(n_envs, np.float32)
-        self._base = np.arange(n_envs) * self.buffer_size
+        self._all_envs = np.arange(n_envs)
+        self._base = self._all_envs * self.buffer_size
         self.optimize_memory_usage, self.handle_timeout_termination = False, True  # SB3 asks
         self._offsets = np.arange(layout.window)[:, None]
         self._wrapped = np.zeros(n_envs, bool)
@@ -136,27 +137,26 @@ class SequenceReplayBuffer(ReplayBuffer):
             episode_starts: Whether ``obs`` begins an episode; an unfinished one before it is closed as truncated at the last
                 observation there is. By default where the episode before has ended.
         """
-        if episode_starts is not None and (cut := episode_starts & (self._step > 0)).any():
-            self._cut(np.flatnonzero(cut))
-        slots = self._write(np.arange(self.n_envs), obs)
-        begins = self.layout.begins(self._step)
-        if begins.any():
+        if episode_starts is not None and True in episode_starts.tolist():
+            self._cut(np.flatnonzero(episode_starts & (self._step > 0)))
+        slots = self._write(self._all_envs, obs)
+        # Lists, because NumPy takes microseconds to say that none of a few booleans is True.
+        begins, complete = self.layout.begins(self._step), self.layout.completed_at(self._step)
+        if True in begins.tolist():
             self._begin(np.flatnonzero(begins), slots, states)
-        complete = self.layout.completed_at(self._step)
-        if complete.any():
-            envs = np.flatnonzero(complete)
-            first = self._base[envs] + (self._next[envs] - 1 - (self.layout.window - 1)) % self.buffer_size
+        if True in complete.tolist():
+            first = self._base[complete] + (self._next[complete] - self.layout.window) % self.buffer_size
             self._offer(first, self.layout.window - 1, False)
         self._step += 1
         self._action[:] = action.reshape(self.n_envs)
         self._reward[:] = reward
-        for env in np.flatnonzero(done):
+        for env in np.flatnonzero(done) if True in done.tolist() else ():
             self._finish(int(env), _row(next_obs, env), terminated=not infos[env].get("TimeLimit.truncated", False))
 
     def _write(self, envs: np.ndarray, obs: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
         """Writes the next slot of some environments; returns the slots."""
         slots = self._base[envs] + self._next[envs]
-        if self._tree.leaves[slots].any():  # sequences that begin there are gone
+        if any(self._tree.leaves[slots].tolist()):  # sequences that begin there are gone
             self._tree.update(slots, 0.0)
         if isinstance(self.observations, dict):
             for key, stored in self.observations.items():
@@ -166,7 +166,8 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.previous_actions[slots] = self._action[envs]
         self.previous_rewards[slots] = self._reward[envs]
         self._next[envs] += 1
-        if (over := self._next == self.buffer_size).any():
+        if self.buffer_size in self._next.tolist():
+            over = self._next == self.buffer_size
             self._next[over], self._wrapped[over] = 0, True
             self.full = bool(self._wrapped.all())
         return slots

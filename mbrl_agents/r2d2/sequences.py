@@ -65,7 +65,7 @@ class SequenceLayout:
         return self.burn_in + self.length
 
     def begins(self, step: np.ndarray) -> np.ndarray:
-        """Whether a sequence begins at a step of an episode."""
+        """Whether a sequence begins at a step (counted from 0) of an episode."""
         return step % self.stride == 0
 
     def completed_at(self, step: np.ndarray) -> np.ndarray:

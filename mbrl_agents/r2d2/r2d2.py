@@ -1,0 +1,300 @@
+"""R2D2 behind Stable-Baselines3's interface."""
+
+from __future__ import annotations
+
+import io
+import pathlib
+from typing import Any, ClassVar
+
+import numpy as np
+import torch as th
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
+from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, get_parameters_by_name, polyak_update
+
+from mbrl_agents.r2d2 import arguments as checks
+from mbrl_agents.r2d2.exploration import LADDER, epsilon_ladder
+from mbrl_agents.r2d2.learning import td_errors
+from mbrl_agents.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy
+from mbrl_agents.r2d2.recurrent_algorithm import RecurrentOffPolicyAlgorithm
+from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
+from mbrl_agents.r2d2.sequences import SequenceLayout
+from mbrl_agents.r2d2.targets import sequence_priorities
+
+
+class R2D2(RecurrentOffPolicyAlgorithm):
+    """Recurrent Q-learning from replayed sequences.
+
+    Kapturowski, Ostrovski, Quan, Munos, Dabney, *Recurrent Experience Replay in Distributed Reinforcement Learning*, ICLR 2019.
+    A recurrent Q-network acts, and its recurrent state is stored with what it sees. Learning draws sequences that lie within
+    one episode, starts from the stored state, lets the network run over ``burn_in`` steps to bring the state up to date with
+    the current weights, and learns on the steps after that, from
+
+        δ_t = h(Σ_{i<m} γ^i r_{t+i+1} + γ^m·h⁻¹(Q⁻(s_{t+m}, argmax_a Q(s_{t+m}, a)))) − Q(s_t, a_t),
+
+    where m is ``n_steps`` or what is left of the episode, h rescales values (:mod:`~mbrl_agents.r2d2.rescaling`) and Q⁻ is the
+    target network. The loss is the mean of w·δ²/2 over the real steps of the batch, w being a sequence's importance weight.
+    Truncated episodes bootstrap from their true final observation, terminated ones do not.
+
+    Defaults are the published ones as far as they suit one machine.
+
+    Args:
+        policy: ``"MlpLstmPolicy"``, ``"CnnLstmPolicy"`` or ``"MultiInputLstmPolicy"``; its keywords are
+            :class:`~mbrl_agents.r2d2.policies.R2D2Policy`'s.
+        env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv`` of any number of them.
+        learning_rate: Step size of the optimiser; a number or a schedule of the progress remaining (1 to 0).
+        buffer_size: Transitions kept for replay, over all environments (each episode takes the place of one more).
+        learning_starts: Transitions collected with uniform actions before learning.
+        batch_size: Sequences per gradient step.
+        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        gamma: Discount factor γ, in [0, 1].
+        train_freq: Steps (of all environments at once) between trainings, or ``(number, "step" | "episode")``.
+        gradient_steps: Gradient steps per training; −1 for as many as there were transitions.
+        n_steps: Steps of a return before it bootstraps, at most ``sequence_length``.
+        burn_in: Steps of a sequence before those that are trained on; less than the environment's time limit.
+        sequence_length: Steps of a sequence that are trained on.
+        overlap: Steps that are trained on in two neighbouring sequences; by default half of ``sequence_length``.
+        stored_state: Whether sequences start from the stored recurrent state, or from zeros.
+        target_update_interval: Transitions between target updates.
+        exploration: ``"schedule"``: ε falls linearly, the same for all environments; ``"ladder"``: each environment has an ε of
+            its own, ``ladder_base**(1 + ladder_exponent·i/(N − 1))``.
+        exploration_fraction: Part of the training over which a scheduled ε falls.
+        exploration_initial_eps: Scheduled ε at the start.
+        exploration_final_eps: Scheduled ε at the end.
+        ladder_base: ε of the first environment.
+        ladder_exponent: See ``exploration``.
+        double_q: Whether the network chooses the action that the target network values.
+        value_rescaling: Whether values are learned on the scale of h.
+        rescaling_epsilon: ε of h.
+        prioritized: Whether sequences are drawn by priority, or uniformly.
+        priority_exponent: Sequences are drawn in proportion to priority to this power.
+        priority_eta: η of the priority η·max|δ| + (1 − η)·mean|δ|.
+        importance_exponent: Importance weights are (N·P)^−β; a number, or a schedule of the progress remaining to anneal it
+            (SB3's ``LinearSchedule(0.6, 1.0, 1.0)``); 0 for none.
+        max_grad_norm: Largest norm of the gradient; None for no clipping.
+        stats_window_size, tensorboard_log: As SB3 has them.
+        policy_kwargs: Keywords of the policy.
+        verbose: 0 silent, 1 reports, 2 debug messages.
+        seed: Seed of everything random in the agent and its environments; None draws one.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
+
+    Raises:
+        AssertionError: Actions are not Discrete (as SB3 says it).
+        TypeError, ValueError: Another argument is out of range, or does not go with the environment or others.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {
+        "MlpLstmPolicy": MlpLstmPolicy,
+        "CnnLstmPolicy": CnnLstmPolicy,
+        "MultiInputLstmPolicy": MultiInputLstmPolicy,
+    }
+
+    def __init__(
+        self,
+        policy: str | type[R2D2Policy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-4,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1000,
+        batch_size: int = 64,
+        tau: float = 1.0,
+        gamma: float = 0.997,
+        train_freq: int | tuple[int, str] = 4,
+        gradient_steps: int = 1,
+        n_steps: int = 5,
+        burn_in: int = 40,
+        sequence_length: int = 80,
+        overlap: int | None = None,
+        stored_state: bool = True,
+        target_update_interval: int = 10_000,
+        exploration: str = "schedule",
+        exploration_fraction: float = 0.1,
+        exploration_initial_eps: float = 1.0,
+        exploration_final_eps: float = 0.05,
+        ladder_base: float = 0.4,
+        ladder_exponent: float = 7.0,
+        double_q: bool = True,
+        value_rescaling: bool = True,
+        rescaling_epsilon: float = 1e-3,
+        prioritized: bool = True,
+        priority_exponent: float = 0.9,
+        priority_eta: float = 0.9,
+        importance_exponent: float | Schedule = 0.6,
+        max_grad_norm: float | None = 40.0,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: th.device | str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        checks.check(locals())
+        super().__init__(
+            policy,
+            env,  # type: ignore[arg-type]
+            learning_rate,
+            buffer_size,
+            learning_starts,
+            batch_size,
+            tau,
+            gamma,
+            train_freq,
+            gradient_steps,
+            replay_buffer_class=SequenceReplayBuffer,
+            policy_kwargs=policy_kwargs,
+            stats_window_size=stats_window_size,
+            tensorboard_log=tensorboard_log,
+            verbose=verbose,
+            device=device,
+            support_multi_env=True,
+            seed=seed,
+            sde_support=False,
+            supported_action_spaces=(spaces.Discrete,),
+        )
+        overlap = sequence_length // 2 if overlap is None else overlap
+        self.layout = SequenceLayout(burn_in, sequence_length, overlap, n_steps)
+        self.n_steps, self.stored_state = n_steps, stored_state
+        self.target_update_interval = target_update_interval
+        self.exploration, self.exploration_fraction = exploration, exploration_fraction
+        self.exploration_initial_eps, self.exploration_final_eps = exploration_initial_eps, exploration_final_eps
+        self.ladder_base, self.ladder_exponent = ladder_base, ladder_exponent
+        self.double_q = double_q
+        self.value_rescaling, self.rescaling_epsilon = value_rescaling, rescaling_epsilon
+        self.prioritized, self.priority_exponent, self.priority_eta = prioritized, priority_exponent, priority_eta
+        self.importance_exponent = importance_exponent
+        self.max_grad_norm = max_grad_norm
+        self._n_calls = 0
+        self._make_streams(seed)
+        if self.env is not None:
+            checks.check_spaces(self.observation_space, self.action_space, policy)
+            checks.check_burn_in(burn_in, self.env)
+        if _init_setup_model:
+            self._setup_model()
+
+    def _setup_model(self) -> None:
+        self._setup_lr_schedule()
+        self._convert_train_freq()
+        self.set_random_seed(self.seed)
+        self.policy = self.policy_class(  # type: ignore[assignment]
+            self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
+        ).to(self.device)
+        self.replay_buffer = SequenceReplayBuffer(
+            self.buffer_size,
+            self.observation_space,
+            self.action_space,
+            self.device,
+            self.n_envs,
+            layout=self.layout,
+            state_shapes=self.policy.q_net.state_shapes,
+            stored_state=self.stored_state,
+            priority_exponent=self.priority_exponent if self.prioritized else 0.0,
+            seed=self.seed,
+        )
+        self._make_states()
+        if self.exploration == LADDER:
+            self.exploration_rate = float(np.mean(self.epsilons))
+        nets = (self.policy.q_net, self.policy.q_net_target)
+        self._batch_norm_stats = [get_parameters_by_name(net, ["running_"]) for net in nets]
+        self._importance_schedule = FloatSchedule(self.importance_exponent)
+        self._exploration_schedule = LinearSchedule(
+            self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
+        )
+
+    # ------------------------------------------------------------------ exploring
+
+    @property
+    def epsilons(self) -> np.ndarray | float:
+        """ε of the environments: one for all, or float (n_envs,)."""
+        if self.exploration == LADDER:
+            return epsilon_ladder(self.n_envs, self.ladder_base, self.ladder_exponent)
+        return self.exploration_rate
+
+    def _on_step(self) -> None:
+        """After each step of the environments: moves the target network and ε."""
+        self._n_calls += 1
+        if self._n_calls % max(self.target_update_interval // self.n_envs, 1) == 0:
+            polyak_update(self.policy.q_net.parameters(), self.policy.q_net_target.parameters(), self.tau)
+            polyak_update(self._batch_norm_stats[0], self._batch_norm_stats[1], 1.0)
+        if self.exploration != LADDER:
+            self.exploration_rate = self._exploration_schedule(self._current_progress_remaining)
+        self.logger.record("rollout/exploration_rate", self.exploration_rate)
+
+    # ------------------------------------------------------------------ learning
+
+    def train(self, gradient_steps: int, batch_size: int = 64) -> None:
+        """Gradient steps on replayed sequences (none before there is a sequence).
+
+        Args:
+            gradient_steps: How many.
+            batch_size: Sequences in each.
+        """
+        if self.replay_buffer.empty:
+            return
+        self.policy.set_training_mode(True)
+        self._update_learning_rate(self.policy.optimizer)
+        importance = self._importance_schedule(self._current_progress_remaining) if self.prioritized else 0.0
+        losses, sizes = [], []
+        for _ in range(gradient_steps):
+            batch = self.replay_buffer.sample(batch_size, self._vec_normalize_env, importance)
+            errors = td_errors(
+                self.policy.q_net,
+                self.policy.q_net_target,
+                batch,
+                self.layout,
+                gamma=self.gamma,
+                double_q=self.double_q,
+                rescaling=self.rescaling_epsilon if self.value_rescaling else None,
+            )
+            loss = 0.5 * (errors.square() * (batch.trained * batch.weights)).sum() / batch.trained.sum()
+            self.policy.optimizer.zero_grad()
+            loss.backward()
+            if self.max_grad_norm is not None:
+                th.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
+            self.policy.optimizer.step()
+            priorities = sequence_priorities(errors.detach().cpu().numpy(), batch.trained.cpu().numpy(), self.priority_eta)
+            if self.prioritized:
+                self.replay_buffer.update_priorities(batch.indices, priorities)
+            losses.append(loss.item())
+            sizes.append(priorities.mean())
+        self._n_updates += gradient_steps
+        self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
+        self.logger.record("train/loss", np.mean(losses))
+        self.logger.record("train/priority", np.mean(sizes))
+
+    # ------------------------------------------------------------------ the rest of SB3's contract
+
+    def learn(
+        self,
+        total_timesteps: int,
+        callback: MaybeCallback = None,
+        log_interval: int = 4,
+        tb_log_name: str = "R2D2",
+        reset_num_timesteps: bool = True,
+        progress_bar: bool = False,
+    ) -> R2D2:
+        """Trains; arguments as for SB3's agents."""
+        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+
+    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """Loads a replay buffer saved by ``save_replay_buffer`` (a pickle: load only what you trust).
+
+        Raises:
+            ValueError: It is another kind of buffer, or was made for other sequences, states or environments.
+        """
+        before = self.replay_buffer
+        super().load_replay_buffer(path, truncate_last_traj)
+        loaded, self.replay_buffer = self.replay_buffer, before
+        if not isinstance(loaded, SequenceReplayBuffer):
+            raise ValueError(f"path must hold a SequenceReplayBuffer, got a {type(loaded).__name__}")
+        for name in ("layout", "state_shapes", "n_envs", "observation_space", "action_space", "stored_state"):
+            if getattr(loaded, name) != getattr(before, name):
+                raise ValueError(f"the replay buffer's {name} must be {getattr(before, name)}, got {getattr(loaded, name)}")
+        self.replay_buffer = loaded
+
+    def _excluded_save_params(self) -> list[str]:
+        return [*super()._excluded_save_params(), "_batch_norm_stats"]
+
+    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
+        return ["policy", "policy.optimizer"], []
