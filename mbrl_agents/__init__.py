@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
     from mbrl_agents.model_dqn import LatentModelDQN, PerfectModelDQN, SimpleModelDQN
+    from mbrl_agents.r2d2 import R2D2
     from mbrl_agents.replay_dqn import ReplayDQN
 
 __all__ = [
+    "R2D2",
     "LatentModelDQN",
     "PerfectModelDQN",
     "ReplayDQN",
@@ -25,6 +27,7 @@ _LAZY = {
     "LatentModelDQN": "mbrl_agents.model_dqn",
     "PerfectModelDQN": "mbrl_agents.model_dqn",
     "SimpleModelDQN": "mbrl_agents.model_dqn",
+    "R2D2": "mbrl_agents.r2d2",
     "ReplayDQN": "mbrl_agents.replay_dqn",
     "SweepResult": "mbrl_agents.experiments.sweeps",
     "grid": "mbrl_agents.experiments.sweeps",

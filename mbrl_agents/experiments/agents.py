@@ -37,8 +37,8 @@ class AgentKind:
 
     @property
     def ours(self) -> bool:
-        """Whether it is one of this package's, or made after them."""
-        return self.package == "mbrl_agents"
+        """Whether it is one of this package's JAX agents, or made after them: what they save is no pickle."""
+        return issubclass(self.cls, JaxAgent)
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
@@ -53,9 +53,9 @@ class AgentKind:
             kind = "MultiInput"
         elif isinstance(observation_space, spaces.Box) and is_image_space(observation_space):
             kind = "Cnn"
-        policy = f"{kind}{'Lstm' if self.name == 'RecurrentPPO' else ''}Policy"
         known = getattr(self.cls, "policy_aliases", {})
-        return policy if policy in known or not known else next(iter(known))
+        usual = [policy for policy in (f"{kind}Policy", f"{kind}LstmPolicy") if policy in known]
+        return next(iter(usual or known), f"{kind}Policy")
 
     def check_arguments(self, arguments: dict[str, Any]) -> None:
         """Checks names of constructor arguments.

@@ -84,7 +84,13 @@ class Evaluator:
             self._vec_env = self.environment.vec_env(min(self.episodes, _MOST_ENVS), max_episode_steps=self.steps)
         self._vec_env.seed(int(np.random.SeedSequence([seed, stream]).generate_state(1)[0]) // 2)
         returns, _ = evaluate_policy(
-            model, self._vec_env, self.episodes, deterministic=True, return_episode_rewards=True, warn=False
+            model,
+            self._vec_env,
+            self.episodes,
+            deterministic=True,
+            callback=getattr(model, "evaluation_callback", None),  # tells recurrent policies their rewards
+            return_episode_rewards=True,
+            warn=False,
         )
         return np.asarray(returns, float)
 
@@ -174,7 +180,9 @@ def _predicted_scores(model: Any, env: FunctionalEnv, key: jax.Array, episodes: 
     state, starts = None, np.ones(episodes, bool)
     for _ in range(steps):
         actions, state = model.predict(np.array(observation), state=state, episode_start=starts, deterministic=True)
-        played, observation = advance(played, jnp.asarray(actions))
+        before, (played, observation) = played, advance(played, jnp.asarray(actions))
+        if hasattr(model, "note_rewards"):
+            model.note_rewards(state, np.asarray(played.total - before.total))
         starts = np.zeros(episodes, bool)
         if not env.continuing and not np.asarray(played.running).any():
             break

@@ -1,4 +1,4 @@
-"""The study's own settings, by name: ``"procmaze-high"`` and so on.
+"""Presets by name: the study's own settings (``"procmaze-high"`` and so on), and those that come with an agent.
 
 *The Benefits of Model-Based Generalization in RL* (arXiv 2211.02222) tuned step size and temperature of five agents in three
 environments and two regimes of data; ``tuned_hyperparameters.csv`` has the 30 results.
@@ -7,9 +7,11 @@ environments and two regimes of data; ``tuned_hyperparameters.csv`` has the 30 r
 from __future__ import annotations
 
 import csv
+import dataclasses
 import functools
 import importlib.resources
 import os
+import pathlib
 from typing import Any
 
 from mbrl_agents.experiments import preset_files
@@ -55,9 +57,18 @@ def preset(name: str | os.PathLike[str]) -> Preset:
     """
     if str(name).endswith(preset_files.ENDING):
         return preset_files.read(name)
-    known = presets()
+    known, bundled = presets(), _bundled()
+    if str(name).lower() in bundled:
+        preset = preset_files.read(bundled[str(name).lower()])
+        return dataclasses.replace(preset, name=str(name).lower())
     if str(name).lower() not in known:
-        raise ValueError(
-            f"there is no preset {str(name)!r}; there are {', '.join(known)}, or files ending in {preset_files.ENDING}"
-        )
+        names = ", ".join([*known, *bundled])
+        raise ValueError(f"there is no preset {str(name)!r}; there are {names}, or files ending in {preset_files.ENDING}")
     return known[str(name).lower()]
+
+
+@functools.cache
+def _bundled() -> dict[str, pathlib.Path]:
+    """Files of presets that lie beside the agents they are for, by their names."""
+    agents = pathlib.Path(__file__).parents[1]
+    return {path.stem: path for path in sorted(agents.glob(f"*/*{preset_files.ENDING}"))}

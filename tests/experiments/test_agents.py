@@ -11,7 +11,7 @@ from gymnasium import spaces
 import mbrl_agents
 from mbrl_agents.experiments.agents import find_agent, known_agents
 
-ALL = ["ReplayDQN", "A2C", "DDPG", "DQN", "PPO", "SAC", "TD3", "ARS", "QRDQN", "TQC", "TRPO", "CrossQ", "RecurrentPPO"]
+ALL = ["ReplayDQN", "R2D2", "A2C", "DDPG", "DQN", "PPO", "SAC", "TD3", "ARS", "QRDQN", "TQC", "TRPO", "CrossQ", "RecurrentPPO"]
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -28,7 +28,7 @@ def test_any_spelling_will_do(spelling: str) -> None:
 
 def test_what_is_no_agent_is_not_listed() -> None:
     assert "HerReplayBuffer" not in known_agents()
-    with pytest.raises(ValueError, match=r"no agent 'PPOO' \(did you mean 'PPO'\?\); there are LatentModelDQN, .*ReplayDQN, "):
+    with pytest.raises(ValueError, match=r"no agent 'PPOO' \(did you mean 'PPO'\?\); there are .*LatentModelDQN, .*ReplayDQN, "):
         find_agent("PPOO")
     with pytest.raises(ValueError, match=r"no agent 'wizard'; there are"):
         find_agent("wizard")
@@ -49,6 +49,9 @@ def test_unknown_arguments_name_the_closest_and_all() -> None:
         ("PPO", spaces.Dict({"a": spaces.Box(0, 1, (3,))}), "MultiInputPolicy"),
         ("RecurrentPPO", spaces.Box(0, 1, (3,)), "MlpLstmPolicy"),
         ("ReplayDQN", spaces.Box(0, 1, (3,)), "MlpPolicy"),
+        ("R2D2", spaces.Box(0, 1, (3,)), "MlpLstmPolicy"),
+        ("R2D2", spaces.Box(0, 255, (64, 64, 3), "uint8"), "CnnLstmPolicy"),
+        ("R2D2", spaces.Dict({"a": spaces.Box(0, 1, (3,))}), "MultiInputLstmPolicy"),
         ("ARS", spaces.Box(0, 1, (3,)), "MlpPolicy"),
     ],
 )
@@ -67,6 +70,8 @@ def test_constructors_check_before_anything_is_written() -> None:
     cart_pole = gymnasium.make("CartPole-v1")
     with pytest.raises(ValueError, match="gamma must be"):
         find_agent("ReplayDQN").check_values(cart_pole, {"gamma": 7})
+    with pytest.raises(ValueError, match="burn_in must be below the environment's time limit"):
+        find_agent("r2d2").check_values(cart_pole, {"burn_in": 500})
     with pytest.raises(ValueError, match="SAC cannot be trained here: The algorithm only supports"):
         find_agent("SAC").check_values(cart_pole, {})
     find_agent("DQN").check_values(cart_pole, {"train_freq": [4, "step"]})

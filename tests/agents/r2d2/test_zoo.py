@@ -1,0 +1,54 @@
+"""R2D2 in RL Zoo's programs."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from mbrl_agents.r2d2 import R2D2
+
+pytest.importorskip("rl_zoo3")
+
+from mbrl_agents.r2d2 import zoo
+
+
+def test_r2d2_is_in_the_table() -> None:
+    import rl_zoo3
+    import rl_zoo3.exp_manager
+
+    zoo.register()
+    assert rl_zoo3.ALGOS["r2d2"] is rl_zoo3.exp_manager.ALGOS["r2d2"] is R2D2
+
+
+def test_training_r2d2_reads_our_hyperparameters_unless_others_are_named() -> None:
+    conf = ["--conf-file", "mbrl_agents.r2d2.zoo"]
+    assert zoo.arguments_for("train", ["--algo", "r2d2"]) == ["--algo", "r2d2", *conf]
+    assert zoo.arguments_for("train", ["--algo=r2d2", "-n", "5"]) == ["--algo=r2d2", "-n", "5", *conf]
+    for program, arguments in [
+        ("train", ["--algo", "dqn"]),
+        ("enjoy", ["--algo", "r2d2"]),
+        ("train", ["--algo", "r2d2", "-conf", "own.yml"]),
+        ("train", ["--algo", "r2d2", "--conf-file=own.yml"]),
+    ]:
+        assert zoo.arguments_for(program, arguments) == arguments
+
+
+def test_unknown_programs() -> None:
+    with pytest.raises(SystemExit, match="PROGRAM being train, enjoy"):
+        zoo.main(["dance"])
+
+
+def test_training_and_loading(tmp_path: pathlib.Path) -> None:
+    program = ["train", "--algo", "r2d2", "--env", "CartPole-v1", "-n", "1100", "-f", str(tmp_path), "--seed", "1"]
+    small = ["--device", "cpu", "--eval-freq", "-1", "-params", "learning_starts:100", "train_freq:50", "buffer_size:500"]
+    command = [sys.executable, "-m", "mbrl_agents.r2d2.zoo", *program, *small]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = R2D2.load(tmp_path / "r2d2" / "CartPole-v1_1" / "CartPole-v1.zip")
+    assert loaded.num_timesteps == 1100
+    assert loaded.layout.burn_in == 5
+    assert loaded._n_updates == 20
