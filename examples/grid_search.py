@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fresh-seeds", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=5)
+    parser.add_argument("--pruning", default="none", help="halving: stop early what does badly (default: none)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--env-arg", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--out", help="folder (default: runs/grid_search)")
@@ -78,6 +79,7 @@ def main() -> None:
             steps=options.steps,
             seeds_per_trial=options.seeds,
             arguments=arguments,
+            pruning=options.pruning,
             folder=folder,
         )
     print(f"{study.set_trials(None)} points, {study.spec.seeds_per_trial} seeds each")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pathlib
 import tempfile
@@ -14,6 +13,7 @@ from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
 from mbrl_agents.common.files import write_atomically
+from mbrl_agents.experiments.figures import as_bytes, new_figure
 from tuning.objectives import Curve
 
 COLUMNS = ["slot", "seed", "timestep", "score", "diverged"]
@@ -91,15 +91,11 @@ def _empty() -> pd.DataFrame:
 
 
 def _picture(table: pd.DataFrame, title: str) -> bytes:
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(5, 3.2), layout="constrained")
+    figure = new_figure(5, 3.2)
     axis = figure.subplots()
     for seed, curve in table.groupby("seed"):
         axis.plot(curve["timestep"], curve["score"], linewidth=1.2, label=f"seed {seed}")
     axis.set(title=title, xlabel="timesteps", ylabel="score")
     axis.title.set_fontsize(9)
     axis.legend(fontsize=8, frameon=False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=100)
-    return picture.getvalue()
+    return as_bytes(figure, dots_per_inch=100)

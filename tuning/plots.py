@@ -11,7 +11,7 @@ import pandas as pd
 
 from mbrl_agents.experiments import statistics
 from mbrl_agents.experiments.evaluation import default_sizes, known_yardsticks
-from mbrl_agents.experiments.plots import COLOURS, GREY, INK, STYLES
+from mbrl_agents.experiments.figures import COLOURS, GREY, INK, STYLES, new_figure, plain
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from tuning.confirm import CURVES, estimate, folder_of, read_confirmation
 from tuning.spaces import Range, Values
@@ -42,7 +42,7 @@ def draw_heat_map(study: Study) -> Any:
     chosen = tuple(values[name].index(best.setting[name]) for name in reversed(names))
     for row in table.to_dict("records"):
         place = values[names[1]].index(row[names[1]]), values[names[0]].index(row[names[0]])
-        cells[place] = row["value"]
+        cells[place] = row["value"] if row["state"] == "complete" else np.nan
         near = max(abs(a - b) for a, b in zip(place, chosen, strict=True)) <= 1
         notes[place] = _note(row, study.spec.seeds, near)
     image = axis.imshow(cells, origin="lower", aspect="auto", cmap="viridis" if study.spec.judge.sign > 0 else "viridis_r")
@@ -65,7 +65,7 @@ def draw_slices(study: Study) -> Any:
     figure, axes = _figure(4.6 * len(names), 4, len(names))
     for name, axis in zip(names, np.atleast_1d(axes), strict=True):
         dimension = study.spec.space.dimensions[name]
-        known = table[table["value"].notna()]
+        known = table[table["state"] == "complete"]
         positions = known[name] if isinstance(dimension, Range) or dimension.numeric else known[name].map(_shown)
         axis.plot(positions, known["value"], "o", color=GREY, alpha=0.45, markersize=4)
         if isinstance(dimension, Values):
@@ -73,8 +73,11 @@ def draw_slices(study: Study) -> Any:
         axis.plot([best.setting[name]], [best.value], "o", markersize=11, fillstyle="none", color=_FRAME, markeredgewidth=2)
         if _is_logarithmic(dimension):
             axis.set_xscale("log")
+        if isinstance(dimension, Values) and dimension.numeric:  # marked by these, not by powers of ten
+            axis.set_xticks(dimension.values, [_shown(value) for value in dimension.values], rotation=45, ha="right")
+            axis.set_xticks([], minor=True)
         axis.set_xlabel(name)
-        _plain(axis)
+        plain(axis)
     np.atleast_1d(axes)[0].set_ylabel(_objective(study))
     _title(np.atleast_1d(axes)[0], study, "the others as chosen: line, with 95 % intervals")
     return figure
@@ -100,8 +103,8 @@ def draw_curves(study: Study, count: int = BEST_CURVES) -> Any:
         return None
     _draw_yardsticks(axis, study)
     axis.set(xlabel="timesteps", ylabel="score")
-    axis.legend(fontsize=8, frameon=False)
-    _plain(axis)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower left", ncols=2)  # below, where it hides no curve
+    plain(axis)
     _title(axis, study, "mean over seeds, with 95 % bootstrap intervals")
     return figure
 
@@ -110,9 +113,7 @@ def draw_curves(study: Study, count: int = BEST_CURVES) -> Any:
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Any, Any]:
-    from matplotlib.figure import Figure  # takes a second to import; needs no display
-
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = new_figure(width, height)
     return figure, figure.subplots(1, columns)
 
 
@@ -123,6 +124,8 @@ def _note(row: dict[Any, Any], seeds: list[int], near: bool) -> str:
     if math.isnan(row["value"]):
         return ""
     text = f"{row['value']:.3g}" + ("*" if row["diverged"] else "")
+    if row["state"] == "pruned":
+        return f"{text}\npruned"
     if near:
         found = estimate(tuple(row[f"seed_{seed}"] for seed in seeds))
         if not math.isnan(found.low):
@@ -195,12 +198,6 @@ def _shown(value: Any) -> str:
 
 def _objective(study: Study) -> str:
     return f"{study.spec.objective} score, mean over seeds"
-
-
-def _plain(axis: Any) -> None:
-    axis.grid(axis="y", color="#E3E7EC", linewidth=0.8, zorder=0)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
 
 
 def _title(axis: Any, study: Study, text: str) -> None:

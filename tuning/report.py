@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import html
-import io
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
 from mbrl_agents.common.files import write_atomically
+from mbrl_agents.experiments.figures import as_bytes
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from tuning import plots
 from tuning.confirm import read_confirmation
@@ -38,11 +38,10 @@ def write_report(study: Study, folder: pathlib.Path) -> list[str]:
     written, images = [], []
     for name, draw in _PICTURES.items():
         if (figure := draw(study)) is not None:
-            picture = io.BytesIO()
-            figure.savefig(picture, format="png", dpi=130)
-            write_atomically(folder / f"{name}.png", picture.getvalue())
+            picture = as_bytes(figure)
+            write_atomically(folder / f"{name}.png", picture)
             written.append(f"{name}.png")
-            code = base64.b64encode(picture.getvalue()).decode()
+            code = base64.b64encode(picture).decode()
             images.append(f'<img alt="{name.replace("_", " ")}" src="data:image/png;base64,{code}">')
     write_atomically(folder / PAGE, _page(study, images).encode())
     return [*written, PAGE]

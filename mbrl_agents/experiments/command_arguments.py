@@ -37,9 +37,7 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
     """
     if (found := preset_of(arguments)) is not None:
         arguments.env_id = found.environment.id
-        constants = [f"{name}={value!r}" for name, value in found.environment.arguments.items()]
-        given = {pair.partition("=")[0] for pair in arguments.env_arg}
-        arguments.env_arg = [pair for pair in constants if pair.partition("=")[0] not in given] + arguments.env_arg
+        arguments.env_constants = found.environment.arguments
         if arguments.max_episode_steps is None:
             arguments.max_episode_steps = found.environment.max_episode_steps
         if arguments.steps is None:
@@ -72,8 +70,8 @@ def training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def environment_of(arguments: argparse.Namespace, env_id: str | None = None) -> EnvironmentSpec:
-    """The environment that a command names."""
-    constants = parse_assignments(arguments.env_arg, "--env-arg")
+    """The environment that a command names; what it says itself goes before what its preset says."""
+    constants = getattr(arguments, "env_constants", {}) | parse_assignments(arguments.env_arg, "--env-arg")
     return EnvironmentSpec(env_id or arguments.env_id, constants, arguments.max_episode_steps)
 
 

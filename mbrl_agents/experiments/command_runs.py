@@ -14,6 +14,7 @@ from mbrl_agents.experiments import (
     command_imagine,
     command_sweep,
     comparison,
+    figures,
     plots,
     presets,
     published,
@@ -204,7 +205,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
 
 def plot(arguments: argparse.Namespace) -> int:
     """``mbrl plot``."""
-    plots.check_image_path(arguments.out)
+    figures.image_kind(arguments.out)
     plots.plot_curves(find_runs(arguments.paths), arguments.out, normalised=arguments.normalised)
     print(arguments.out)
     return 0

@@ -16,6 +16,7 @@ import pandas as pd
 from mbrl_agents.experiments import imagination_plots as plots
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import DEFAULT_STEPS
+from mbrl_agents.experiments.figures import save
 from mbrl_agents.experiments.imagination_pictures import rollouts_figure
 from mbrl_agents.experiments.results import write_csv
 from mbrl_agents.model_dqn.foresight import Trajectory, learner_with_model
@@ -165,7 +166,7 @@ def write_findings(
         write_csv(calibration, target / CALIBRATION)
         figures[CALIBRATION_PLOT] = plots.calibration_figure(calibration, title)
     for name, figure in figures.items():
-        plots.save(figure, target / name)
+        save(figure, target / name)
     return Findings(errors, calibration, tuple(name for name in FILES if (target / name).exists()))
 
 

@@ -2,42 +2,16 @@
 
 from __future__ import annotations
 
-import io
-import os
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.common.files import write_atomically
-from mbrl_agents.experiments.plots import COLOURS, GREY, INK
+from mbrl_agents.experiments.figures import COLOURS, GREY, INK, new_figure, plain
 from mbrl_agents.model_dqn.inspection import PROBABILITY
 
 MODEL = COLOURS[0]
 MOST_PANELS = 16
-
-
-def save(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Writes a figure to a PNG file, whole or not at all."""
-    picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=150)
-    write_atomically(path, picture.getvalue())
-
-
-def new_figure(width: float, height: float, title: str) -> Any:
-    """An empty figure, of a size in inches."""
-    from matplotlib.figure import Figure  # takes a second to import; needs no display
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.suptitle(title, x=0.01, ha="left", color=INK, fontsize=11)
-    return figure
-
-
-def plain(axis: Any) -> None:
-    """No frame but the axes, and faint lines to read values from."""
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    axis.grid(axis="y", color="#E3E7EC", linewidth=0.8, zorder=0)
 
 
 def errors_figure(errors: pd.DataFrame, title: str) -> Any:

@@ -2,37 +2,18 @@
 
 from __future__ import annotations
 
-import io
 import os
-import pathlib
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments import statistics
 from mbrl_agents.experiments.evaluation import Yardsticks
+from mbrl_agents.experiments.figures import COLOURS, GREY, INK, STYLES, image_kind, new_figure, plain, save
 from mbrl_agents.experiments.results import grouped, run_yardsticks
 from mbrl_agents.experiments.run_folder import RunFolder
-
-# Okabe & Ito's colours, which colour-blind people tell apart; the palest one is left out.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-STYLES = ("-", "--", "-.", ":")
-INK, GREY = "#333A45", "#6B7480"
-
-
-def check_image_path(path: str | os.PathLike[str]) -> str:
-    """The kind of picture that a file's name asks for.
-
-    Raises:
-        ValueError: It cannot be drawn.
-    """
-    kind = pathlib.Path(path).suffix.lstrip(".").lower()
-    if kind not in ("png", "pdf", "svg"):
-        raise ValueError(f"a plot's name must end in .png, .pdf or .svg, got {os.fspath(path)!r}")
-    return kind
 
 
 def plot_curves(
@@ -49,28 +30,24 @@ def plot_curves(
     Raises:
         ValueError: There is nothing to draw, or the file's kind is unknown.
     """
-    kind = check_image_path(path)
+    image_kind(path)
     panels: dict[tuple[str, str], list[RunFolder]] = {}
     for run in runs:
         if len(run.scores()):
             panels.setdefault((run.config.environment.title, _score_name(run)), []).append(run)
     if not panels:
         raise ValueError("there is nothing to plot: no run has been evaluated yet")
-    picture = io.BytesIO()
-    _draw(list(panels.values()), normalised, until).savefig(picture, format=kind, dpi=150)
-    write_atomically(path, picture.getvalue())
+    save(_draw(list(panels.values()), normalised, until), path)
 
 
 def _draw(panels: Sequence[Sequence[RunFolder]], normalised: bool, until: int | None) -> Any:
     """The figure."""
-    from matplotlib.figure import Figure  # takes a second to import; needs no display
-
     columns = min(len(panels), 3)
     rows = -(-len(panels) // columns)
     labels = list(dict.fromkeys(label for runs in panels for label in grouped(runs)))
     legend_columns = 3 if max(map(len, labels)) < 20 else 1
     height = 4.2 * rows + 0.25 * -(-len(labels) // legend_columns) + 0.3
-    figure = Figure(figsize=(7.2 if columns == 1 else 5.6 * columns, height), layout="constrained")
+    figure = new_figure(7.2 if columns == 1 else 5.6 * columns, height)
     axes = figure.subplots(rows, columns, squeeze=False)
     lines: dict[str, Any] = {}
     seeds: dict[str, set[int]] = {}
@@ -117,9 +94,7 @@ def _draw_panel(
     axis.set_xlabel("timesteps")
     axis.set_ylabel(name)
     axis.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    axis.grid(axis="y", color="#E3E7EC", linewidth=0.8, zorder=0)
+    plain(axis)
     return lines
 
 

@@ -77,9 +77,10 @@ def run_yardsticks(run: RunFolder) -> Yardsticks | None:
 def curves(runs: Sequence[RunFolder]) -> pd.DataFrame:
     """All evaluations: ``agent, seed, timestep, score, normalised``; the last is NaN where no yardsticks are known."""
     parts = [pd.DataFrame(columns=["agent", "seed", "timestep", "score", "normalised"])]
+    reference = run_yardsticks(runs[0]) if runs else None  # as in summarise: runs that are compared share an environment
     for name, several in grouped(runs).items():
         for run in several:
-            scores, reference = run.scores(), run_yardsticks(run)
+            scores = run.scores()
             values = scores.to_numpy()
             on_scale = np.full(len(values), np.nan) if reference is None else reference.normalised(values)
             columns = {"agent": name, "seed": run.config.seed, "timestep": scores.index, "score": values}

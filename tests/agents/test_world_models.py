@@ -351,7 +351,10 @@ def test_nothing_of_an_end_is_learned_or_used_where_there_is_none(name: str) -> 
     assert [len(each.outcomes.network.outputs) for each in (model, episodic)] == [1, 2]
     assert "termination" not in model.loss(params, batch, KEY, LossWeights())[1]
     assert "termination" in episodic.loss(episodic.init(KEY), batch, KEY, LossWeights())[1]
-    choose = lambda features, key: (jnp.zeros(7, jnp.int32), None)  # noqa: E731
+
+    def choose(features: Any, key: Any) -> Any:
+        return jnp.zeros(7, jnp.int32), None
+
     imagined = imagine(model, params, model.start(params, batch, KEY), choose, 5, KEY)
     assert (imagined.continuation == 1).all()
     assert (imagined.weights() == 1).all()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 import os
 from typing import TYPE_CHECKING, Any
@@ -10,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments import plots
-from mbrl_agents.experiments.plots import COLOURS, GREY, INK
+from mbrl_agents.experiments.figures import COLOURS, GREY, INK, image_kind, new_figure, plain, save
 
 if TYPE_CHECKING:
     from mbrl_agents.experiments.sweeps.result import SweepResult
@@ -29,20 +27,17 @@ def plot_settings(sweep: SweepResult, path: str | os.PathLike[str], max_settings
 
 def plot_hyperparameters(sweep: SweepResult, path: str | os.PathLike[str], by: str, metric: str) -> None:
     """The objective against one or two hyperparameters; see :meth:`SweepResult.plot_hyperparameters`."""
-    kind, names = plots.check_image_path(path), sweep.hyperparameters
+    image_kind(path)
+    names = sweep.hyperparameters
     table = sweep.summary(by, metric)
     if len(names) not in (1, 2) or not all(pd.api.types.is_numeric_dtype(table[name]) for name in names):
         raise ValueError(f"one or two numbers must have been swept to be drawn, got {names}")
-    from matplotlib.figure import Figure  # takes a second to import; needs no display
-
-    figure = Figure(figsize=(7.2, 4.6), layout="constrained")
+    figure = new_figure(7.2, 4.6)
     axis = figure.subplots()
     what = f"{metric} ({by}), mean over seeds"
     (_draw_line if len(names) == 1 else _draw_map)(axis, table, names, what)
     axis.set_title(sweep.run_folder(0).config.environment.title, loc="left", color=INK, fontsize=11)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=kind, dpi=150)
-    write_atomically(path, picture.getvalue())
+    save(figure, path)
 
 
 def _draw_line(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> None:
@@ -55,9 +50,7 @@ def _draw_line(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> N
         axis.set_xscale("log")
     axis.set_xlabel(name)
     axis.set_ylabel(f"{what}, 95 % interval")
-    axis.grid(axis="y", color="#E3E7EC", linewidth=0.8)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
+    plain(axis)
 
 
 def _draw_map(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> None:
