@@ -90,18 +90,22 @@ def train(run: Run, seed: int, write: Callable[[list[Any]], None]) -> float:
     num_envs = 8 if run.environment.dynamics() is not None else 1
     arguments = dict(run.arguments)
     agent = find_agent(run.agent).make(run.environment.training_env(num_envs), arguments, seed, device="cpu")
-    began, scores = time.process_time(), []
+    began = time.process_time()
+    scores: dict[int, float] = {}
 
     def look() -> bool:
-        scores.append(float(np.mean(evaluator.scores(agent, seed=10_000 + seed))))
-        write([run.label, seed, agent.num_timesteps, scores[-1], round(time.process_time() - began, 1)])
+        steps = agent.num_timesteps
+        if steps not in scores:
+            scores[steps] = float(np.mean(evaluator.scores(agent, seed=10_000 + seed)))
+            write([run.label, seed, steps, scores[steps], round(time.process_time() - began, 1)])
         return True
 
     agent.learn(run.steps, callback=EvaluationGrid(max(run.steps // POINTS, 1), _Call(look)))
     look()
     evaluator.close()
-    print(f"{run.label}, seed {seed}: {scores[-1]:.3g} after {agent.num_timesteps:,} steps", flush=True)
-    return scores[-1]
+    final = scores[agent.num_timesteps]
+    print(f"{run.label}, seed {seed}: {final:.3g} after {agent.num_timesteps:,} steps", flush=True)
+    return final
 
 
 def draw(table: pd.DataFrame, path: pathlib.Path, title: str) -> None:

@@ -27,12 +27,12 @@ PROGRAMS = ("train", "enjoy", "record_video", "record_training", "benchmark")
 _SMALL: dict[str, Any] = {
     "policy": "MlpLstmPolicy",
     "n_timesteps": 30_000,
-    "learning_rate": 1e-3,
-    "buffer_size": 40_000,
+    "learning_rate": "lin_2e-3",  # RL Zoo's way to say that it falls to 0
+    "buffer_size": 10_000,
     "learning_starts": 1000,
-    "batch_size": 32,
+    "batch_size": 64,
     "gamma": 0.99,
-    "train_freq": 4,
+    "train_freq": 10,
     "n_steps": 5,
     "burn_in": 5,
     "sequence_length": 10,
@@ -55,8 +55,8 @@ _ATARI: dict[str, Any] = {
 hyperparams: dict[str, dict[str, Any]] = {
     "default": _SMALL,
     "CartPole-v1": _SMALL,
-    "mbrl/CartPoleNoVelocity-v0": _SMALL | {"n_timesteps": 100_000},
-    "mbrl/CueRecall-v0": _SMALL | {"n_timesteps": 100_000, "burn_in": 0, "sequence_length": 12, "gamma": 0.9},
+    "mbrl/CartPoleNoVelocity-v0": _SMALL | {"n_timesteps": 100_000, "buffer_size": 100_000},
+    "mbrl/CueRecall-v0": _SMALL | {"n_timesteps": 100_000, "burn_in": 0, "sequence_length": 12, "gamma": 0.97},
     "atari": _ATARI,
 }
 
