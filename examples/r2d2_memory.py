@@ -1,9 +1,9 @@
 """What R2D2 remembers: CartPole, CartPole without velocities, and cues after a delay, beside agents of other libraries.
 
 Run as ``python examples/r2d2_memory.py cartpole`` (or ``cartpole-no-velocity``, ``cue-recall``, ``longest-delay``,
-``ablation``; ``--quick`` for a minute's worth). Each writes a table ``results.csv`` (a row for each agent, seed and evaluation, on the way, so
-that what was stopped can still be read) and curves into a folder. Settings are those of the presets of the same names
-(``mbrl train R2D2 --preset cue-recall``). One process, one thread.
+``ablation``; ``--quick`` for a minute's worth). Each writes a table ``results.csv`` (a row for each agent, seed and evaluation,
+on the way, so that what was stopped can still be read) and curves into a folder. Settings are those of the presets of the same
+names (``mbrl train R2D2 --preset cue-recall``). One process, one thread.
 """
 
 import argparse
