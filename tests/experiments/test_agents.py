@@ -28,7 +28,9 @@ def test_any_spelling_will_do(spelling: str) -> None:
 
 def test_what_is_no_agent_is_not_listed() -> None:
     assert "HerReplayBuffer" not in known_agents()
-    with pytest.raises(ValueError, match=r"no agent 'PPOO' \(did you mean 'PPO'\?\); there are .*LatentModelDQN, .*ReplayDQN, "):
+    with pytest.raises(
+        ValueError, match=r"no agent 'PPOO' \(did you mean 'PPO'\?\); there are .*LatentModelDQN, .*ReplayDQN, "
+    ):
         find_agent("PPOO")
     with pytest.raises(ValueError, match=r"no agent 'wizard'; there are"):
         find_agent("wizard")

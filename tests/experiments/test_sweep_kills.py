@@ -20,7 +20,8 @@ from mbrl_agents import SweepResult
 from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
-from mbrl_agents.experiments.sweeps.driver import Driver, _Run
+from mbrl_agents.experiments.sweeps.driver import Driver
+from mbrl_agents.experiments.sweeps.training_units import Run
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import EXECUTIONS, FLUTE, same_sweeps, sweep
 
@@ -194,13 +195,13 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(
         stopped.agent(0)
     # It goes on from there, not from the start: the numbers would be the same.
     begun: dict[str, int] = {}
-    begin = _Run.begin
+    begin = Run.begin
 
-    def note(run: _Run) -> None:
+    def note(run: Run) -> None:
         begin(run)
         begun[run.folder.path.name] = run.timesteps
 
-    monkeypatch.setattr(_Run, "begin", note)
+    monkeypatch.setattr(Run, "begin", note)
     goes_on(tmp_path / "stopped", whole, execution, **limits)
     ended = [run.path.name for run in stopped._folders if run.path.name not in begun]
     assert begun == {f"run-000{i}": far[i] for i in range(4) if f"run-000{i}" not in ended}

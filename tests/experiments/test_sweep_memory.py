@@ -15,7 +15,7 @@ from mbrl_agents import ReplayDQN, sweep_memory
 from mbrl_agents.common.device_loop import LoopState
 from mbrl_agents.experiments.sweeps import execution as executions
 from mbrl_agents.experiments.sweeps import memory
-from mbrl_agents.experiments.sweeps.driver import _Run
+from mbrl_agents.experiments.sweeps.training_units import Run
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import EXECUTIONS, FLUTE, SMALL, same_runs, same_sweeps, sweep
 
@@ -124,7 +124,7 @@ class Counter:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.most = self.begun = 0
         self._lock = threading.Lock()
-        begin, save = _Run.begin, _Run.save
+        begin, save = Run.begin, Run.save
 
         def count(run: Any, change: int) -> None:
             with self._lock:
@@ -141,8 +141,8 @@ class Counter:
             if run.member is None:
                 count(run, -1)
 
-        monkeypatch.setattr(_Run, "begin", counted_begin)
-        monkeypatch.setattr(_Run, "save", counted_save)
+        monkeypatch.setattr(Run, "begin", counted_begin)
+        monkeypatch.setattr(Run, "save", counted_save)
 
 
 @pytest.mark.parametrize("limited_by", ["memory", "argument"])

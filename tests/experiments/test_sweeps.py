@@ -20,7 +20,7 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import checkpoints, training
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.sweeps import execution as executions
-from mbrl_agents.experiments.sweeps.driver import Programs
+from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.replay_dqn import DQNLearner
 from mbrl_envs.pan_flute import PanFlute

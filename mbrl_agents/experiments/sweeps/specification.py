@@ -15,7 +15,7 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.config import RunConfig, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.sweeps.driver import Programs
+from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in
 

@@ -19,9 +19,10 @@ from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
 from mbrl_agents.experiments.run_folder import ENDED, RunFolder
 from mbrl_agents.experiments.sweeps import folder as folders
-from mbrl_agents.experiments.sweeps.driver import CHECKPOINT_SECONDS, Driver, Programs
+from mbrl_agents.experiments.sweeps.driver import CHECKPOINT_SECONDS, Driver
 from mbrl_agents.experiments.sweeps.execution import Execution, make_execution
 from mbrl_agents.experiments.sweeps.memory import MemoryPlan
+from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.result import SweepResult
 from mbrl_agents.experiments.sweeps.specification import SweepSpec, specify
 from mbrl_envs import FunctionalEnv

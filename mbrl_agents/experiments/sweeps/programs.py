@@ -1,0 +1,38 @@
+"""Which runs share a program."""
+
+from __future__ import annotations
+
+from mbrl_agents.common.device_loop import DeviceLoop
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.experiments.config import RunConfig
+from mbrl_agents.experiments.sweeps.execution import Execution
+from mbrl_agents.experiments.sweeps.memory import NO_RUNS, MemoryPlan, agent_program, plan_memory
+from mbrl_envs import functional_task
+
+
+class Programs:
+    """The programs of runs, each with one of its agents; runs that differ only in the seed are looked at once."""
+
+    def __init__(self) -> None:
+        self.agents: dict[DeviceLoop, JaxAgent] = {}
+        self._known: dict[str, DeviceLoop] = {}
+
+    def of(self, config: RunConfig) -> DeviceLoop:
+        """The program of a run."""
+        key = repr({name: value for name, value in config.settings.items() if name not in ("seed", "label")})
+        if key not in self._known:
+            env = config.environment.training_env(config.num_envs)
+            agent = config.kind.make(env, config.arguments, config.seed, _init_setup_model=False)
+            assert isinstance(agent, JaxAgent)
+            loop = agent_program(agent, functional_task(agent.env))
+            self.agents.setdefault(loop, agent)
+            self._known[key] = loop
+        return self._known[key]
+
+    def plan(self, num_runs: int, execution: Execution, max_parallel_runs: int | None) -> MemoryPlan:
+        """How many runs are in memory at once."""
+        if not self.agents:
+            return NO_RUNS
+        # Runs that are mapped over all compute at once; those called one by one, as many as there are workers.
+        active = None if execution.together else execution.workers
+        return plan_memory(self.agents, num_runs, max_parallel_runs, active, copies=2 if execution.together else 1)
