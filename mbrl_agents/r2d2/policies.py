@@ -52,7 +52,8 @@ class R2D2Policy(BasePolicy):
         features_extractor_kwargs: Its keywords.
         normalize_images: Whether images are divided by 255.
         optimizer_class: Optimiser.
-        optimizer_kwargs: Its keywords but the step size; by default ``eps=1e-3`` for Adam, as published.
+        optimizer_kwargs: Its keywords but the step size; by default PyTorch's own. (The published ``eps=1e-3`` of Adam is large
+            beside gradients of a loss that is a mean over steps: where rewards are rare it all but stops learning.)
 
     Raises:
         TypeError, ValueError: A keyword is out of range.
@@ -95,7 +96,7 @@ class R2D2Policy(BasePolicy):
             for units in arch:
                 integer_in(f"each entry of {name}", units, 1, _MOST_UNITS)
         if optimizer_kwargs is None:
-            optimizer_kwargs = {"eps": 1e-3, "fused": True} if optimizer_class is th.optim.Adam else {}
+            optimizer_kwargs = {"fused": True} if optimizer_class is th.optim.Adam else {}
         super().__init__(
             observation_space,
             action_space,

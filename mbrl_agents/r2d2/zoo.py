@@ -39,7 +39,7 @@ _SMALL: dict[str, Any] = {
     "overlap": 0,
     "target_update_interval": 500,
     "exploration_fraction": 0.3,
-    "policy_kwargs": "dict(cell='gru', lstm_hidden_size=64, pre_net_arch=[], net_arch=[64])",
+    "policy_kwargs": "dict(cell='gru', lstm_hidden_size=64, pre_net_arch=[], net_arch=[64], optimizer_kwargs={'eps': 1e-3})",
 }
 _ATARI: dict[str, Any] = {
     "policy": "CnnLstmPolicy",
@@ -56,7 +56,9 @@ hyperparams: dict[str, dict[str, Any]] = {
     "default": _SMALL,
     "CartPole-v1": _SMALL,
     "mbrl/CartPoleNoVelocity-v0": _SMALL | {"n_timesteps": 100_000, "buffer_size": 100_000},
-    "mbrl/CueRecall-v0": _SMALL | {"n_timesteps": 100_000, "burn_in": 0, "sequence_length": 12, "gamma": 0.97},
+    "mbrl/CueRecall-v0": _SMALL
+    | {"n_timesteps": 100_000, "burn_in": 0, "sequence_length": 12, "gamma": 0.97}
+    | {"policy_kwargs": "dict(cell='gru', lstm_hidden_size=64, pre_net_arch=[], net_arch=[64])"},
     "atari": _ATARI,
 }
 
