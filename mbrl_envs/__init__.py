@@ -13,6 +13,14 @@ from typing import TYPE_CHECKING, Any
 
 from mbrl_envs.batched import BatchedEnv
 from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.conditioning import (
+    Babayan,
+    Contingency,
+    CueReward,
+    Starkweather,
+    VariableMagnitude,
+    VariableProbability,
+)
 from mbrl_envs.cue_recall import CueRecall
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.open_grid import OpenGrid
@@ -26,9 +34,12 @@ if TYPE_CHECKING:
     from mbrl_envs.adapters.vector_env import FunctionalVectorEnv
 
 __all__ = [
+    "Babayan",
     "BatchedEnv",
     "ButtonGrid",
+    "Contingency",
     "CueRecall",
+    "CueReward",
     "FunctionalEnv",
     "FunctionalGymEnv",
     "FunctionalTask",
@@ -37,7 +48,10 @@ __all__ = [
     "OpenGrid",
     "PanFlute",
     "ProcMaze",
+    "Starkweather",
     "Transition",
+    "VariableMagnitude",
+    "VariableProbability",
     "functional",
     "functional_task",
     "make_dynamics",

@@ -8,13 +8,23 @@ from typing import Any
 import gymnasium
 
 from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.conditioning import (
+    Babayan,
+    Contingency,
+    CueReward,
+    Starkweather,
+    VariableMagnitude,
+    VariableProbability,
+)
 from mbrl_envs.cue_recall import CueRecall
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
 from mbrl_envs.proc_maze import ProcMaze
 
-DYNAMICS: dict[str, type[FunctionalEnv]] = {cls.__name__: cls for cls in (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall)}
+_DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall)
+_PREDICTIONS = (CueReward, Starkweather, Babayan, Contingency, VariableMagnitude, VariableProbability)
+DYNAMICS: dict[str, type[FunctionalEnv]] = {cls.__name__: cls for cls in (*_DECISIONS, *_PREDICTIONS)}
 CART_POLE_STEPS, CART_POLE_SOLVED = 500, 475.0  # as CartPole-v1's
 
 # A truncation, bootstrapped through: no tool hangs on a task that never ends, or on a policy that never reaches the goal.

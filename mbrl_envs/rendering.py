@@ -22,8 +22,7 @@ if TYPE_CHECKING:
 INK, PAPER, LINE, SHADE = "#333A45", "#FFFFFF", "#D5D9DF", "#E6EBF1"
 BLUE, ORANGE, VERMILION, YELLOW = "#0072B2", "#E69F00", "#D55E00", "#F7EDA0"
 
-MARGIN, LEGEND_GAP = 14, 22
-LEGEND_TILE, LEGEND_ROW = 26, 34
+MARGIN, LEGEND_GAP, LEGEND_TILE, LEGEND_ROW = 14, 22, 26, 34
 LABEL_WIDTH = 30
 CAPTION_HEIGHT = 32
 MIN_WIDTH = 384
@@ -72,6 +71,7 @@ _CONTRADICTION = (Layer("disc", VERMILION, 0.30), Layer("disc", PAPER, 0.20), La
 _PIPE = (Layer("tube", INK, 0.34), Layer("tube", SHADE, 0.29))
 _LAMP_OFF = (Layer("disc", INK, 0.42), Layer("disc", PAPER, 0.36))
 _LAMP_ON = (Layer("disc", INK, 0.42), Layer("disc", ORANGE, 0.36))
+_RASTER = Layer("tube", LINE, 0.05)
 _SOUND = (Layer("disc", INK, 0.24), Layer("disc", VERMILION, 0.21))
 
 STYLES: dict[str, Style] = {
@@ -89,6 +89,10 @@ STYLES: dict[str, Style] = {
     "lamp on": Style("O", "lamp, lit", _EMPTY + _LAMP_ON),
     "no question": Style(".", "no question", (*_EMPTY, Layer("square", LINE, 0.3))),
     "question": Style("?", "question: answer now", (*_EMPTY, Layer("square", INK, 0.42), Layer("star", YELLOW, 0.38))),
+    "quiet": Style("-", "nothing", (_RASTER,)),
+    "cue": Style("|", "cue", (_RASTER, Layer("tick", BLUE, 0.46))),
+    "reward": Style("$", "reward", (_RASTER, *_GOAL)),
+    "small reward": Style("s", "reward, small", (_RASTER, Layer("star", INK, 0.31), Layer("star", YELLOW, 0.24))),
     "background": Style(" ", "nothing", ()),
     "silent": Style("-", "pipe", _PIPE),
     "sound": Style("o", "sound", _PIPE + _SOUND),
@@ -274,6 +278,10 @@ def _tube(draw: ImageDraw, size: int, radius: float, colour: str) -> None:
     draw.rectangle((0, (0.5 - radius) * size, size, (0.5 + radius) * size), fill=colour)
 
 
+def _tick(draw: ImageDraw, size: int, radius: float, colour: str) -> None:
+    draw.rectangle((0.4 * size, (0.5 - radius) * size, 0.6 * size, (0.5 + radius) * size), fill=colour)
+
+
 def _bell(draw: ImageDraw, size: int, radius: float, colour: str) -> None:
     """The open end of a tube: it widens to ``radius`` on the right, and is as wide as a tube on the left."""
     narrow, half = radius - 0.13, 0.5
@@ -287,4 +295,5 @@ SHAPES: dict[str, Callable[[Any, int, float, str], None]] = {
     "star": _star,
     "tube": _tube,
     "bell": _bell,
+    "tick": _tick,
 }

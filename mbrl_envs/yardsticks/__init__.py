@@ -6,13 +6,14 @@
   where the layouts are too many to enumerate, the average is over a fixed random sample of them, each solved exactly.
 
 In episodic tasks (ProcMaze, OpenGrid, CueRecall) a score is the expected return of an episode, in continuing tasks (ButtonGrid,
-PanFlute) the expected reward per step; each in the long run, or for ``steps`` steps from reset.
+PanFlute) the expected reward per step; each in the long run, or for ``steps`` steps from reset. In the cue–reward tasks of
+:mod:`mbrl_envs.conditioning`, where nothing is decided, every policy has the same.
 
 A new environment gets yardsticks by a new module here that registers two functions of (env, steps) under the environment's
 class, with ``scores.optimal_solver`` and ``scores.uniform_solver``, and by its import below.
 """
 
-from mbrl_envs.yardsticks import button_grid, cue_recall, open_grid, pan_flute, proc_maze
+from mbrl_envs.yardsticks import button_grid, conditioning, cue_recall, open_grid, pan_flute, proc_maze
 from mbrl_envs.yardsticks.scores import (
     Score,
     normalised_score,
@@ -24,4 +25,4 @@ from mbrl_envs.yardsticks.scores import (
 
 __all__ = ["Score", "normalised_score", "optimal", "optimal_score", "uniform", "uniform_score"]
 
-_FAMILIES = (button_grid, cue_recall, open_grid, pan_flute, proc_maze)  # imported for their registration
+_FAMILIES = (button_grid, conditioning, cue_recall, open_grid, pan_flute, proc_maze)  # imported for their registration
