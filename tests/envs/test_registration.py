@@ -16,18 +16,26 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 import mbrl_envs
 from mbrl_envs import (
+    Babayan,
     ButtonGrid,
+    Contingency,
     CueRecall,
+    CueReward,
     FunctionalTask,
     FunctionalVecEnv,
     OpenGrid,
     PanFlute,
     ProcMaze,
+    Starkweather,
+    VariableMagnitude,
+    VariableProbability,
     functional,
     functional_task,
 )
 
-DYNAMICS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall)
+DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall)
+PREDICTIONS = (CueReward, Starkweather, Babayan, Contingency, VariableMagnitude, VariableProbability)
+DYNAMICS = (*DECISIONS, *PREDICTIONS)
 
 
 def fresh_interpreter(code: str) -> str:
