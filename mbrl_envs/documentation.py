@@ -33,6 +33,12 @@ PICTURED: dict[str, tuple[int, tuple[int, ...]]] = {
     "ButtonGrid": (3, (2, 3)),
     "PanFlute": (0, (4, 3, 2, 1)),
     "CueRecall": (0, ()),
+    "CueReward": (3, (0,) * 12),
+    "Starkweather": (0, (0,) * 44),
+    "Babayan": (1, (0,) * 56),
+    "Contingency": (1, (0,) * 70),
+    "VariableMagnitude": (5, (0,) * 90),
+    "VariableProbability": (1, (0,) * 50),
 }
 
 

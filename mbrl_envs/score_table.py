@@ -24,6 +24,12 @@ SCORED: dict[str, tuple[dict[str, Any], ...]] = {
     "ButtonGrid": ({"grid_size": 5, "num_buttons": 3}, {"grid_size": 10, "num_buttons": 3}),
     "PanFlute": ({"num_pipes": 5},),
     "CueRecall": ({"delay": 10, "num_cues": 4},),
+    "CueReward": ({"num_trials": 1},),
+    "Starkweather": ({"task": 1}, {"task": 2}),
+    "Babayan": ({"delay": 10},),
+    "Contingency": tuple({"phase": phase} for phase in ("conditioning", "degradation", "cued")),
+    "VariableMagnitude": ({"delay": 10},),
+    "VariableProbability": ({"delay": 10},),
 }
 STEPS = (None, 100)
 
