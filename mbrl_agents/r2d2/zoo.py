@@ -57,8 +57,8 @@ hyperparams: dict[str, dict[str, Any]] = {
     "CartPole-v1": _SMALL,
     "mbrl/CartPoleNoVelocity-v0": _SMALL | {"n_timesteps": 100_000, "buffer_size": 100_000},
     "mbrl/CueRecall-v0": _SMALL
-    | {"n_timesteps": 100_000, "burn_in": 0, "sequence_length": 12, "gamma": 0.97}
-    | {"policy_kwargs": "dict(cell='gru', lstm_hidden_size=64, pre_net_arch=[], net_arch=[64])"},
+    | {"n_timesteps": 100_000, "n_envs": 8, "train_freq": 2, "burn_in": 0, "sequence_length": 12, "gamma": 0.9}
+    | {"policy_kwargs": "dict(forget_bias=4.0, lstm_hidden_size=64, pre_net_arch=[], net_arch=[64])"},
     "atari": _ATARI,
 }
 
