@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import pathlib
@@ -207,6 +208,15 @@ def test_mapped(pruned: Any, tmp_path: pathlib.Path) -> None:
     np.testing.assert_allclose(study.table()["value"], pruned.table()["value"], atol=1e-4)
 
 
+def written_since(folder: pathlib.Path, moment: float) -> bool:
+    """Whether a run has been begun or saved; batches that are over disappear meanwhile."""
+    for file in folder.glob("batches/*/run-*/status.json"):
+        with contextlib.suppress(FileNotFoundError):
+            if file.stat().st_mtime > moment:
+                return True
+    return False
+
+
 @pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_killed(kills: int, pruned: Any, tmp_path: pathlib.Path) -> None:
     """Killed at random moments: the same trials are pruned, with the same numbers."""
@@ -215,9 +225,7 @@ def test_killed(kills: int, pruned: Any, tmp_path: pathlib.Path) -> None:
     for _ in range(kills):
         began = time.time()
         process = subprocess.Popen([sys.executable, "-m", "tests.tuning.tiny_study", str(tmp_path), "2"], cwd=ROOT)
-        while process.poll() is None and not any(
-            file.stat().st_mtime > began for file in tmp_path.glob("batches/*/run-*/status.json")
-        ):
+        while process.poll() is None and not written_since(tmp_path, began):
             time.sleep(0.05)
         time.sleep(chance.uniform(0.0, 3.0))
         process.send_signal(signal.SIGKILL)
