@@ -169,11 +169,12 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         self._make_streams(seed)
         if self.env is not None:
             checks.check_spaces(self.observation_space, self.action_space, policy)
-            checks.check_burn_in(burn_in, self.env)
         if _init_setup_model:
             self._setup_model()
 
     def _setup_model(self) -> None:
+        if self.env is not None:  # here, as load() makes an agent with the defaults before it restores the arguments
+            checks.check_burn_in(self.layout.burn_in, self.env)
         self._setup_lr_schedule()
         self._convert_train_freq()
         self.set_random_seed(self.seed)
