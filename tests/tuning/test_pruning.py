@@ -210,10 +210,8 @@ def test_mapped(pruned: Any, tmp_path: pathlib.Path) -> None:
 
 def written_since(folder: pathlib.Path, moment: float) -> bool:
     """Whether a run has been begun or saved; batches that are over disappear meanwhile."""
-    for file in folder.glob("batches/*/run-*/status.json"):
-        with contextlib.suppress(FileNotFoundError):
-            if file.stat().st_mtime > moment:
-                return True
+    with contextlib.suppress(FileNotFoundError):
+        return any(file.stat().st_mtime > moment for file in folder.glob("batches/*/run-*/status.json"))
     return False
 
 
