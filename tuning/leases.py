@@ -14,12 +14,12 @@ import socket
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import psutil
 
-from tuning.register import Batch, Register, WorkerInfo
+from tuning.register import Batch, Ledger, Register, WorkerInfo
 
 LEASE_SECONDS = 60.0
 BEATS = 4  # in a lease's time
@@ -75,6 +75,10 @@ class Watch:
             self._stirred.add(info.worker)
             return False
         return now - since >= self.lease
+
+    def has_left(self, worker: str, ledger: Ledger, beats: Mapping[str, dict[str, Any]]) -> bool:
+        """As :meth:`gone`, of a worker by its id."""
+        return self.gone(ledger.workers.get(worker), beats.get(worker))
 
     def is_present(self, info: WorkerInfo) -> bool:
         """Whether a worker that is not gone has shown that it is alive: its process is here, or it has stirred."""

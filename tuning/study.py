@@ -92,11 +92,8 @@ class Study:
             found = self.trials()
         return {slot: found[slot] for slot in slots}
 
-    def settle(self, slot: int, progress: Progress) -> None:
-        """Tells Optuna how a slot has ended, if nobody has yet."""
-        trial = self.trials()[slot]
-        if trial.state.is_finished():
-            return
+    def settle(self, trial: FrozenTrial, slot: int, progress: Progress) -> None:
+        """Tells Optuna how a slot's trial has ended; that somebody else has told it already is no error."""
         self._describe(trial, slot, progress)
         value = progress.outcome["value"]
         if value is None:

@@ -77,5 +77,4 @@ def _taken(register: Register, worker: str, watch: Watch) -> Ledger:
     (batch,) = (each for each in ledger.batches.values() if each.slots)
     if ledger.is_over(batch) or batch.worker == worker:
         return ledger
-    gone = watch.gone(ledger.workers.get(batch.worker), register.beats().get(batch.worker))
-    return register.adopt(batch, worker) if gone else ledger
+    return register.adopt(batch, worker) if watch.has_left(batch.worker, ledger, register.beats()) else ledger

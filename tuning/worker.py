@@ -90,7 +90,7 @@ class Worker:
         beats = self.study.register.beats() if ledger.open else {}
         adopted = None
         for batch in ledger.open:
-            if batch.worker != self.lease.worker and self.watch.gone(ledger.workers.get(batch.worker), beats.get(batch.worker)):
+            if batch.worker != self.lease.worker and self.watch.has_left(batch.worker, ledger, beats):
                 adopted = self.study.register.adopt(batch, self.lease.worker)
                 if adopted.batches[batch.number].worker == self.lease.worker:
                     self.say(f"goes on with the {len(batch.slots)} trials that {batch.worker} left behind")
@@ -146,8 +146,8 @@ class Worker:
         for slot, progress in untold.items():
             holder = ledger.holder(slot)
             assert holder is not None
-            if holder == self.lease.worker or self.watch.gone(ledger.workers.get(holder), beats.get(holder)):
-                self.study.settle(slot, progress)
+            if holder == self.lease.worker or self.watch.has_left(holder, ledger, beats):
+                self.study.settle(trials[slot], slot, progress)
                 told.add(slot)
         for batch in ledger.batches.values():
             if told & set(batch.slots) and ledger.is_over(batch):

@@ -103,9 +103,11 @@ class AgentKind:
         if "_init_setup_model" not in inspect.signature(self.cls).parameters:
             return
         try:
-            self.make(env, arguments, seed=0, _init_setup_model=False)
+            agent = self.make(env, arguments, seed=0, _init_setup_model=False)
         except AssertionError as error:  # SB3's way of saying no
             raise ValueError(f"{self.name} cannot be trained here: {' '.join(str(error).split())}") from error
+        if hasattr(agent, "check_environment"):  # of agents that ask more of an environment than its spaces
+            agent.check_environment()
 
 
 @functools.cache

@@ -172,9 +172,17 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         if _init_setup_model:
             self._setup_model()
 
-    def _setup_model(self) -> None:
-        if self.env is not None:  # here, as load() makes an agent with the defaults before it restores the arguments
+    def check_environment(self) -> None:
+        """Checks the arguments against the environment; not in the constructor, as ``load`` calls that with the defaults.
+
+        Raises:
+            ValueError: The burn-in is no shorter than episodes may be.
+        """
+        if self.env is not None:
             checks.check_burn_in(self.layout.burn_in, self.env)
+
+    def _setup_model(self) -> None:
+        self.check_environment()
         self._setup_lr_schedule()
         self._convert_train_freq()
         self.set_random_seed(self.seed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,9 @@ class RecurrentOffPolicyAlgorithm(OffPolicyAlgorithm):
             self._states = self.policy.initial_state(self.n_envs)
 
     @property
+    @abc.abstractmethod
     def epsilons(self) -> np.ndarray | float:
         """ε of the environments: one for all, or float (n_envs,)."""
-        raise NotImplementedError
 
     def _sample_action(
         self, learning_starts: int, action_noise: ActionNoise | None = None, n_envs: int = 1

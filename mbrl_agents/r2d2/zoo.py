@@ -6,8 +6,11 @@ runs one of them::
     python -m mbrl_agents.r2d2.zoo train --algo r2d2 --env CartPole-v1        # is python -m rl_zoo3.train --algo r2d2 …
     python -m mbrl_agents.r2d2.zoo enjoy --algo r2d2 --env CartPole-v1 -f logs/
 
-In a program of one's own, ``import mbrl_agents.r2d2.zoo`` before ``rl_zoo3.train.train()`` does the same. Hyperparameters for
-environments are in :data:`hyperparams`; ``--conf-file`` names others, as always.
+In a program of one's own, :func:`register` before ``rl_zoo3.train.train()`` does the same. Hyperparameters for environments are
+in :data:`hyperparams`; ``--conf-file`` names others, as always.
+
+Importing RL Zoo changes Gymnasium for the whole process: every ``TimeLimit`` made from then on reports episodes as RL Zoo wants
+(``truncated`` only where nothing else ended the episode). Keep it in a process of its own.
 """
 
 from __future__ import annotations

@@ -60,6 +60,36 @@ def probabilities(name: str, value: Any, count: int) -> tuple[float, ...]:
     return numbers_
 
 
+def sizes(value: Any, most: int) -> tuple[float, ...]:
+    """Returns the argument ``sizes`` as a tuple of 1 to ``most`` different sizes of reward.
+
+    Raises:
+        TypeError, ValueError: It is something else, or a size is not above 0 or beyond 1e6.
+    """
+    found = tuple(number_in("every entry of sizes", size, 0, 1e6, open_low=True) for size in several("sizes", value, most))
+    if len(set(found)) < len(found):
+        raise ValueError(f"sizes must all be different, got {found}")
+    return found
+
+
+def interval(iti_min: Any, iti_probability: Any) -> dict[str, Any]:
+    """The arguments that shape the interval between trials, checked, by name.
+
+    Raises:
+        TypeError, ValueError: One is out of range.
+    """
+    return {
+        "iti_min": integer_in("iti_min", iti_min, 0, MAX_ITI),
+        "iti_probability": number_in("iti_probability", iti_probability, 0, 1, open_low=True),
+    }
+
+
+def jittered(delay: int, jitter: int) -> tuple[tuple[int, float], ...]:
+    """A delay that varies uniformly by up to ``jitter`` steps, as pairs of steps and probability."""
+    count = 2 * jitter + 1
+    return tuple((delay - jitter + i, 1 / count) for i in range(count))
+
+
 def delay(name: str, value: Any) -> int | tuple[tuple[int, float], ...]:
     """Returns a delay as a number of steps, or its distribution as pairs of steps and probability, in rising order.
 

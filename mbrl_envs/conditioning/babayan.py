@@ -56,18 +56,14 @@ class Babayan(ConditioningTask):
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        given = arguments.several("sizes", self.sizes, MAX_SIZES)
-        sizes = tuple(arguments.number_in("every entry of sizes", size, 0, 1e6, open_low=True) for size in given)
-        if len(set(sizes)) < len(sizes):
-            raise ValueError(f"sizes must all be different, got {sizes}")
+        sizes = arguments.sizes(self.sizes, MAX_SIZES)
         delay = integer_in("delay", self.delay, 1, arguments.MAX_DELAY)
         checked: dict[str, Any] = {
             "sizes": sizes,
             "block_length": integer_in("block_length", self.block_length, 1, MAX_BLOCK),
             "delay": delay,
             "jitter": integer_in("jitter", self.jitter, 0, delay - 1),
-            "iti_min": integer_in("iti_min", self.iti_min, 0, arguments.MAX_ITI),
-            "iti_probability": arguments.number_in("iti_probability", self.iti_probability, 0, 1, open_low=True),
+            **arguments.interval(self.iti_min, self.iti_probability),
         }
         if self.size_probabilities is not None:
             checked["size_probabilities"] = arguments.probabilities("size_probabilities", self.size_probabilities, len(sizes))
@@ -80,8 +76,7 @@ class Babayan(ConditioningTask):
 
     def design(self) -> Design:
         shares = arguments.probabilities("size_probabilities", self.size_probabilities, len(self.sizes))
-        count = 2 * self.jitter + 1
-        delays = tuple((self.delay - self.jitter + i, 1 / count) for i in range(count))
+        delays = arguments.jittered(self.delay, self.jitter)
         new_block = tuple((i * self.block_length, share) for i, share in enumerate(shares) if share > 0)
         slots: list[Slot] = []
         for size in self.sizes:

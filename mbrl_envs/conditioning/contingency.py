@@ -64,8 +64,7 @@ class Contingency(ConditioningTask):
             "reward_probability": arguments.number_in("reward_probability", self.reward_probability, 0, 1),
             "delay": delay,
             "jitter": integer_in("jitter", self.jitter, 0, delay - 1),
-            "iti_min": integer_in("iti_min", self.iti_min, 0, arguments.MAX_ITI),
-            "iti_probability": arguments.number_in("iti_probability", self.iti_probability, 0, 1, open_low=True),
+            **arguments.interval(self.iti_min, self.iti_probability),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -75,8 +74,7 @@ class Contingency(ConditioningTask):
         return ("A", "B", "C")
 
     def design(self) -> Design:
-        count = 2 * self.jitter + 1
-        delays = tuple((self.delay - self.jitter + i, 1 / count) for i in range(count))
+        delays = arguments.jittered(self.delay, self.jitter)
         rewarded = ((1.0, self.reward_probability), (0.0, 1 - self.reward_probability))
         nothing = ((0.0, 1.0),)
         others = nothing if self.phase == "conditioning" else rewarded

@@ -65,8 +65,7 @@ class CueReward(ConditioningTask):
             "delays": tuple(arguments.delay(f"delays[{i}]", each) for i, each in enumerate(delays)),
             "omission": arguments.number_in("omission", self.omission, 0, 1),
             "reward": arguments.number_in("reward", self.reward, 0, 1e6, open_low=True),
-            "iti_min": integer_in("iti_min", self.iti_min, 0, arguments.MAX_ITI),
-            "iti_probability": arguments.number_in("iti_probability", self.iti_probability, 0, 1, open_low=True),
+            **arguments.interval(self.iti_min, self.iti_probability),
             "padding": integer_in("padding", self.padding, 0, arguments.MAX_ITI),
             "num_trials": integer_in("num_trials", self.num_trials, 1, MAX_TRIALS),
         }

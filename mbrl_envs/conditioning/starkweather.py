@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import one_of
 from mbrl_envs.conditioning import arguments
 from mbrl_envs.conditioning.chain import Design, Kind, Slot
 from mbrl_envs.conditioning.task import ConditioningTask
@@ -67,8 +67,7 @@ class Starkweather(ConditioningTask):
             raise ValueError(f"odours must be some of the letters 'ABCD', in this order, got {self.odours!r}")
         checked: dict[str, Any] = {
             "task": one_of("task", self.task, (1, 2)),
-            "iti_min": integer_in("iti_min", self.iti_min, 0, arguments.MAX_ITI),
-            "iti_probability": arguments.number_in("iti_probability", self.iti_probability, 0, 1, open_low=True),
+            **arguments.interval(self.iti_min, self.iti_probability),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)

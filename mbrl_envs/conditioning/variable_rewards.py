@@ -21,8 +21,7 @@ def _timing(delay: Any, iti_min: Any, iti_probability: Any) -> dict[str, Any]:
     """The arguments that both tasks share, checked."""
     return {
         "delay": integer_in("delay", delay, 1, arguments.MAX_DELAY),
-        "iti_min": integer_in("iti_min", iti_min, 0, arguments.MAX_ITI),
-        "iti_probability": arguments.number_in("iti_probability", iti_probability, 0, 1, open_low=True),
+        **arguments.interval(iti_min, iti_probability),
     }
 
 
@@ -65,10 +64,7 @@ class VariableMagnitude(ConditioningTask):
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        given = arguments.several("sizes", self.sizes, MAX_SIZES)
-        sizes = tuple(arguments.number_in("every entry of sizes", size, 0, 1e6, open_low=True) for size in given)
-        if len(set(sizes)) < len(sizes):
-            raise ValueError(f"sizes must all be different, got {sizes}")
+        sizes = arguments.sizes(self.sizes, MAX_SIZES)
         boolean("cued", self.cued)
         checked = {
             "sizes": sizes,

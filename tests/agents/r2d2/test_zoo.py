@@ -1,7 +1,11 @@
-"""R2D2 in RL Zoo's programs."""
+"""R2D2 in RL Zoo's programs.
+
+RL Zoo is imported in processes of their own only: it replaces Gymnasium's TimeLimit by one that reports otherwise.
+"""
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pathlib
 import subprocess
@@ -9,19 +13,28 @@ import sys
 
 import pytest
 
-from mbrl_agents.r2d2 import R2D2
+from mbrl_agents.r2d2 import R2D2, zoo
 
-pytest.importorskip("rl_zoo3")
+needs_rl_zoo = pytest.mark.skipif(importlib.util.find_spec("rl_zoo3") is None, reason="RL Zoo is not installed")
 
-from mbrl_agents.r2d2 import zoo
+TABLES = """
+from mbrl_agents.r2d2 import R2D2, zoo
+zoo.register()
+import rl_zoo3.exp_manager
+assert rl_zoo3.ALGOS["r2d2"] is rl_zoo3.exp_manager.ALGOS["r2d2"] is R2D2
+"""
 
 
+def run(*arguments: str) -> None:
+    """Runs Python with the arguments, which must do."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@needs_rl_zoo
 def test_r2d2_is_in_the_table() -> None:
-    import rl_zoo3
-    import rl_zoo3.exp_manager
-
-    zoo.register()
-    assert rl_zoo3.ALGOS["r2d2"] is rl_zoo3.exp_manager.ALGOS["r2d2"] is R2D2
+    run("-c", TABLES)
 
 
 def test_training_r2d2_reads_our_hyperparameters_unless_others_are_named() -> None:
@@ -42,12 +55,11 @@ def test_unknown_programs() -> None:
         zoo.main(["dance"])
 
 
+@needs_rl_zoo
 def test_training_and_loading(tmp_path: pathlib.Path) -> None:
     program = ["train", "--algo", "r2d2", "--env", "CartPole-v1", "-n", "1100", "-f", str(tmp_path), "--seed", "1"]
     small = ["--device", "cpu", "--eval-freq", "-1", "-params", "learning_starts:100", "train_freq:50", "buffer_size:500"]
-    command = [sys.executable, "-m", "mbrl_agents.r2d2.zoo", *program, *small]
-    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=False)
-    assert done.returncode == 0, done.stderr
+    run("-m", "mbrl_agents.r2d2.zoo", *program, *small)
     loaded = R2D2.load(tmp_path / "r2d2" / "CartPole-v1_1" / "CartPole-v1.zip")
     assert loaded.num_timesteps == 1100
     assert loaded.layout.burn_in == 5
