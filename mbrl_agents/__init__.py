@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from mbrl_agents.model_dqn import LatentModelDQN, PerfectModelDQN, SimpleModelDQN
     from mbrl_agents.r2d2 import R2D2
     from mbrl_agents.replay_dqn import ReplayDQN
+    from mbrl_agents.value_rnn import ValueRNN
 
 __all__ = [
     "R2D2",
@@ -17,6 +18,7 @@ __all__ = [
     "ReplayDQN",
     "SimpleModelDQN",
     "SweepResult",
+    "ValueRNN",
     "grid",
     "sweep_memory",
     "train_sweep",
@@ -30,6 +32,7 @@ _LAZY = {
     "R2D2": "mbrl_agents.r2d2",
     "ReplayDQN": "mbrl_agents.replay_dqn",
     "SweepResult": "mbrl_agents.experiments.sweeps",
+    "ValueRNN": "mbrl_agents.value_rnn",
     "grid": "mbrl_agents.experiments.sweeps",
     "sweep_memory": "mbrl_agents.experiments.sweeps",
     "train_sweep": "mbrl_agents.experiments.sweeps",

@@ -15,7 +15,7 @@ from jax import lax
 
 from mbrl_agents.common import exploration
 from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
+from mbrl_agents.common.replay import Replay, ReplayState, Transitions
 from mbrl_agents.common.schedules import Now
 from mbrl_envs import BatchedEnv, draws
 from mbrl_envs.batched import BatchState
@@ -40,8 +40,8 @@ class Learner(Protocol):
     def act_greedily(self, state: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
         """Greedy actions."""
 
-    def update(self, state: Any, batch: Batch, key: jax.Array, now: Now) -> tuple[Any, dict]:
-        """One gradient step."""
+    def update(self, state: Any, batch: Any, key: jax.Array, now: Now) -> tuple[Any, dict]:
+        """One gradient step on what the replay memory draws, mostly a :class:`~mbrl_agents.common.replay.Batch`."""
 
     def update_target(self, state: Any) -> Any:
         """One update of the target network."""

@@ -79,3 +79,16 @@ def greedy_scores(
 
     episodes, _ = lax.scan(step, begin(env, env_key, num_episodes), jax.random.split(act_key, num_steps))
     return scores(env, episodes, num_steps)
+
+
+def scores_of(
+    learner: Learner, env: FunctionalEnv, learner_state: Any, key: jax.Array, num_episodes: int, num_steps: int
+) -> jax.Array:
+    """The scores by which a learner is judged: its own ``scores`` where it has such (of predictions, say), else greedy ones.
+
+    Arguments and result as for :func:`greedy_scores`.
+    """
+    judge = getattr(learner, "scores", None)
+    if judge is not None:
+        return judge(env, learner_state, key, num_episodes, num_steps)
+    return greedy_scores(learner, env, learner_state, key, num_episodes, num_steps)

@@ -67,12 +67,14 @@ class JaxAgent(OffPolicyAlgorithm):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": JaxPolicy}
+    unoffered: ClassVar[dict[str, Any]] = {}
+    """Arguments of this class that a subclass does not take, and what they are instead."""
 
     def __init__(
         self, policy: str | type[BasePolicy], env: GymEnv | str | None, arguments: dict[str, Any], _init_setup_model: bool
     ) -> None:
         self.arguments = self._check_arguments(arguments)
-        given = self.arguments
+        given = self._given
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]  # SB3 takes None as well
@@ -94,7 +96,7 @@ class JaxAgent(OffPolicyAlgorithm):
             sde_support=False,
             support_multi_env=True,
         )
-        self.policy_name = policy if isinstance(policy, str) else "MlpPolicy"
+        self.policy_name = policy if isinstance(policy, str) else next(iter(self.policy_aliases))
         self.target_update_interval: int = given["target_update_interval"]
         self.temperature = given["temperature"]
         self.exploration_rate = 0.0
@@ -117,7 +119,13 @@ class JaxAgent(OffPolicyAlgorithm):
         Raises:
             TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
         """
-        return settings.check(arguments)
+        checked = settings.check(self.unoffered | arguments)
+        return {name: checked[name] for name in arguments}
+
+    @property
+    def _given(self) -> dict[str, Any]:
+        """All arguments, also those that are not offered."""
+        return self.unoffered | self.arguments
 
     def _make_learner(self, codec: ObservationCodec, num_actions: int) -> Learner:
         """The learner's functions, for observations and actions of the given kind."""
@@ -127,13 +135,17 @@ class JaxAgent(OffPolicyAlgorithm):
         """The dynamics whose states the replay memory keeps as well, if the learner needs them."""
         return None
 
+    def _make_replay(self, codec: ObservationCodec, rows: int) -> Replay:
+        """The layout of the replay memory, with so many rows for each environment."""
+        return Replay(codec, rows, self.n_envs, self.n_steps, self._stored_dynamics())
+
     def _make_hyperparameters(self) -> Any:
         """The numbers that go into the learner's state, where runs of one program may differ in them."""
         raise NotImplementedError
 
     def _q_learning(self, num_features: int, num_actions: int, num_codes: int = 0) -> QLearning:
         """The Q-network and its learning, as the arguments have them."""
-        given = self.arguments
+        given = self._given
         return QLearning(
             num_features,
             num_actions,
@@ -146,7 +158,7 @@ class JaxAgent(OffPolicyAlgorithm):
         )
 
     def _q_hyperparameters(self) -> DQNHyperparameters:
-        given = self.arguments
+        given = self._given
         clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
         adam = AdamHyperparameters(weight_decay=given["weight_decay"], max_grad_norm=clip)
         return DQNHyperparameters(given["gamma"], given["tau"], adam)
@@ -168,7 +180,7 @@ class JaxAgent(OffPolicyAlgorithm):
 
     def _setup_program(self) -> None:
         """Everything but arrays: what the arguments make of the program, and its schedules."""
-        given = self.arguments
+        given = self._given
         self._setup_lr_schedule()
         self._temperature_schedule = schedules.check("temperature", given["temperature"], 0, open_low=True)
         self._epsilon_schedule = schedules.LinearSchedule(
@@ -182,7 +194,7 @@ class JaxAgent(OffPolicyAlgorithm):
             raise ValueError(
                 f"buffer_size must be at least n_steps * n_envs = {self.n_steps * self.n_envs}, got {self.buffer_size}"
             )
-        self.replay = Replay(codec, rows, self.n_envs, self.n_steps, self._stored_dynamics())
+        self.replay = self._make_replay(codec, rows)
         self.learner = self._make_learner(codec, int(self.action_space.n))
         self.jax_device = settings.jax_device(given["device"])
 
@@ -304,7 +316,7 @@ class JaxAgent(OffPolicyAlgorithm):
     def _record_exploration(self) -> None:
         explore = self.exploration_at(self._current_progress_remaining)
         self.exploration_rate = float(explore.epsilon)
-        if self.arguments["exploration"] == "softmax":
+        if self._given["exploration"] == "softmax":
             self.logger.record("rollout/temperature", float(explore.temperature))
         else:
             self.logger.record("rollout/exploration_rate", self.exploration_rate)

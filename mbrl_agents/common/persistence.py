@@ -110,7 +110,7 @@ def load(
     if unknown := sorted(set(replaced) - set(arguments)):
         raise TypeError(f"{cls.__name__} has no argument {', '.join(map(repr, unknown))}; it has {sorted(arguments)}")
     for name in _SCHEDULED:
-        if name not in replaced:
+        if name in arguments and name not in replaced:
             arguments[name] = schedules.from_json(name, arguments[name])
     if "policy_kwargs" in replaced and replaced["policy_kwargs"] != arguments["policy_kwargs"]:
         raise ValueError(f"policy_kwargs must equal the saved {arguments['policy_kwargs']}, got {replaced['policy_kwargs']}")

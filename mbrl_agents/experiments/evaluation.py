@@ -82,7 +82,11 @@ class Evaluator:
     def _gymnasium_scores(self, model: Any, seed: int, stream: int) -> np.ndarray:
         if self._vec_env is None:
             self._vec_env = self.environment.vec_env(min(self.episodes, _MOST_ENVS), max_episode_steps=self.steps)
-        self._vec_env.seed(int(np.random.SeedSequence([seed, stream]).generate_state(1)[0]) // 2)
+        seeds = np.random.SeedSequence([seed, stream]).generate_state(2).tolist()
+        self._vec_env.seed(seeds[0] // 2)
+        if hasattr(model, "episode_scores"):  # of those that predict; actions are drawn
+            self._vec_env.action_space.seed(seeds[1])
+            return model.episode_scores(self._vec_env, self.episodes)
         returns, _ = evaluate_policy(
             model,
             self._vec_env,
@@ -156,7 +160,7 @@ def evaluate_score(
 
 @functools.lru_cache(maxsize=32)
 def _compiled_greedy(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
-    return jax.jit(lambda state, key: functional.greedy_scores(learner, env, state, key, episodes, steps))
+    return jax.jit(lambda state, key: functional.scores_of(learner, env, state, key, episodes, steps))
 
 
 @functools.lru_cache(maxsize=32)

@@ -271,7 +271,7 @@ def _evaluation_key(member: Member) -> Any:
 
 
 def _scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
-    return lambda state, key: evaluation.greedy_scores(learner, env, state, key, episodes, steps)
+    return lambda state, key: evaluation.scores_of(learner, env, state, key, episodes, steps)
 
 
 @functools.lru_cache(maxsize=32)

@@ -1,0 +1,286 @@
+"""Value RNNs behind Stable-Baselines3's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar, Self
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
+
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.policy import JaxPolicy
+from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.value_rnn import arguments as checks
+from mbrl_agents.value_rnn import many, reading, scoring
+from mbrl_agents.value_rnn.cells import Cell
+from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, ValueRNNLearner, ValueRNNState
+from mbrl_agents.value_rnn.network import TDHyperparameters, ValueNetwork
+from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
+from mbrl_agents.value_rnn.trial_arrays import is_one, pad
+
+
+class ValueRNN(JaxAgent):
+    """A recurrent network that learns the value of what it sees by temporal-difference learning.
+
+    The model of *Emergence of belief-like representations through reinforcement learning* (Hennig et al., PLOS Computational
+    Biology 2023): V(t) = E[r(t+1) + γ r(t+2) + …] is read out of the state of a recurrent layer whose inputs are observations,
+    and learns from its own TD error δ(t) = r(t+1) + γ V(t+1) − V(t), through time. Nothing is controlled.
+
+    There are two ways to train it. :meth:`fit` takes trials as arrays, as experiments have them; :meth:`learn` an environment,
+    as everything here does, whose actions (where there is a choice) are drawn uniformly: the value is that of the uniform
+    policy. With an environment it is an agent as any other, in sweeps and studies, too. It learns there from windows of
+    ``burn_in + sequence_length`` steps out of its replay memory, in which terminated episodes do not bootstrap and truncated
+    ones do; its score is minus the root mean square error of its values (:mod:`mbrl_agents.value_rnn.scoring`).
+
+    Args:
+        policy: ``"RnnPolicy"``.
+        env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv``; None for :meth:`fit`.
+        learning_rate: Step size of Adam, at least 0; a number or a schedule of the progress remaining (1 to 0; ``learn`` only).
+        hidden_size: Hidden units, 1 to 4096.
+        cell: ``"gru"``, ``"lstm"`` or ``"vanilla"``; see :mod:`mbrl_agents.value_rnn.cells`.
+        readout: ``"linear"`` (learned weights and a bias) or ``"relu_sum"`` (the sum of the units' positive parts, fixed).
+        gamma: Discount factor, in [0, 1].
+        td_lambda: λ of the λ-returns that are the targets, in [0, 1]; 0 is TD(0).
+        loss: ``"td"``; ``"asymmetric"``, ``"quantile"`` or ``"expectile"`` for one value for each of ``levels``, see
+            :mod:`mbrl_agents.value_rnn.targets`.
+        num_values: Values (heads) read out; 1 for ``"td"`` and ``"relu_sum"``, at least 2 for ``"quantile"`` and
+            ``"expectile"``, at most 256.
+        levels: For each head its τ, above 0 and below 1, rising: the share of the step size (or weight) of positive errors;
+            None for (i + ½)/num_values. A number of its own for ``"asymmetric"`` with one head.
+        initialization: ``"orthogonal"`` or ``"uniform"`` (PyTorch's); see :meth:`mbrl_agents.value_rnn.cells.Cell.init`.
+        frozen: Parts of the network that do not learn, of ``"input"``, ``"recurrent"`` and ``"readout"``.
+        batch_size: Trials (in ``learn``: windows) of a gradient step.
+        weight_decay: Fraction of each weight taken away per gradient step, whatever the step size.
+        max_grad_norm: Largest norm of the gradient; None for no clipping.
+        sequence_length: ``learn``: steps of a window that are trained on.
+        burn_in: ``learn``: steps before them that only bring the state about, unless an episode begins among them.
+        buffer_size: ``learn``: transitions kept for replay, over all environments; at least a window for each.
+        learning_starts: ``learn``: transitions collected before learning.
+        train_freq: ``learn``: steps between trainings, or ``(number, "step" | "episode")``.
+        gradient_steps: ``learn``: gradient steps per training; −1 for as many as there were transitions.
+        stats_window_size: Episodes over which reported statistics are averaged.
+        tensorboard_log: Folder for TensorBoard, or None.
+        verbose: 0 silent, 1 reports, 2 debug messages.
+        seed: Seed of everything random in the agent and its environments; None draws one.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device_loop: Whether to learn in the device loop; None where the environment allows it.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
+    """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"RnnPolicy": JaxPolicy}
+    unoffered: ClassVar[dict[str, Any]] = {
+        "tau": 1.0,
+        "target_update_interval": 2**31 - 1,
+        "exploration": "softmax",
+        "temperature": 1.0,
+        "exploration_fraction": 1.0,
+        "exploration_initial_eps": 1.0,
+        "exploration_final_eps": 1.0,
+        "double_q": False,
+        "policy_kwargs": None,
+    }
+    learner: ValueRNNLearner
+    learner_state: ValueRNNState
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy] = "RnnPolicy",
+        env: GymEnv | str | None = None,
+        learning_rate: float | Schedule = 3e-3,
+        hidden_size: int = 50,
+        cell: str = "gru",
+        readout: str = "linear",
+        gamma: float = 0.93,
+        td_lambda: float = 0.0,
+        loss: str = "td",
+        num_values: int = 1,
+        levels: Sequence[float] | None = None,
+        initialization: str = "orthogonal",
+        frozen: Sequence[str] = (),
+        batch_size: int = 12,
+        weight_decay: float = 0.0,
+        max_grad_norm: float | None = None,
+        sequence_length: int = 100,
+        burn_in: int = 20,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1000,
+        train_freq: int | tuple[int, str] = 20,
+        gradient_steps: int = 1,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: str = "auto",
+        device_loop: bool | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        arguments = dict(locals())
+        for name in ("self", "policy", "env", "_init_setup_model", "__class__"):
+            arguments.pop(name, None)
+        # Without an environment, the first trials tell how wide observations are.
+        super().__init__(policy, env, arguments, _init_setup_model and env is not None)
+
+    # ------------------------------------------------------------------ what JaxAgent asks
+
+    def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return checks.check(super()._check_arguments(arguments))
+
+    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> ValueRNNLearner:
+        given = self.arguments
+        cell = Cell(given["cell"], codec.num_features, given["hidden_size"])
+        network = ValueNetwork(
+            cell, given["readout"], given["num_values"], given["loss"], given["td_lambda"] > 0, given["initialization"]
+        )
+        return ValueRNNLearner(codec, network, num_actions, clip=given["max_grad_norm"] is not None)
+
+    def _make_hyperparameters(self) -> ValueRNNHyperparameters:
+        given = self.arguments
+        clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
+        adam = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=given["weight_decay"], max_grad_norm=clip)
+        thawed = checks.thawed(given["frozen"], given["readout"])
+        td = TDHyperparameters(given["gamma"], given["td_lambda"], np.array(given["levels"], np.float32), thawed)
+        return ValueRNNHyperparameters(td, adam)
+
+    def _make_replay(self, codec: ObservationCodec, rows: int) -> SequenceReplay:
+        length, burn_in = self.arguments["sequence_length"], self.arguments["burn_in"]
+        if rows < length + burn_in:
+            raise ValueError(
+                f"buffer_size must be at least (burn_in + sequence_length) * n_envs = {(length + burn_in) * self.n_envs}, "
+                f"got {self.buffer_size}"
+            )
+        return SequenceReplay(codec, rows, self.n_envs, sequence_length=length, burn_in=burn_in)
+
+    def _check_spaces(self) -> None:
+        super()._check_spaces()
+        if self._vec_normalize_env is not None:
+            raise ValueError("env must not be a VecNormalize: use gymnasium.wrappers.NormalizeObservation inside of it")
+
+    def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
+        """How well values are predicted in any environment; see :func:`mbrl_agents.value_rnn.scoring.host_scores`."""
+        return scoring.host_scores(self, env, num_episodes)
+
+    # ------------------------------------------------------------------ fitting
+
+    def fit(
+        self,
+        trials: Any,
+        epochs: int = 150,
+        *,
+        validation: Any = None,
+        shuffle: bool = True,
+        terminal_target: bool = True,
+        keep_best: bool = True,
+        patience: int | None = 200,
+        progress_bar: bool = False,
+    ) -> many.Fit:
+        """Learns the values of trials; may be called again, to go on or with other trials.
+
+        Args:
+            trials: A list of trials of unequal length, at least 2 steps each: of :func:`mbrl_envs.conditioning.sample_trials`,
+                or arrays (T, F) whose last feature is the reward. After the latter, nothing of value follows.
+            epochs: How often all trials are gone through.
+            validation: Trials whose loss decides which weights are best and when to stop; None for those that are learned.
+            shuffle: Whether batches are drawn anew in every epoch.
+            terminal_target: Whether the value after the last step of a trial that is over for good learns to be 0. Without it
+                that value is a target that never learns, and TD learning has many fixed points: small loss, wrong values.
+            keep_best: Whether the weights with the lowest loss are kept at the end, else the last.
+            patience: Epochs without a loss 1 % lower than the lowest one after which to stop; None for never.
+            progress_bar: Whether to show progress on standard error.
+
+        Returns:
+            Losses by epoch, and which weights were kept.
+
+        Raises:
+            TypeError, ValueError: Trials are no such list, too short, of other widths, or not finite; or an argument is out of
+                range.
+            KeyboardInterrupt: Ctrl-C; the network is as far as it was.
+        """
+        return many.fit_many(
+            [self],
+            trials,
+            epochs,
+            validation=validation,
+            shuffle=shuffle,
+            terminal_target=terminal_target,
+            keep_best=keep_best,
+            patience=patience,
+            progress_bar=progress_bar,
+        )[0]
+
+    def prepare(self, num_features: int) -> None:
+        """Makes the network for observations of a width, if there is none yet.
+
+        Raises:
+            ValueError: There is one, for another width.
+        """
+        if not hasattr(self, "learner"):
+            self.observation_space = spaces.Box(-np.inf, np.inf, (num_features,), np.float32)
+            self.action_space = spaces.Discrete(1)
+            self.n_envs = 1
+            self._setup_model()
+        elif (own := self.learner.codec.num_features) != num_features:
+            raise ValueError(f"trials must have the {own} features that this network reads, got {num_features}")
+
+    def freeze(self, *parts: str) -> Self:
+        """Parts that do not learn from now on: of ``"input"``, ``"recurrent"``, ``"readout"``; none for all.
+
+        Raises:
+            ValueError: There is no such part.
+        """
+        return self._set_frozen({*self.arguments["frozen"], *checks.parts("parts", parts or checks.PARTS)})
+
+    def thaw(self, *parts: str) -> Self:
+        """Parts that learn again; none for all. Errors as for :meth:`freeze`."""
+        return self._set_frozen({*self.arguments["frozen"]} - {*checks.parts("parts", parts or checks.PARTS)})
+
+    def _set_frozen(self, frozen: set[str]) -> Self:
+        self.arguments["frozen"] = [part for part in checks.PARTS if part in frozen]
+        if hasattr(self, "learner_state"):
+            hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), self._make_hyperparameters())
+            self.learner_state = self._put(self.learner_state._replace(hyper=hyper))
+        return self
+
+    # ------------------------------------------------------------------ what the network makes of trials
+
+    def value(self, trials: Any) -> Any:
+        """Values V(t) after each step.
+
+        Args:
+            trials: A trial or a list of trials, as for :meth:`fit`, of any length.
+
+        Returns:
+            float32 (T,), or a list of such.
+
+        Raises:
+            TypeError, ValueError: They are no trials, or of another width than the network's.
+        """
+        return self._each(trials, reading.values)
+
+    def rpe(self, trials: Any) -> Any:
+        """Prediction errors δ(t) = r(t) + γ V(t) − V(t−1) at t = 1 … T−1, float32 (T−1,), or a list, as :meth:`value`."""
+        gamma = self.arguments["gamma"]
+        return self._each(trials, lambda network, state, padded: reading.prediction_errors(network, state, padded, gamma))
+
+    def distribution(self, trials: Any) -> Any:
+        """The values of all heads, float32 (T, num_values), or a list; as :meth:`value`."""
+        return self._each(trials, reading.heads)
+
+    def hidden_activity(self, trials: Any) -> Any:
+        """The activity of the hidden units after each step, float32 (T, hidden_size), or a list; as :meth:`value`."""
+        return self._each(trials, reading.hidden)
+
+    def _each(self, trials: Any, read: Any) -> Any:
+        padded = pad([trials] if is_one(trials) else trials)
+        self.prepare(padded.num_features)
+        arrays = read(self.learner.network, self.learner_state, padded)
+        return arrays[0] if is_one(trials) else arrays

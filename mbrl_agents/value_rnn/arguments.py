@@ -1,0 +1,81 @@
+"""Checks of a value RNN's own arguments."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from mbrl_agents.common.checks import number_in
+from mbrl_agents.value_rnn.cells import CELLS, INITIALIZATIONS
+from mbrl_agents.value_rnn.network import PARTS, READOUTS
+from mbrl_agents.value_rnn.targets import LOSSES
+from mbrl_envs.checks import integer_in, one_of
+
+MOST_UNITS, MOST_VALUES = 4096, 256
+_MANY = 2**31 - 1
+
+
+def check(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments, completed and in plain form.
+
+    Raises:
+        TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
+    """
+    given = dict(arguments)
+    for name, allowed in {
+        "cell": CELLS,
+        "readout": READOUTS,
+        "loss": LOSSES,
+        "initialization": INITIALIZATIONS,
+    }.items():
+        one_of(name, given[name], allowed)
+    given["hidden_size"] = integer_in("hidden_size", given["hidden_size"], 1, MOST_UNITS)
+    given["td_lambda"] = number_in("td_lambda", given["td_lambda"], 0, 1)
+    if given["td_lambda"] > 0 and given["loss"] in ("quantile", "expectile"):
+        raise ValueError(f"td_lambda must be 0 with loss={given['loss']!r}, got {given['td_lambda']:g}")
+    given["sequence_length"] = integer_in("sequence_length", given["sequence_length"], 1, _MANY)
+    given["burn_in"] = integer_in("burn_in", given["burn_in"], 0, _MANY)
+    given["num_values"] = _num_values(given["num_values"], given["loss"], given["readout"])
+    given["levels"] = _levels(given["levels"], given["num_values"])
+    given["frozen"] = [part for part in PARTS if part in parts("frozen", given["frozen"])]
+    return given
+
+
+def parts(name: str, given: Any) -> Collection[str]:
+    """Names of parts of the network.
+
+    Raises:
+        TypeError, ValueError: It is no collection of such.
+    """
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise TypeError(f"{name} must be a list of {', '.join(map(repr, PARTS))}, got {given!r}")
+    return [one_of(f"each of {name}", part, PARTS) for part in given]
+
+
+def thawed(frozen: Collection[str], readout: str) -> dict[str, float]:
+    """For each part of the parameters 1 if it learns, else 0."""
+    return {part: float(part not in frozen) for part in PARTS if part != "readout" or readout == "linear"}
+
+
+def _num_values(num_values: Any, loss: str, readout: str) -> int:
+    num_values = integer_in("num_values", num_values, 1, MOST_VALUES)
+    if num_values > 1 and (loss == "td" or readout == "relu_sum"):
+        which = "loss='td'" if loss == "td" else "readout='relu_sum'"
+        raise ValueError(f"num_values must be 1 with {which}, got {num_values}")
+    if num_values == 1 and loss in ("quantile", "expectile"):
+        raise ValueError(f"num_values must be at least 2 with loss={loss!r}, got 1")
+    return num_values
+
+
+def _levels(levels: Any, num_values: int) -> list[float]:
+    if levels is None:
+        return [(i + 0.5) / num_values for i in range(num_values)]
+    if isinstance(levels, str) or not isinstance(levels, Sequence | np.ndarray):
+        raise TypeError(f"levels must be a list of {num_values} numbers, got {levels!r}")
+    found = [number_in(f"levels[{i}]", each, 0, 1, open_low=True) for i, each in enumerate(levels)]
+    if len(found) != num_values or 1 in found or any(a >= b for a, b in itertools.pairwise(found)):
+        raise ValueError(f"levels must be {num_values} rising numbers above 0 and below 1 (num_values of them), got {found}")
+    return found

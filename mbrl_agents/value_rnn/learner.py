@@ -1,0 +1,126 @@
+"""The learner of value RNNs for the loops: pure functions that know neither environment nor loop."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mbrl_agents.common import exploration, optimizer
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.schedules import Now
+from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
+from mbrl_envs import FunctionalEnv
+
+
+class ValueRNNHyperparameters(NamedTuple):
+    """Numbers in which runs of one program may differ, float32.
+
+    Attributes:
+        td: Those of the targets.
+        adam: Those of the optimiser.
+    """
+
+    td: TDHyperparameters
+    adam: AdamHyperparameters
+
+    @property
+    def gamma(self) -> Any:
+        """The discount factor, by the name that replay asks for."""
+        return self.td.gamma
+
+
+class ValueRNNState(NamedTuple):
+    """Everything that learning changes, and the hyperparameters.
+
+    Attributes:
+        params: Parameters of the network, by part.
+        optimizer: State of the optimiser.
+        hyper: Hyperparameters.
+    """
+
+    params: Any
+    optimizer: Any
+    hyper: ValueRNNHyperparameters
+
+
+@dataclasses.dataclass(frozen=True)
+class ValueRNNLearner:
+    """Functions of a value RNN; the fields are what shapes the program.
+
+    Attributes:
+        codec: Reads observations.
+        network: The network.
+        num_actions: Number of actions, of which all are taken equally often.
+        clip: Whether gradients are clipped.
+    """
+
+    codec: ObservationCodec
+    network: ValueNetwork
+    num_actions: int
+    clip: bool = False
+
+    def init(self, key: jax.Array, hyper: ValueRNNHyperparameters) -> ValueRNNState:
+        """Fresh parameters."""
+        params = self.network.init(key)
+        hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), hyper)
+        return ValueRNNState(params, optimizer.init(params), hyper)
+
+    def act(self, state: ValueRNNState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
+        """Uniform actions, int32 (n,): what is learned is the value of this policy."""
+        del state, explore
+        return exploration.uniform(key, observation.shape[0], self.num_actions)
+
+    def act_greedily(self, state: ValueRNNState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """The same: there is nothing to be greedy about."""
+        del state
+        return exploration.uniform(key, observation.shape[0], self.num_actions)
+
+    def update(self, state: ValueRNNState, batch: Sequences, key: jax.Array, now: Now) -> tuple[ValueRNNState, dict]:
+        """One gradient step on a batch of sequences; the key is not used."""
+        del key
+        params, adam, loss = gradient_step(
+            self.network, state.params, state.optimizer, batch, state.hyper, now.learning_rate, clip=self.clip
+        )
+        return state._replace(params=params, optimizer=adam), {"loss": loss}
+
+    def update_target(self, state: ValueRNNState) -> ValueRNNState:
+        """Nothing: targets come from the network itself."""
+        return state
+
+    def scores(self, env: FunctionalEnv, state: ValueRNNState, key: jax.Array, num_episodes: int, num_steps: int) -> jax.Array:
+        """How well values are predicted; see :func:`mbrl_agents.value_rnn.scoring.device_scores`."""
+        from mbrl_agents.value_rnn import scoring  # which imports this
+
+        return scoring.device_scores(self, env, state, key, num_episodes, num_steps)
+
+
+def gradient_step(
+    network: ValueNetwork,
+    params: Any,
+    adam: Any,
+    batch: Sequences,
+    hyper: ValueRNNHyperparameters,
+    learning_rate: jax.Array,
+    *,
+    clip: bool,
+) -> tuple[Any, Any, jax.Array]:
+    """One step of Adam on the loss of a batch; parts that are frozen stay as they are.
+
+    Returns:
+        Parameters, the optimiser's state, and the loss before the step.
+    """
+    loss, grads = jax.value_and_grad(network.loss_of)(params, batch, hyper.td)
+    thawed = hyper.td.thawed
+    grads = {part: jax.tree.map(lambda grad, part=part: grad * thawed[part], grads[part]) for part in grads}
+    moved, adam = optimizer.apply(params, grads, adam, learning_rate, hyper.adam, clip=clip)
+    # Adam goes on with its momentum, and weights decay, where gradients are 0: a frozen part must not.
+    moved = {
+        part: jax.tree.map(lambda new, old, part=part: jnp.where(thawed[part] > 0, new, old), moved[part], params[part])
+        for part in params
+    }
+    return moved, adam, loss

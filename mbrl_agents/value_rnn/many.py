@@ -1,0 +1,146 @@
+"""Fitting one value RNN or many: networks of one shape learn side by side in one program."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from tqdm.auto import tqdm
+
+from mbrl_agents.common.interrupt import PendingInterrupt, deferred
+from mbrl_agents.value_rnn import fitting
+from mbrl_agents.value_rnn.fitting import FitPlan, FitState
+from mbrl_agents.value_rnn.trial_arrays import Trials, pad
+from mbrl_envs.checks import boolean, integer_in
+
+if TYPE_CHECKING:
+    from mbrl_agents.value_rnn.agent import ValueRNN
+
+_FIT = 5  # the random stream of batches, beside those of all JAX agents
+
+
+class Fit(NamedTuple):
+    """What fitting did.
+
+    Attributes:
+        losses: The loss on the deciding trials (validation, else all) after each epoch, float32 (epochs,).
+        best_epoch: The epoch, from 1, with the lowest; its weights are the network's now, if the best are kept.
+        stopped_early: Whether the loss had not become lower for ``patience`` epochs.
+    """
+
+    losses: np.ndarray
+    best_epoch: int
+    stopped_early: bool
+
+
+def fit_many(
+    networks: Sequence[ValueRNN],
+    trials: Any,
+    epochs: int = 150,
+    *,
+    validation: Any = None,
+    shuffle: bool = True,
+    terminal_target: bool = True,
+    keep_best: bool = True,
+    patience: int | None = 200,
+    progress_bar: bool = False,
+) -> list[Fit]:
+    """Fits many value RNNs to the same trials.
+
+    Networks of one shape (size, cell, read-out, loss, batch size) share one compiled program and go forward together; they may
+    differ in seed, step size, γ, λ > 0, levels and frozen parts. Each comes to what :meth:`ValueRNN.fit` makes of it alone, up
+    to rounding.
+
+    Args:
+        networks: Which, all different objects.
+        trials: This and all others: as for :meth:`ValueRNN.fit`.
+        epochs: How often all trials are gone through.
+        validation: Trials that decide which weights are best.
+        shuffle: Whether batches are drawn anew in every epoch.
+        terminal_target: Whether values after the end learn to be 0.
+        keep_best: Whether the best weights are kept.
+        patience: Epochs without improvement after which a network stops.
+        progress_bar: Whether to show progress.
+
+    Returns:
+        For each network what fitting did.
+
+    Raises:
+        TypeError, ValueError: An argument is of a wrong type or out of range.
+        KeyboardInterrupt: Ctrl-C; the networks are as far as they were.
+    """
+    epochs = integer_in("epochs", epochs, 1, 2**31 - 1)
+    if patience is not None:
+        patience = integer_in("patience", patience, 1, 2**31 - 1)
+    for name, value in (("shuffle", shuffle), ("terminal_target", terminal_target), ("keep_best", keep_best)):
+        boolean(name, value)
+    if len({id(network) for network in networks}) < len(networks):
+        raise ValueError("networks must be different objects: one of them is there twice")
+    padded = pad(trials, shortest=2)
+    judges = None if validation is None else pad(validation, padded.num_features, shortest=2)
+    for network in networks:
+        network.prepare(padded.num_features)
+    groups: dict[Any, list[int]] = {}
+    for i, network in enumerate(networks):
+        plan = FitPlan(network.batch_size, shuffle, terminal_target, keep_best, patience, clip=network.learner.clip)
+        groups.setdefault((network.learner.network, plan), []).append(i)
+    fits: dict[int, Fit] = {}
+    with deferred() as pending, tqdm(total=epochs * len(groups), disable=not progress_bar, unit="epoch") as bar:
+        for (_, plan), members in groups.items():
+            found = _fit_group([networks[i] for i in members], plan, padded, epochs, judges, pending, bar)
+            fits.update(zip(members, found, strict=True))
+            pending.raise_if_pressed()
+    return [fits[i] for i in range(len(networks))]
+
+
+def _fit_group(
+    networks: Sequence[ValueRNN],
+    plan: FitPlan,
+    trials: Trials,
+    epochs: int,
+    validation: Trials | None,
+    pending: PendingInterrupt,
+    bar: Any,
+) -> list[Fit]:
+    states = [fitting.begin(each.learner_state.params, each.learner_state.optimizer, 0) for each in networks]
+    keys = [jax.random.fold_in(jax.random.fold_in(each._streams.update, _FIT), each._n_updates) for each in networks]
+    progress = bar.n
+
+    def after(done: int, losses: np.ndarray) -> bool:
+        bar.update(progress + done - bar.n)
+        bar.set_postfix(loss=f"{np.nanmedian(losses[:, -1]):.3g}" if np.isfinite(losses[:, -1]).any() else "-")
+        return not pending.pressed
+
+    final, losses = fitting.fit(
+        networks[0].learner.network,
+        plan,
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *states),
+        jax.tree.map(lambda *leaves: jnp.stack(leaves), *[each.learner_state.hyper for each in networks]),
+        np.array([each.lr_schedule(1.0) for each in networks], np.float32),
+        np.stack(keys),
+        trials,
+        epochs,
+        validation,
+        after,
+    )
+    bar.update(progress + epochs - bar.n)
+    host: FitState = jax.device_get(final)
+    return [_hand_over(network, plan, host, losses[i], i, len(trials.lengths)) for i, network in enumerate(networks)]
+
+
+def _hand_over(network: ValueRNN, plan: FitPlan, states: FitState, losses: np.ndarray, i: int, num_trials: int) -> Fit:
+    """Gives a network what it has learned."""
+    state = jax.tree.map(lambda leaf: leaf[i], states)
+    losses = losses[: int(state.epoch)]
+    if not np.isfinite(losses).all():
+        warnings.warn("the loss was no longer finite: lower the learning_rate", stacklevel=4)
+    kept = state.best if plan.keep_best and np.isfinite(losses).any() else state.params
+    moved = network.learner_state._replace(params=kept, optimizer=state.optimizer)
+    network.learner_state = network._put(jax.tree.map(jnp.asarray, moved))
+    network._n_updates += int(state.epoch) * -(-num_trials // plan.batch_size)
+    best = int(np.nanargmin(losses)) + 1 if np.isfinite(losses).any() else 0
+    return Fit(losses, best, bool(state.stopped))

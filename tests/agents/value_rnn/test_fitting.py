@@ -1,0 +1,260 @@
+"""Fitting to trials: gradients, padding, what is learned, what is kept."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mbrl_agents.value_rnn import ValueRNN, fit_many, fitting, targets
+from mbrl_agents.value_rnn.cells import Cell
+from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
+from mbrl_agents.value_rnn.trial_arrays import pad
+from mbrl_envs import conditioning
+
+
+def trial(length: int, cue: int, reward: int, cues: int = 2) -> np.ndarray:
+    """A cue at step 1, a reward ``reward`` steps later."""
+    array = np.zeros((length, cues + 1), np.float32)
+    array[1, cue] = array[1 + reward, -1] = 1
+    return array
+
+
+TRIALS = [trial(6, 0, 2), trial(9, 1, 5), trial(7, 0, 2), trial(2 + 5, 1, 5)]
+
+
+def hyper(network: ValueNetwork, gamma: float = 0.8, td_lambda: float = 0.0) -> TDHyperparameters:
+    """Numbers, everything learning."""
+    levels = (jnp.arange(network.num_values) + 0.5) / network.num_values
+    return TDHyperparameters(jnp.float32(gamma), jnp.float32(td_lambda), levels, {})
+
+
+NETWORKS = [
+    ValueNetwork(Cell("gru", 3, 4)),
+    ValueNetwork(Cell("lstm", 3, 3), "relu_sum"),
+    ValueNetwork(Cell("vanilla", 3, 4), uses_lambda=True),
+    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="asymmetric"),
+    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="expectile"),
+    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="quantile"),
+]
+
+
+def some_params(network: ValueNetwork) -> Any:
+    """No weight is 0, as a fresh linear read-out's are."""
+    params = network.init(jax.random.PRNGKey(0))
+    leaves, structure = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.PRNGKey(1), len(leaves))
+    return structure.unflatten(
+        [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
+    )
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda each: f"{each.cell.kind}-{each.readout}-{each.loss}")
+def test_gradients_by_finite_differences(network: ValueNetwork) -> None:
+    """The gradient of the loss whose targets stay what they are, in float64; bootstraps, masks and read-outs included."""
+    with jax.enable_x64(True):
+        data = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, jnp.float64), fitting.as_sequences(pad(TRIALS), terminal_target=True)
+        )
+        data = data._replace(last=data.last > 0)
+        params, numbers = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, jnp.float64), (some_params(network), hyper(network, td_lambda=0.4))
+        )
+        states = network.cell.unroll(params, data.inputs)
+        goals, shares = network.targets_of(params, states, network.heads(params, states), data, numbers)
+
+        def with_fixed_targets(params: Any) -> jax.Array:
+            values = network.heads(params, network.cell.unroll(params, data.inputs))
+            each = targets.losses(network.loss, values, goals, numbers.levels, shares)
+            return (each * data.trained).sum() / data.trained.sum()
+
+        ours = jax.grad(network.loss_of)(params, data, numbers)
+        flat, unravel = jax.flatten_util.ravel_pytree(params)
+        moves = np.eye(len(flat)) * 1e-6
+        evaluate = jax.jit(jax.vmap(lambda vector: with_fixed_targets(unravel(vector))))
+        slopes = (evaluate(flat + moves) - evaluate(flat - moves)) / 2e-6
+        np.testing.assert_allclose(jax.flatten_util.ravel_pytree(ours)[0], slopes, atol=1e-6)
+
+
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda each: f"{each.cell.kind}-{each.readout}-{each.loss}")
+def test_a_padded_batch_is_its_trials_one_by_one(network: ValueNetwork) -> None:
+    params, numbers = some_params(network), hyper(network, td_lambda=0.4)
+
+    def gradient(trials: list[np.ndarray]) -> tuple[float, Any]:
+        data: Sequences = fitting.as_sequences(pad(trials), terminal_target=True)
+        loss, grads = jax.value_and_grad(network.loss_of)(params, data, numbers)
+        steps = float(data.trained.sum())
+        return float(loss) * steps, jax.tree.map(lambda leaf: leaf * steps, grads)
+
+    together, one_by_one = gradient(TRIALS), [gradient([each]) for each in TRIALS]
+    np.testing.assert_allclose(together[0], sum(loss for loss, _ in one_by_one), rtol=1e-5)
+    summed = jax.tree.map(lambda *leaves: sum(leaves), *[grads for _, grads in one_by_one])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-5), together[1], summed)
+
+
+def test_what_is_trained_on() -> None:
+    class Cut:
+        observations, rewards, terminated = TRIALS[0], TRIALS[0][:, -1], False
+
+    padded = pad([TRIALS[1], Cut, TRIALS[0]])
+    with_end, without = (fitting.as_sequences(padded, terminal_target=end) for end in (True, False))
+    assert np.asarray(with_end.trained).sum(axis=0).tolist() == [9, 5, 6]
+    assert np.asarray(without.trained).sum(axis=0).tolist() == [8, 5, 5]
+    assert np.asarray(with_end.goes_on).sum(axis=0).tolist() == [8, 5, 5]
+    assert np.asarray(with_end.rewards)[:, 0].tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0]
+    assert np.asarray(with_end.last)[:9].T.argmax(axis=1).tolist() == [8, 4, 5]
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm", "vanilla"])
+def test_values_of_certain_rewards_are_learned(cell: str) -> None:
+    env, gamma = conditioning.CueReward(delays=(3, 5)), 0.7
+    trials = conditioning.sample_trials(env, 60, seed=1)
+    network = ValueRNN(hidden_size=12, cell=cell, gamma=gamma, learning_rate=1e-2, seed=0)
+    fit = network.fit(trials, 250)
+    assert fit.losses[-1] < 0.05 * fit.losses[0]
+    for one, value in zip(trials[:10], network.value(trials[:10]), strict=True):
+        seen = slice(int(one.observations[:, :-1].any(axis=1).argmax()), None)
+        np.testing.assert_allclose(value[seen], conditioning.values(env, one.observations, gamma)[seen], atol=0.08)
+
+
+def test_two_networks_of_one_shape_are_as_each_alone() -> None:
+    def fresh() -> list[ValueRNN]:
+        return [
+            ValueRNN(hidden_size=3, gamma=0.8, seed=1),
+            ValueRNN(hidden_size=5, gamma=0.8, seed=2),
+            ValueRNN(hidden_size=3, gamma=0.5, seed=3, learning_rate=1e-2),
+        ]
+
+    together, alone = fresh(), fresh()
+    fits = fit_many(together, TRIALS, 30)
+    for ours, theirs, fit in zip(together, alone, fits, strict=True):
+        other = theirs.fit(TRIALS, 30)
+        np.testing.assert_allclose(fit.losses, other.losses, rtol=1e-3)
+        np.testing.assert_allclose(ours.value(TRIALS[1]), theirs.value(TRIALS[1]), atol=1e-3)
+        assert fit.best_epoch == other.best_epoch
+
+
+def test_the_best_weights_are_kept() -> None:
+    network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.3)  # so large that losses go up and down
+    fit = network.fit(TRIALS, 40)
+    assert np.argmin(fit.losses) + 1 == fit.best_epoch < 40
+    data = fitting.as_sequences(pad(TRIALS), terminal_target=True)
+    state = network.learner_state
+    now = network.learner.network.loss_of(state.params, data, state.hyper.td)
+    np.testing.assert_allclose(now, fit.losses.min(), rtol=1e-4)
+
+
+def test_it_stops_when_nothing_gets_better() -> None:
+    network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.0)
+    fit = network.fit(TRIALS, 400, patience=10)
+    assert fit.stopped_early
+    assert len(fit.losses) == 11
+    assert not ValueRNN(hidden_size=4, seed=0, learning_rate=0.0).fit(TRIALS, 30, patience=None).stopped_early
+
+
+def test_fitting_goes_on() -> None:
+    network = ValueRNN(hidden_size=4, gamma=0.8, learning_rate=3e-2, seed=0)
+    first, second = network.fit(TRIALS, 30, keep_best=False), network.fit(TRIALS, 30, keep_best=False)
+    assert second.losses[-1] < 0.9 * first.losses[-1]
+    assert network._n_updates == 60
+
+
+@pytest.mark.parametrize("part", ["input", "recurrent", "readout"])
+def test_frozen_parts_stay(part: str) -> None:
+    network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, weight_decay=1e-3)
+    network.fit(TRIALS, 5, keep_best=False)  # Adam has momentum now
+    before = jax.tree.map(np.array, network.learner_state.params)
+    network.freeze(part).fit(TRIALS, 5, keep_best=False)
+    after = network.learner_state.params
+    for name in before:
+        same = [
+            np.array_equal(old, new)
+            for old, new in zip(jax.tree.leaves(before[name]), jax.tree.leaves(after[name]), strict=True)
+        ]
+        assert all(same) if name == part else not any(same)
+    network.thaw().fit(TRIALS, 5, keep_best=False)
+    assert not np.array_equal(before[part]["kernel"], network.learner_state.params[part]["kernel"])
+
+
+def test_saving_and_loading(tmp_path: pathlib.Path) -> None:
+    network = ValueRNN(hidden_size=4, cell="lstm", readout="relu_sum", gamma=0.8, seed=0)
+    network.fit(TRIALS, 5)
+    network.freeze("input").save(tmp_path / "network")
+    loaded = ValueRNN.load(tmp_path / "network")
+    np.testing.assert_array_equal(loaded.value(TRIALS[0]), network.value(TRIALS[0]))
+    assert loaded.arguments == network.arguments
+    first, second = network.fit(TRIALS, 5), loaded.fit(TRIALS, 5)
+    np.testing.assert_array_equal(first.losses, second.losses)
+
+
+def test_what_is_read_of_trials() -> None:
+    network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, initialization="uniform")
+    values, errors, hidden = network.value(TRIALS), network.rpe(TRIALS), network.hidden_activity(TRIALS)
+    for one, value, error, activity in zip(TRIALS, values, errors, hidden, strict=True):
+        assert value.shape == (len(one),)
+        assert activity.shape == (len(one), 4)
+        np.testing.assert_allclose(error, one[1:, -1] + 0.8 * value[1:] - value[:-1], atol=1e-6)
+        np.testing.assert_allclose(network.value(one), value, atol=1e-6)
+        readout = network.learner_state.params["readout"]
+        np.testing.assert_allclose(activity @ readout["kernel"][:, 0] + readout["bias"], value, atol=1e-6)
+    heads = ValueRNN(hidden_size=4, loss="quantile", num_values=3, initialization="uniform", seed=0)
+    assert heads.distribution(TRIALS[0]).shape == (6, 3)
+    np.testing.assert_allclose(heads.distribution(TRIALS[0]).mean(axis=1), heads.value(TRIALS[0]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "message"),
+    [
+        ([TRIALS[0], TRIALS[1][:1]], ValueError, r"trials\[1\] must have at least 2 steps, got 1"),
+        ([], ValueError, "at least one trial, got none"),
+        (TRIALS[0], TypeError, "trials must be a list of trials, got ndarray"),
+        (
+            [TRIALS[0], np.full((4, 3), np.nan)],
+            ValueError,
+            r"trials\[1\] must be finite numbers, got NaN or infinity at step 0",
+        ),
+        ([TRIALS[0], np.zeros((4, 2))], ValueError, r"trials\[1\] must have 3 features, got 2"),
+        ([np.zeros((4, 3, 2))], ValueError, r"trials\[0\] must be an array of 2 dimensions"),
+        ([[["a"]]], TypeError, r"trials\[0\] must be an array of numbers"),
+    ],
+)
+def test_bad_trials(given: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ValueRNN(seed=0).fit(given, 1)
+
+
+def test_a_network_keeps_its_width() -> None:
+    network = ValueRNN(hidden_size=2, seed=0)
+    network.fit(TRIALS, 1)
+    with pytest.raises(ValueError, match="trials must have the 3 features that this network reads, got 2"):
+        network.fit([np.zeros((4, 2))], 1)
+    with pytest.raises(ValueError, match="networks must be different objects"):
+        fit_many([network, network], TRIALS, 1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"cell": "rnn"}, ValueError, "cell must be one of 'gru', 'lstm', 'vanilla'; got 'rnn'"),
+        ({"readout": "relu"}, ValueError, "readout must be one of"),
+        ({"loss": "mse"}, ValueError, "loss must be one of"),
+        ({"hidden_size": 0}, ValueError, "hidden_size must be"),
+        ({"td_lambda": 1.5}, ValueError, "td_lambda must be"),
+        ({"gamma": -0.1}, ValueError, "gamma must be"),
+        ({"num_values": 3}, ValueError, "num_values must be 1 with loss='td', got 3"),
+        ({"loss": "quantile"}, ValueError, "num_values must be at least 2 with loss='quantile', got 1"),
+        ({"loss": "quantile", "num_values": 2, "td_lambda": 0.5}, ValueError, "td_lambda must be 0 with loss='quantile'"),
+        ({"loss": "asymmetric", "levels": [1.0]}, ValueError, "levels must be 1 rising numbers"),
+        ({"loss": "quantile", "num_values": 2, "levels": [0.6, 0.4]}, ValueError, "levels must be 2 rising numbers"),
+        ({"frozen": ["weights"]}, ValueError, "each of frozen must be one of 'input', 'recurrent', 'readout'"),
+        ({"frozen": "input"}, TypeError, "frozen must be a list"),
+        ({"sequence_length": 0}, ValueError, "sequence_length must be"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ValueRNN(**arguments)

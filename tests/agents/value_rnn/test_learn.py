@@ -1,0 +1,140 @@
+"""Learning in environments: windows of replay, scores, loops, sweeps."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from stable_baselines3.common.env_util import make_vec_env
+from stable_baselines3.common.vec_env import VecNormalize
+
+from mbrl_agents import ValueRNN, train_sweep
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.replay import Transitions
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.evaluation import evaluate_score
+from mbrl_agents.value_rnn import scoring
+from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
+from mbrl_envs import conditioning
+from mbrl_envs.conditioning.filtering import Filter
+
+SMALL: dict[str, Any] = {
+    "hidden_size": 8,
+    "gamma": 0.7,
+    "learning_rate": 1e-2,
+    "sequence_length": 30,
+    "burn_in": 5,
+    "batch_size": 8,
+    "buffer_size": 2000,
+    "learning_starts": 200,
+    "train_freq": 5,
+    "seed": 0,
+}
+
+
+@pytest.mark.parametrize("steps", [3, 9, 10, 25])
+def test_windows_are_what_was_stored(steps: int) -> None:
+    """Every window of a ring of 10 rows and 2 lanes, beside lists of all transitions."""
+    replay = SequenceReplay(ObservationCodec("float", (1,), 1), 10, 2, sequence_length=4, burn_in=2)
+    rng, state, lists = np.random.default_rng(steps), replay.init(), []
+    for t in range(steps):
+        terminated = rng.random(2) < 0.2
+        truncated = ~terminated & (rng.random(2) < 0.2)
+        row = (t + np.array([[0.0], [0.5]]), np.zeros(2, np.int32), rng.normal(size=2), np.full((2, 1), t + 0.25))
+        lists.append((*row, terminated, truncated))
+        state = replay.add(state, Transitions(*(jnp.asarray(each) for each in lists[-1])))
+    kept = lists[-10:]
+    number = max(len(kept) - 6, 0) + 1
+    for lane in range(2):
+        for first in range(number):
+            found = jax.tree.map(np.asarray, replay.windows(state, jnp.array([first]), jnp.array([lane])))
+            started = len(lists) < 10 and first == 0  # a full ring does not know
+            for i in range(6):
+                if first + i >= len(kept):
+                    assert found.trained[i, 0] == 0
+                    continue
+                observation, _, reward, following, terminated, truncated = kept[first + i]
+                before = kept[first + i - 1] if first + i > 0 else None
+                is_start = (before is None and len(lists) < 10) or (
+                    before is not None and bool(before[4][lane] | before[5][lane])
+                )
+                started |= is_start
+                assert found.inputs[i, 0, 0] == observation[lane, 0]
+                assert found.rewards[i, 0] == np.float32(reward[lane])
+                assert found.goes_on[i, 0] == (not terminated[lane])
+                assert found.final_inputs is not None
+                assert found.final_inputs[i, 0, 0] == following[lane, 0]
+                if i > 0:
+                    assert found.starts[i, 0] == is_start
+                is_end = bool(terminated[lane] | truncated[lane])
+                assert found.last[i, 0] == (is_end or i == 5 or first + i == len(kept) - 1)
+                assert found.trained[i, 0] == (i >= 2 or started)
+
+
+@pytest.mark.parametrize("env", [conditioning.CueReward(delays=(3, 5)), conditioning.Starkweather(task=2)], ids=str)
+def test_beliefs_on_the_device_are_the_exact_ones(env: conditioning.ConditioningTask) -> None:
+    for trial in conditioning.sample_trials(env, 5, seed=3):
+        ours = Filter(env).beliefs(jnp.asarray(trial.observations[:, None]))[:, 0]
+        np.testing.assert_allclose(ours, conditioning.beliefs(env, trial.observations), atol=1e-5)
+        values = scoring.exact_values(env, jnp.asarray(trial.observations[:, None]), jnp.float32(0.9))[:, 0]
+        np.testing.assert_allclose(values, conditioning.values(env, trial.observations, 0.9), atol=1e-5)
+
+
+def test_the_score_of_a_network_without_values() -> None:
+    """A fresh linear read-out says 0: the score is minus the root mean square of the exact values."""
+    env = conditioning.Starkweather(task=1)
+    network = ValueRNN(env=gymnasium.make("mbrl/Starkweather-v0"), **SMALL)
+    key = jax.random.PRNGKey(0)
+    score = float(network.learner.scores(env, network.learner_state, key, 2000, 100).mean())
+    trials = [each.observations for each in conditioning.sample_trials(env, 2000, seed=1, trials_per_episode=12)]
+    squares = [np.mean(conditioning.values(env, each[:100], 0.7) ** 2) for each in trials]
+    assert score == pytest.approx(-np.mean(np.sqrt(squares)), rel=0.03)
+
+
+def test_learning_lowers_the_error() -> None:
+    spec = EnvironmentSpec("mbrl/CueReward-v0", {"delays": (3, 5)})
+    network = ValueRNN(env=gymnasium.make(spec.id, **spec.arguments), **SMALL)
+    before = evaluate_score(network, spec)
+    after = evaluate_score(network.learn(6000), spec)
+    assert before < -0.15
+    assert after > before / 2
+
+
+def test_gymnasiums_environments(tmp_path: pathlib.Path) -> None:
+    """CartPole under uniform actions: the host loop, its scores, saving."""
+    network = ValueRNN(env=gymnasium.make("CartPole-v1"), **(SMALL | {"gamma": 0.9}))
+    before = evaluate_score(network, "CartPole-v1", episodes=20)
+    network.learn(1500)
+    after = evaluate_score(network, "CartPole-v1", episodes=20)
+    assert before < -5  # values are between 0 and 10
+    assert after > before / 2
+    network.save(tmp_path / "network")
+    assert evaluate_score(ValueRNN.load(tmp_path / "network"), "CartPole-v1", episodes=20) == after
+
+
+def test_both_loops_know_truncation() -> None:
+    with pytest.raises(ValueError, match="env must not be a VecNormalize"):
+        ValueRNN(env=VecNormalize(make_vec_env("CartPole-v1")), **SMALL)
+    with pytest.raises(ValueError, match="needs a Discrete action space"):
+        ValueRNN(env="Pendulum-v1", **SMALL)
+    with pytest.raises(ValueError, match=r"buffer_size must be at least \(burn_in \+ sequence_length\) \* n_envs = 35, got 30"):
+        ValueRNN(env="CartPole-v1", **(SMALL | {"buffer_size": 30}))
+
+
+def test_sweeps(tmp_path: pathlib.Path) -> None:
+    """Sizes make programs, seeds share them; each run is the one that the agent makes alone."""
+    common = {name: value for name, value in SMALL.items() if name not in ("seed", "hidden_size")}
+    swept = common | {"hidden_size": [4, 8], "gamma": [0.7, 0.5]}
+    result = train_sweep(ValueRNN, "mbrl/CueReward-v0", swept, seeds=2, total_timesteps=600, folder=tmp_path / "sweep")
+    alone = ValueRNN(env=gymnasium.make("mbrl/CueReward-v0"), **(SMALL | {"hidden_size": 8, "gamma": 0.5, "seed": 1}))
+    alone.learn(600)
+    trained = result.agent(3)
+    assert isinstance(trained, ValueRNN)
+    for ours, theirs in zip(jax.tree.leaves(trained.get_parameters()), jax.tree.leaves(alone.get_parameters()), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert (result.table().query("metric == 'score'")["value"] < 0).all()
