@@ -8,11 +8,16 @@ A state is one vector: the hidden activity h, followed in an LSTM by its cell c.
   (Hochreiter & Schmidhuber 1997; Gers et al. 2000)
 
 These are PyTorch's cells (with one bias where it has two that are only ever added).
+
+Backpropagation through time is written out (:func:`_backward`): what JAX derives keeps a dozen arrays of every step and adds
+to the weights' gradients in each; this keeps two, and has one matrix product for each kernel at the end. Networks of two units
+learn in half the time with it on a CPU.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import jax
@@ -70,26 +75,9 @@ class Cell:
             zeros["input"]["bias"] = zeros["input"]["bias"].at[units : 2 * units].set(1.0)
         return zeros
 
-    def step(self, params: Any, state: jax.Array, projected: jax.Array) -> jax.Array:
-        """The next state, (…, state_size), given inputs that have gone through :meth:`project`."""
-        units = self.num_units
-        hidden = state[..., :units]
-        recurrent = hidden @ params["recurrent"]["kernel"]
-        if self.kind == "vanilla":
-            return jnp.tanh(projected + recurrent)
-        if self.kind == "gru":
-            gates = jax.nn.sigmoid(projected[..., : 2 * units] + recurrent[..., : 2 * units])
-            reset, keep = gates[..., :units], gates[..., units:]
-            new = jnp.tanh(projected[..., 2 * units :] + reset * (recurrent[..., 2 * units :] + params["recurrent"]["bias"]))
-            return (1 - keep) * new + keep * hidden
-        total = projected + recurrent
-        enter, forget, show = (jax.nn.sigmoid(total[..., i * units : (i + 1) * units]) for i in (0, 1, 3))
-        memory = forget * state[..., units:] + enter * jnp.tanh(total[..., 2 * units : 3 * units])
-        return jnp.concatenate([show * jnp.tanh(memory), memory], axis=-1)
-
-    def project(self, params: Any, inputs: jax.Array) -> jax.Array:
-        """What inputs, (…, num_inputs), contribute to the gates; for all steps at once, outside of the recurrence."""
-        return inputs @ params["input"]["kernel"] + params["input"]["bias"]
+    def step(self, params: Any, state: jax.Array, inputs: jax.Array) -> jax.Array:
+        """The next states, (…, state_size), given inputs, (…, num_inputs)."""
+        return _forward(self.kind, params, _columns(state), _columns(inputs))[0].T.reshape(state.shape)
 
     def unroll(
         self, params: Any, inputs: jax.Array, starts: jax.Array | None = None, state: jax.Array | None = None
@@ -105,20 +93,142 @@ class Cell:
         Returns:
             (T, B, state_size).
         """
-        projected = self.project(params, inputs)
-        before = jnp.zeros((inputs.shape[1], self.state_size), projected.dtype) if state is None else state
-
-        def step(state: jax.Array, row: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
-            kept = state if row[1] is None else jnp.where(row[1][:, None], 0, state)
-            following = self.step(params, kept, row[0])
-            return following, following
-
-        return lax.scan(step, before, (projected, starts))[1]
+        # In the recurrence the batch is the last axis: small layers then still fill a CPU's vectors.
+        before = jnp.zeros((self.state_size, inputs.shape[1]), inputs.dtype) if state is None else state.T
+        keeps = None if starts is None else (~starts).astype(inputs.dtype)
+        own = {part: params[part] for part in ("input", "recurrent")}
+        return jnp.swapaxes(_unroll(self.kind, own, jnp.swapaxes(inputs, 1, 2), keeps, before), 1, 2)
 
     def hidden(self, states: jax.Array) -> jax.Array:
         """The hidden activity of states, (…, H)."""
         return states[..., : self.num_units]
 
 
+def _columns(array: jax.Array) -> jax.Array:
+    return array.reshape(-1, array.shape[-1]).T
+
+
 def _is_shape(value: Any) -> bool:
     return isinstance(value, tuple)
+
+
+# --- one step, and back -------------------------------------------------------------------------------------------------------
+
+
+def _forward(kind: str, params: Any, state: jax.Array, inputs: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """A step, for states (S, B) and inputs (F, B): the next states, and what the way back needs, (…, B)."""
+    recurrent = params["recurrent"]
+    units = recurrent["kernel"].shape[0]
+    hidden = state[:units]
+    from_inputs = params["input"]["kernel"].T @ inputs + params["input"]["bias"][:, None]
+    from_hidden = recurrent["kernel"].T @ hidden
+    if kind == "vanilla":
+        following = jnp.tanh(from_inputs + from_hidden)
+        return following, following
+    if kind == "gru":
+        reset, keep = _thirds(jax.nn.sigmoid(from_inputs[: 2 * units] + from_hidden[: 2 * units]), units)
+        candidate = from_hidden[2 * units :] + recurrent["bias"][:, None]
+        new = jnp.tanh(from_inputs[2 * units :] + reset * candidate)
+        return new + keep * (hidden - new), jnp.concatenate([reset, keep, new, candidate])
+    # One function for all gates: σ(x) = ½ + ½ tanh(x/2).
+    is_candidate = (jnp.arange(4 * units) // units == 2)[:, None]
+    gates = jnp.tanh((from_inputs + from_hidden) * jnp.where(is_candidate, 1.0, 0.5))
+    gates = jnp.where(is_candidate, gates, 0.5 + 0.5 * gates)
+    enter, forget, candidate, show = _thirds(gates, units)
+    memory = forget * state[units:] + enter * candidate
+    return jnp.concatenate([show * jnp.tanh(memory), memory]), gates
+
+
+def _backward(
+    kind: str, recurrent: Any, d_after: jax.Array, before: jax.Array, after: jax.Array, saved: jax.Array
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The way back through a step, all (…, B).
+
+    Args:
+        kind: The cell.
+        recurrent: Its recurrent parameters.
+        d_after: Gradient of the states after the step.
+        before: States before it.
+        after: States after it.
+        saved: What :func:`_forward` gave for this.
+
+    Returns:
+        Gradients of the states before, of what inputs contribute, and of what hidden units contribute.
+    """
+    units = recurrent["kernel"].shape[0]
+    if kind == "vanilla":
+        total = d_after * (1 - jnp.square(saved))
+        return recurrent["kernel"] @ total, total, total
+    if kind == "gru":
+        reset, keep, new, candidate = _thirds(saved, units)
+        d_new = d_after * (1 - keep) * (1 - jnp.square(new))
+        d_keep = d_after * (before - new) * keep * (1 - keep)
+        d_reset = d_new * candidate * reset * (1 - reset)
+        from_hidden = jnp.concatenate([d_reset, d_keep, d_new * reset])
+        from_inputs = jnp.concatenate([d_reset, d_keep, d_new])
+        return d_after * keep + recurrent["kernel"] @ from_hidden, from_inputs, from_hidden
+    enter, forget, candidate, show = _thirds(saved, units)
+    shown = jnp.tanh(after[units:])
+    d_memory = d_after[units:] + d_after[:units] * show * (1 - jnp.square(shown))
+    total = jnp.concatenate(
+        [
+            d_memory * candidate * enter * (1 - enter),
+            d_memory * before[units:] * forget * (1 - forget),
+            d_memory * enter * (1 - jnp.square(candidate)),
+            d_after[:units] * shown * show * (1 - show),
+        ]
+    )
+    return jnp.concatenate([recurrent["kernel"] @ total, d_memory * forget]), total, total
+
+
+def _thirds(array: jax.Array, units: int) -> list[jax.Array]:
+    """The gates of an array, (number·H, B)."""
+    return [array[i : i + units] for i in range(0, len(array), units)]
+
+
+# --- many steps, and back -----------------------------------------------------------------------------------------------------
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _unroll(kind: str, params: Any, inputs: jax.Array, keeps: jax.Array | None, before: jax.Array) -> jax.Array:
+    """States after each step, (T, S, B), of inputs (T, F, B); ``keeps`` is 0 where an episode begins, else 1, (T, B)."""
+    return _unroll_forward(kind, params, inputs, keeps, before)[0]
+
+
+def _unroll_forward(
+    kind: str, params: Any, inputs: jax.Array, keeps: jax.Array | None, before: jax.Array
+) -> tuple[jax.Array, Any]:
+    def step(state: jax.Array, row: tuple[jax.Array, Any]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        following, saved = _forward(kind, params, state if row[1] is None else state * row[1], row[0])
+        return following, (following, saved)
+
+    states, saved = lax.scan(step, before, (inputs, keeps))[1]
+    return states, (params, inputs, keeps, before, states, saved)
+
+
+def _unroll_backward(kind: str, residual: Any, d_states: jax.Array) -> tuple[Any, jax.Array, Any, jax.Array]:
+    params, inputs, keeps, first, states, saved = residual
+    recurrent = params["recurrent"]
+    before = jnp.concatenate([first[None], states[:-1]])
+    if keeps is not None:
+        before = before * keeps[:, None]
+
+    def step(d_later: jax.Array, row: tuple[Any, ...]) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+        d_own, start, *around = row
+        d_before, from_inputs, from_hidden = _backward(kind, recurrent, d_own + d_later, *around)
+        return d_before if start is None else d_before * start, (from_inputs, from_hidden)
+
+    rows = (d_states, keeps, before, states, saved)
+    d_first, (from_inputs, from_hidden) = lax.scan(step, jnp.zeros_like(first), rows, reverse=True)
+    units = recurrent["kernel"].shape[0]
+    d_params = {
+        "input": {"kernel": jnp.einsum("tfb,tgb->fg", inputs, from_inputs), "bias": from_inputs.sum(axis=(0, 2))},
+        "recurrent": {"kernel": jnp.einsum("thb,tgb->hg", before[:, :units], from_hidden)},
+    }
+    if "bias" in recurrent:
+        d_params["recurrent"]["bias"] = from_hidden[:, 2 * units :].sum(axis=(0, 2))
+    d_inputs = jnp.einsum("fg,tgb->tfb", params["input"]["kernel"], from_inputs)  # not computed where nobody asks for it
+    return d_params, d_inputs, None if keeps is None else jnp.zeros_like(keeps), d_first
+
+
+_unroll.defvjp(_unroll_forward, _unroll_backward)

@@ -112,7 +112,7 @@ class ValueNetwork:
         following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
         if sequences.final_inputs is not None:
             # One step further from every state at once: a matrix product, cheaper than telling apart who needs it.
-            beyond = self.cell.step(params, states, self.cell.project(params, sequences.final_inputs))
+            beyond = self.cell.step(params, states, sequences.final_inputs)
             following = jnp.where(sequences.last[..., None], self.heads(params, beyond), following)
         probabilities = None
         if self.loss == "expectile":
