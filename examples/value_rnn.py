@@ -20,18 +20,24 @@ from mbrl_envs.conditioning import CueReward, Trial, sample_trials, values
 
 GAMMA, RIGHT = 0.5, 0.05
 TASK = CueReward()
-NETWORK: dict[str, Any] = {"cell": "lstm", "readout": "relu_sum", "gamma": GAMMA, "learning_rate": 3e-3, "batch_size": 12}
+NETWORK: dict[str, Any] = {"cell": "lstm", "readout": "relu_sum", "gamma": GAMMA, "batch_size": 12}
+NETWORK |= {"learning_rate": 1e-2, "max_grad_norm": 0.1, "td_lambda": 0.9}
 FITTING: dict[str, Any] = {"patience": None}
+PUBLIC: dict[str, Any] = {"learning_rate": 3e-3, "max_grad_norm": None, "td_lambda": 0.0, "initialization": "uniform"}
 # What is changed in the networks, and in fitting.
 STUDY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as it is": ({}, {}),
     "no terminal target": ({}, {"terminal_target": False}),
     "batches not shuffled": ({}, {"shuffle": False}),
     "uniform initialisation": ({"initialization": "uniform"}, {}),
+    "TD(0)": ({"td_lambda": 0.0}, {}),
+    "no clipping": ({"max_grad_norm": None}, {}),
+    "step size .003": ({"learning_rate": 3e-3}, {}),
     "last weights, not the best": ({}, {"keep_best": False}),
-    "early stopping, 200 epochs": ({}, {"patience": 200}),
-    "none of the first three": ({"initialization": "uniform"}, {"terminal_target": False, "shuffle": False}),
+    "stopping after 200 epochs without gain": ({}, {"patience": 200}),
     "linear read-out": ({"readout": "linear"}, {}),
+    "as the public code": (PUBLIC, {"terminal_target": False, "shuffle": False}),
+    "the same with terminal target": (PUBLIC, {"shuffle": False}),
 }
 
 
@@ -46,37 +52,40 @@ def value_error(network: ValueRNN, trials: list[Trial]) -> float:
 
 
 def train(
-    hidden_size: int, seeds: int, epochs: int, trials: list[Trial], changes: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    hidden_size: int, seeds: range, epochs: int, trials: list[Trial], changes: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
 ) -> tuple[list[ValueRNN], list[Fit]]:
     """Networks of one size with different seeds, at once."""
-    networks = [ValueRNN(hidden_size=hidden_size, seed=seed, **(NETWORK | changes[0])) for seed in range(seeds)]
+    networks = [ValueRNN(hidden_size=hidden_size, seed=seed, **(NETWORK | changes[0])) for seed in seeds]
     return networks, fit_many(networks, trials, epochs, progress_bar=True, **(FITTING | changes[1]))
 
 
-def study(hidden_sizes: list[int], seeds: int, epochs: list[int], trials: list[Trial], test: list[Trial]) -> pd.DataFrame:
-    """The share of networks that are right, for each change, size and number of epochs."""
+def study(sizes: dict[int, int], seeds: range, trials: list[Trial], test: list[Trial]) -> pd.DataFrame:
+    """The share of networks that are right, for each change and each size with its number of epochs."""
     rows = []
     for name, changes in STUDY.items():
-        for hidden_size in hidden_sizes:
-            for num in epochs:
-                networks, _ = train(hidden_size, seeds, num, trials, changes)
-                errors = np.array([value_error(network, test) for network in networks])
-                row = {"change": name, "units": hidden_size, "epochs": num, "right": np.mean(errors < RIGHT), "networks": seeds}
-                rows.append(row | {"median_error": np.median(errors)})
-                print(f"\n{name}, {hidden_size} units, {num} epochs: {np.sum(errors < RIGHT)} of {seeds} right", flush=True)
+        for hidden_size, epochs in sizes.items():
+            networks, _ = train(hidden_size, seeds, epochs, trials, changes)
+            errors = np.array([value_error(network, test) for network in networks])
+            row = {"change": name, "units": hidden_size, "epochs": epochs, "networks": len(seeds)}
+            rows.append(row | {"right": np.mean(errors < RIGHT), "median_error": np.median(errors)})
+            print(f"\n{name}, {hidden_size} units: {np.sum(errors < RIGHT)} of {len(seeds)} right", flush=True)
     return pd.DataFrame(rows)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=2)
-    parser.add_argument("--seeds", type=int, default=24)
+    parser.add_argument("--seeds", type=int, default=24, help="number of networks")
+    parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=2000)
-    parser.add_argument("--study", action="store_true", help="also what each remedy brings, for 2 and 6 units")
+    parser.add_argument(
+        "--study", action="store_true", help="also what each remedy brings, for 2 units (2000 epochs) and 6 units (500)"
+    )
     parser.add_argument("--quick", action="store_true", help="4 networks, 100 epochs")
     parser.add_argument("--out", default="runs/value_rnn", help="folder (default: %(default)s)")
     options = parser.parse_args()
-    seeds, epochs = (4, 100) if options.quick else (options.seeds, options.epochs)
+    number, epochs = (4, 100) if options.quick else (options.seeds, options.epochs)
+    seeds = range(options.first_seed, options.first_seed + number)
     folder = pathlib.Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     trials, test = sample_trials(TASK, 100, seed=1), sample_trials(TASK, 100, seed=2)
@@ -85,10 +94,10 @@ def main() -> None:
     networks, fits = train(options.units, seeds, epochs, trials)
     seconds = time.process_time() - began
     errors = np.array([value_error(network, test) for network in networks])
-    table = pd.DataFrame({"seed": range(seeds), "value_error": errors, "loss": [fit.losses.min() for fit in fits]})
+    table = pd.DataFrame({"seed": seeds, "value_error": errors, "loss": [fit.losses.min() for fit in fits]})
     table.to_csv(folder / "networks.csv", index=False)
-    print(f"\n{np.sum(errors < RIGHT)} of {seeds} networks right (error below {RIGHT}); median error {np.median(errors):.3g}")
-    print(f"{1000 * seconds / seeds / epochs:.3f} ms of CPU time per network and epoch, compiling included")
+    print(f"\n{np.sum(errors < RIGHT)} of {number} networks right (error below {RIGHT}); median error {np.median(errors):.3g}")
+    print(f"{1000 * seconds / number / epochs:.3f} ms of CPU time per network and epoch, compiling included")
 
     best = networks[int(errors.argmin())]
     by_cue = [next(each for each in test if each.observations[:, cue].any()) for cue in range(2)]
@@ -102,8 +111,7 @@ def main() -> None:
         figures.save(figure, folder / f"{name}.png")
     best.save(folder / "best")
     if options.study:
-        grid = (seeds, [20, 40]) if options.quick else (seeds, [500, 2000])
-        found = study([2, 6], *grid, trials, test)
+        found = study({2: 40, 6: 20} if options.quick else {2: 2000, 6: 500}, seeds, trials, test)
         found.to_csv(folder / "study.csv", index=False)
         print("\n" + found.to_string(index=False))
     print(f"\n{folder}: networks.csv, {', '.join(f'{name}.png' for name in pictures)}, best.zip")

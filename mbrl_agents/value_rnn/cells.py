@@ -48,7 +48,7 @@ class Cell:
         """Width of its state: 2H for an LSTM, else H."""
         return self.num_units * (2 if self.kind == "lstm" else 1)
 
-    def init(self, key: jax.Array, initialization: str = "orthogonal") -> dict[str, Any]:
+    def init(self, key: jax.Array, initialization: str = "orthogonal", candidate_bias: float = 0.0) -> dict[str, Any]:
         """Fresh parameters, by the parts ``"input"`` and ``"recurrent"``.
 
         Args:
@@ -56,6 +56,7 @@ class Cell:
             initialization: ``"orthogonal"``: recurrent kernels are random rotations for each gate, input kernels LeCun-normal,
                 biases 0, but 1 for an LSTM's forget gate, so that states fade slowly at first; ``"uniform"``: everything
                 uniform between ±1/√H, as in PyTorch.
+            candidate_bias: Of the tanh by which units take up what is new, for ``"orthogonal"``.
         """
         gates, units = _GATES[self.kind], self.num_units
         shapes = {"kernel": (self.num_inputs, gates * units), "bias": (gates * units,)}
@@ -73,6 +74,8 @@ class Cell:
         zeros["recurrent"]["kernel"] = jnp.concatenate([rotation(next(keys), (units, units)) for _ in range(gates)], axis=1)
         if self.kind == "lstm":
             zeros["input"]["bias"] = zeros["input"]["bias"].at[units : 2 * units].set(1.0)
+        candidate = {"vanilla": 0, "gru": 2, "lstm": 2}[self.kind] * units
+        zeros["input"]["bias"] = zeros["input"]["bias"].at[candidate : candidate + units].set(candidate_bias)
         return zeros
 
     def step(self, params: Any, state: jax.Array, inputs: jax.Array) -> jax.Array:

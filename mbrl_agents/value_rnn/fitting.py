@@ -110,7 +110,7 @@ def fit(
         plan: How.
         states: Where they are, leaves with a leading axis of networks.
         hyper: Their hyperparameters, likewise.
-        learning_rates: Their step sizes, float32 (N,).
+        learning_rates: Their step sizes in each epoch, float32 (N, epochs).
         keys: Their random streams, raw uint32 (N, 2).
         trials: What they learn.
         epochs: How long.
@@ -127,7 +127,9 @@ def fit(
     losses, done = np.zeros((len(keys), 0), np.float32), 0
     while done < epochs and not np.asarray(states.stopped).all():
         num = min(EPOCHS_PER_CALL, epochs - done)
-        states, part = program(states, hyper, jnp.asarray(learning_rates), jnp.asarray(keys), data, judges, num)
+        rates = np.zeros((len(keys), EPOCHS_PER_CALL), np.float32)
+        rates[:, :num] = learning_rates[:, done : done + num]
+        states, part = program(states, hyper, jnp.asarray(rates), jnp.asarray(keys), data, judges, num)
         losses, done = np.concatenate([losses, np.asarray(part)[:, :num]], axis=1), done + num
         if after is not None and not after(done, losses):
             break
@@ -139,7 +141,7 @@ def _program(network: ValueNetwork, plan: FitPlan) -> Any:
     def one(
         state: FitState,
         hyper: ValueRNNHyperparameters,
-        learning_rate: jax.Array,
+        learning_rates: jax.Array,
         key: jax.Array,
         data: Sequences,
         judges: Sequences,
@@ -147,7 +149,7 @@ def _program(network: ValueNetwork, plan: FitPlan) -> Any:
     ) -> tuple[FitState, jax.Array]:
         def epoch(i: jax.Array, carry: tuple[FitState, jax.Array]) -> tuple[FitState, jax.Array]:
             before, losses = carry
-            after, loss = _epoch(network, plan, before, hyper, learning_rate, key, data, judges)
+            after, loss = _epoch(network, plan, before, hyper, learning_rates[i], key, data, judges)
             kept = jax.tree.map(lambda new, old: jnp.where(before.stopped, old, new), after, before)
             return kept, losses.at[i].set(jnp.where(before.stopped, jnp.nan, loss))
 

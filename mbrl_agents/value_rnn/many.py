@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
+from mbrl_agents.common import schedules
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.value_rnn import fitting
 from mbrl_agents.value_rnn.fitting import FitPlan, FitState
@@ -120,7 +121,7 @@ def _fit_group(
         plan,
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *states),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *[each.learner_state.hyper for each in networks]),
-        np.array([each.lr_schedule(1.0) for each in networks], np.float32),
+        np.array([schedules.table(each.lr_schedule, 1 - np.arange(epochs) / epochs) for each in networks], np.float32),
         np.stack(keys),
         trials,
         epochs,

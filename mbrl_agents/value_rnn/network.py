@@ -77,7 +77,9 @@ class ValueNetwork:
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh parameters, by part; a linear read-out begins at 0, so that values do."""
         cell_key, readout_key = jax.random.split(key)
-        params = self.cell.init(cell_key, self.initialization)
+        # Where values are sums of positive parts, a unit that is never positive never learns: let all begin a little above 0.
+        alive = 1 / self.cell.num_units if self.readout == "relu_sum" else 0.0
+        params = self.cell.init(cell_key, self.initialization, alive)
         if self.readout == "linear":
             shape, bound = (self.cell.num_units, self.num_values), self.cell.num_units**-0.5
             uniform = self.initialization == "uniform"
