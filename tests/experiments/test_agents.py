@@ -11,7 +11,23 @@ from gymnasium import spaces
 import mbrl_agents
 from mbrl_agents.experiments.agents import find_agent, known_agents
 
-ALL = ["ReplayDQN", "R2D2", "A2C", "DDPG", "DQN", "PPO", "SAC", "TD3", "ARS", "QRDQN", "TQC", "TRPO", "CrossQ", "RecurrentPPO"]
+ALL = [
+    "ReplayDQN",
+    "R2D2",
+    "ValueRNN",
+    "A2C",
+    "DDPG",
+    "DQN",
+    "PPO",
+    "SAC",
+    "TD3",
+    "ARS",
+    "QRDQN",
+    "TQC",
+    "TRPO",
+    "CrossQ",
+    "RecurrentPPO",
+]
 
 
 @pytest.mark.parametrize("name", ALL)
