@@ -234,7 +234,9 @@ def create_study(
     """
     spec = StudySpec(find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), steps, dict(arguments or {}), **more)
     spec.check()
-    name = name or f"{spec.environment.name}_{spec.agent}"
+    name = f"{spec.environment.name}_{spec.agent}" if name is None else name
+    if not name.strip() or set(name) & set("/\\\0"):  # it names a folder, too
+        raise ValueError(f"a study's name must not be empty or contain a slash, got {name!r}")
     if name.endswith(SUFFIX):
         raise ValueError(f"a study's name must not end in {SUFFIX}, got {name!r}")
     path = pathlib.Path(folder or pathlib.Path("runs") / f"tune_{name}")

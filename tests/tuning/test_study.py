@@ -280,6 +280,9 @@ def test_no_study(tmp_path: pathlib.Path) -> None:
         open_study(tmp_path / "study.journal")
     with pytest.raises(FileNotFoundError, match=r"there is no study 'third' in .*; there are: small, other"):
         open_study(tmp_path / "study.journal", "third")
+    for name in ("", "a/b", "a\\b"):
+        with pytest.raises(ValueError, match="a study's name must not be empty or contain a slash"):
+            study_in(tmp_path, tmp_path / "study.journal", name=name)
     with pytest.raises(ValueError, match=r"a study's name must not end in \.register"):
         study_in(tmp_path, name="a.register")
     foreign = optuna.create_study(storage=f"sqlite:///{tmp_path}/foreign.db", study_name="small")
