@@ -1,0 +1,10 @@
+"""Optimal Model Design: models that are trained for the return they lead to, by implicit differentiation.
+
+* :func:`implicit_gradient` — the gradient of an outer loss through the solution of an inner problem.
+* :class:`LinearSolver` — how the linear system in it is solved.
+"""
+
+from mbrl_agents.omd.implicit import ImplicitGradient, implicit_gradient, inner_gradient
+from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver, Solution
+
+__all__ = ["SOLVERS", "ImplicitGradient", "LinearSolver", "Solution", "implicit_gradient", "inner_gradient"]
