@@ -267,6 +267,8 @@ class JaxAgent(OffPolicyAlgorithm):
         settings.integer_in("total_timesteps", total_timesteps, 1, 2**31 - 1)
         task = self._functional_task()
         name = tb_log_name or type(self).__name__
+        if task is None and (reset_num_timesteps or self._last_obs is None):  # SB3 resets the environment then
+            self.memory.cut()
         total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, name, progress_bar)
         with deferred() as self._interrupt:
             if task is not None:
@@ -316,6 +318,8 @@ class JaxAgent(OffPolicyAlgorithm):
     def _record_exploration(self) -> None:
         explore = self.exploration_at(self._current_progress_remaining)
         self.exploration_rate = float(explore.epsilon)
+        if "exploration" not in self.arguments:  # an agent that does not choose
+            return
         if self._given["exploration"] == "softmax":
             self.logger.record("rollout/temperature", float(explore.temperature))
         else:
@@ -383,6 +387,8 @@ class JaxAgent(OffPolicyAlgorithm):
     def _start_lanes(self, task: FunctionalTask, reset: bool) -> None:
         """Makes the device loop's environments, or has them begin anew where SB3 would reset its own."""
         functions = device_training.lane_functions(self._batched_env(task))
+        if reset or self._lanes is None or self._lanes_task != task:
+            self.memory.cut()
         if self._lanes is None or self._lanes_task != task:
             self._lanes = self._put(functions.start(jax.random.split(self._env_stream, self.n_envs)))
         elif reset:

@@ -86,6 +86,14 @@ class DeviceReplayBuffer:
         )
         self.state = self._add(self.state, new)
 
+    def cut(self) -> None:
+        """Notes that episodes end with the newest row: environments begin anew, without having ended."""
+        if self.size():
+            newest = (self.pos - 1) % self.replay.rows
+            stored = self.state.stored
+            truncated = stored.truncated.at[newest].set(~stored.terminated[newest])
+            self.state = self.state._replace(stored=stored._replace(truncated=truncated))
+
     def sample(self, batch_size: int, key: jax.Array, gamma: float) -> Batch:
         """Draws a batch; see :meth:`mbrl_agents.common.replay.Replay.sample`."""
         return self._sample(self.state, key, batch_size, gamma)

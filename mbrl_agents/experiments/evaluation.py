@@ -59,7 +59,7 @@ class Evaluator:
             return self._gymnasium_scores(model, seed, stream)
         assert self.steps is not None
         key = jax.random.fold_in(jax.random.PRNGKey(seed), stream)
-        if self.on_device and isinstance(model, JaxAgent):
+        if isinstance(model, JaxAgent) and (self.on_device or hasattr(model.learner, "scores")):
             compiled = _compiled_greedy(model.learner, self.dynamics, self.episodes, self.steps)
             return np.asarray(compiled(model.learner_state, key))
         return _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)
@@ -141,9 +141,10 @@ def known_yardsticks(dynamics: FunctionalEnv | None, steps: int | None) -> Yards
 
     try:
         uniform = yardsticks.uniform_score(dynamics, steps=steps)
-        return Yardsticks(uniform, yardsticks.optimal_score(dynamics, steps=steps))
+        found = Yardsticks(uniform, yardsticks.optimal_score(dynamics, steps=steps))
     except (TypeError, ValueError):
         return None
+    return found if found.differ else None  # where there is nothing to decide they say nothing, least of all about predictions
 
 
 def evaluate_score(

@@ -132,13 +132,15 @@ def rpe_figure(tables: Mapping[str, Sequence[pd.DataFrame]], title: str) -> Any:
     figure = new_figure(1.0 + 3.2 * len(tables), 3.4, title)
     axes = figure.subplots(1, len(tables), sharey=True, squeeze=False)[0]
     for axis, (label, found) in zip(axes, tables.items(), strict=True):
-        mean = pd.concat(found).groupby("delay")[["rpe", "exact"]].mean()
-        for table in found:
-            axis.plot(table["delay"], table["rpe"], color=COLOURS[0], lw=0.7, alpha=0.4)
-        axis.plot(
-            mean.index, mean["rpe"], color=COLOURS[0], lw=2.2, marker="o", markersize=4, label=f"networks (n={len(found)})"
-        )
-        axis.plot(mean.index, mean["exact"], **EXACT)
+        for i, cue in enumerate(dict.fromkeys(pd.concat(found)["cue"])):
+            own = [table[table["cue"] == cue] for table in found]
+            mean = pd.concat(own).groupby("delay")[["rpe", "exact"]].mean()
+            colour = COLOURS[i % len(COLOURS)]
+            for table in own:
+                axis.plot(table["delay"], table["rpe"], color=colour, lw=0.7, alpha=0.4)
+            label_of = f"cue {cue}, networks (n={len(found)})"
+            axis.plot(mean.index, mean["rpe"], color=colour, lw=2.2, marker="o", markersize=4, label=label_of)
+            axis.plot(mean.index, mean["exact"], **(EXACT | {"label": "exact" if i == 0 else None}))
         axis.set_title(label, loc="left", color=INK, fontsize=10)
         axis.set_xlabel("steps from cue to reward")
         plain(axis)

@@ -2,6 +2,7 @@
 
 * :func:`implicit_gradient` — the gradient of an outer loss through the solution of an inner problem.
 * :class:`LinearSolver` — how the linear system in it is solved.
+* :mod:`mbrl_agents.omd.tabular` — models of bounded size in finite MDPs.
 """
 
 from mbrl_agents.omd.implicit import ImplicitGradient, implicit_gradient, inner_gradient

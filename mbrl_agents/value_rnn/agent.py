@@ -25,6 +25,7 @@ from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, ValueRNNLearn
 from mbrl_agents.value_rnn.network import TDHyperparameters, ValueNetwork
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_agents.value_rnn.trial_arrays import is_one, pad
+from mbrl_envs import functional_task
 
 
 class ValueRNN(JaxAgent):
@@ -43,7 +44,8 @@ class ValueRNN(JaxAgent):
     Args:
         policy: ``"RnnPolicy"``.
         env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv``; None for :meth:`fit`.
-        learning_rate: Step size of Adam, at least 0; a number or a schedule of the progress remaining (1 to 0; ``learn`` only).
+        learning_rate: Step size of Adam, at least 0; a number or a schedule of the progress remaining (1 to 0, over the steps
+            of ``learn`` or the epochs of ``fit``).
         hidden_size: Hidden units, 1 to 4096.
         cell: ``"gru"``, ``"lstm"`` or ``"vanilla"``; see :mod:`mbrl_agents.value_rnn.cells`.
         readout: ``"linear"`` (learned weights and a bias) or ``"relu_sum"`` (the sum of the units' positive parts, fixed).
@@ -158,12 +160,21 @@ class ValueRNN(JaxAgent):
                 f"buffer_size must be at least (burn_in + sequence_length) * n_envs = {(length + burn_in) * self.n_envs}, "
                 f"got {self.buffer_size}"
             )
+        if self._of_trials:  # nothing to be kept
+            return SequenceReplay(codec, 1, 1)
         return SequenceReplay(codec, rows, self.n_envs, sequence_length=length, burn_in=burn_in)
 
     def _check_spaces(self) -> None:
         super()._check_spaces()
         if self._vec_normalize_env is not None:
             raise ValueError("env must not be a VecNormalize: use gymnasium.wrappers.NormalizeObservation inside of it")
+        task = functional_task(self.env)
+        if task is not None and task.env.continuing and self.gamma == 1:
+            raise ValueError(f"gamma must be below 1 in {task.env.env_id}, which never ends, got 1")
+
+    def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
+        # Its policy is to draw, whatever is asked for.
+        return super()._act_for_policy(observations, False)
 
     def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
         """How well values are predicted in any environment; see :func:`mbrl_agents.value_rnn.scoring.host_scores`."""
@@ -193,7 +204,7 @@ class ValueRNN(JaxAgent):
             shuffle: Whether batches are drawn anew in every epoch.
             terminal_target: Whether the value after the last step of a trial that is over for good learns to be 0. Without it
                 that value is a target that never learns, and TD learning has many fixed points: small loss, wrong values.
-            keep_best: Whether the weights with the lowest loss are kept at the end, else the last.
+            keep_best: Whether those weights are kept that had the lowest loss after an epoch of this call, else the last.
             patience: Epochs without a loss 1 % lower than the lowest one after which to stop; None for never.
             progress_bar: Whether to show progress on standard error.
 
@@ -217,19 +228,64 @@ class ValueRNN(JaxAgent):
             progress_bar=progress_bar,
         )[0]
 
+    def check_width(self, num_features: int) -> None:
+        """Checks that the network reads observations of a width, or is not made yet.
+
+        Raises:
+            ValueError: It reads another.
+        """
+        if hasattr(self, "learner") and (own := self.learner.codec.num_features) != num_features:
+            raise ValueError(f"trials must have the {own} features that this network reads, got {num_features}")
+
     def prepare(self, num_features: int) -> None:
         """Makes the network for observations of a width, if there is none yet.
 
         Raises:
             ValueError: There is one, for another width.
         """
+        self.check_width(num_features)
         if not hasattr(self, "learner"):
-            self.observation_space = spaces.Box(-np.inf, np.inf, (num_features,), np.float32)
+            self.observation_space = _of_width(num_features)
             self.action_space = spaces.Discrete(1)
             self.n_envs = 1
             self._setup_model()
-        elif (own := self.learner.codec.num_features) != num_features:
-            raise ValueError(f"trials must have the {own} features that this network reads, got {num_features}")
+
+    @property
+    def _of_trials(self) -> bool:
+        """Whether the network was made for trials, and has had no environment."""
+        space = self.observation_space
+        return self.env is None and isinstance(space, spaces.Box) and space == _of_width(space.shape[0])
+
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Sets the environment; of one that was fitted to trials, observations must have as many features.
+
+        Raises:
+            ValueError: Spaces do not match, or there is no network yet.
+        """
+        self._check_made("an environment is an argument of the constructor")
+        if self._of_trials:
+            wrapped = self._wrap_env(env, self.verbose)
+            self.check_width(ObservationCodec.of(wrapped.observation_space).num_features)
+            self.observation_space, self.action_space = wrapped.observation_space, wrapped.action_space
+            self.n_envs, self.env, kept = wrapped.num_envs, wrapped, self.learner_state
+            streams, updates = self._streams, self._n_updates
+            self._check_spaces()
+            self._setup_model()
+            self.learner_state, self._streams, self._n_updates = kept, streams, updates
+        super().set_env(env, force_reset)
+
+    def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
+        """Saves the network; see :meth:`mbrl_agents.common.jax_agent.JaxAgent.save`.
+
+        Raises:
+            ValueError: There is no network yet.
+        """
+        self._check_made("there is nothing to save")
+        super().save(path, exclude, include)
+
+    def _check_made(self, instead: str) -> None:
+        if not hasattr(self, "learner"):
+            raise ValueError(f"the network is made when it sees its first trials (fit, value, prepare); {instead}")
 
     def freeze(self, *parts: str) -> Self:
         """Parts that do not learn from now on: of ``"input"``, ``"recurrent"``, ``"readout"``; none for all.
@@ -284,3 +340,7 @@ class ValueRNN(JaxAgent):
         self.prepare(padded.num_features)
         arrays = read(self.learner.network, self.learner_state, padded)
         return arrays[0] if is_one(trials) else arrays
+
+
+def _of_width(num_features: int) -> spaces.Box:
+    return spaces.Box(-np.inf, np.inf, (num_features,), np.float32)

@@ -6,7 +6,6 @@ draws them, and a network (:class:`~mbrl_agents.ValueRNN`), trained or not.
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -176,10 +175,11 @@ def refit_readout(network: ValueRNN, trials: Sequence[Any], ridge: float = 1e-6)
 
 
 def clone(network: ValueRNN) -> ValueRNN:
-    """Another network with the same weights."""
-    copied = copy.copy(network)
-    copied.arguments = dict(network.arguments)
+    """Another network with the same weights; without environment and replay memory."""
+    copied = ValueRNN(**network.arguments)
+    copied.prepare(network.learner.codec.num_features)
     copied.learner_state = jax.tree.map(jnp.copy, network.learner_state)
+    copied._streams, copied._n_updates = jax.tree.map(jnp.copy, network._streams), network._n_updates
     return copied
 
 
@@ -262,7 +262,8 @@ def memory(network: ValueRNN, num_steps: int = 200, threshold: float = 0.05) -> 
 
     Returns:
         A row for each input and step: columns ``input`` (index of the feature), ``step`` (0 when it is shown), ``distance``
-        (Euclidean, of the hidden units), ``duration`` (steps until the distance stays below the threshold).
+        (Euclidean, of the hidden units), ``duration`` (steps until the distance stays below the threshold; 0 if the input does
+        not move the state, num_steps + 1 if it is not back by then).
     """
     integer_in("num_steps", num_steps, 1, 100_000)
     number_in("threshold", threshold, 0, 1, open_low=True)
@@ -272,7 +273,7 @@ def memory(network: ValueRNN, num_steps: int = 200, threshold: float = 0.05) -> 
     hidden = np.stack(network.hidden_activity(list(trials)))[:, before:]
     distance = np.linalg.norm(hidden[:-1] - hidden[-1], axis=-1)
     above = distance > threshold * distance.max(axis=1, keepdims=True)
-    duration = above.shape[1] - above[:, ::-1].argmax(axis=1)
+    duration = np.where(above.any(axis=1), above.shape[1] - above[:, ::-1].argmax(axis=1), 0)
     steps = np.arange(num_steps + 1)
     return pd.concat(
         [pd.DataFrame({"input": i, "step": steps, "distance": distance[i], "duration": duration[i]}) for i in range(width)],
@@ -282,6 +283,8 @@ def memory(network: ValueRNN, num_steps: int = 200, threshold: float = 0.05) -> 
 
 def _by_length(trials: Sequence[Trial], function: Any) -> list[np.ndarray]:
     """A function of many observations of one length, (N, T, F), for trials of any: padded ones would not be possible ones."""
+    if plain := next((each for each in trials if not hasattr(each, "observations")), None):
+        raise TypeError(f"trials must be of mbrl_envs.conditioning.sample_trials, got {type(plain).__name__}")
     padded: Trials = pad(trials)
     found: list[Any] = [None] * len(trials)
     for length in np.unique(padded.lengths):

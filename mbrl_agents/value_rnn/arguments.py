@@ -16,6 +16,7 @@ from mbrl_envs.checks import integer_in, one_of
 
 MOST_UNITS, MOST_VALUES = 4096, 256
 _MANY = 2**31 - 1
+_MARGIN = 1e-3
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     given["sequence_length"] = integer_in("sequence_length", given["sequence_length"], 1, _MANY)
     given["burn_in"] = integer_in("burn_in", given["burn_in"], 0, _MANY)
     given["num_values"] = _num_values(given["num_values"], given["loss"], given["readout"])
-    given["levels"] = _levels(given["levels"], given["num_values"])
+    given["levels"] = _levels(given["levels"], given["num_values"], given["loss"])
     given["frozen"] = [part for part in PARTS if part in parts("frozen", given["frozen"])]
     return given
 
@@ -70,7 +71,7 @@ def _num_values(num_values: Any, loss: str, readout: str) -> int:
     return num_values
 
 
-def _levels(levels: Any, num_values: int) -> list[float]:
+def _levels(levels: Any, num_values: int, loss: str) -> list[float]:
     if levels is None:
         return [(i + 0.5) / num_values for i in range(num_values)]
     if isinstance(levels, str) or not isinstance(levels, Sequence | np.ndarray):
@@ -78,4 +79,8 @@ def _levels(levels: Any, num_values: int) -> list[float]:
     found = [number_in(f"levels[{i}]", each, 0, 1, open_low=True) for i, each in enumerate(levels)]
     if len(found) != num_values or 1 in found or any(a >= b for a, b in itertools.pairwise(found)):
         raise ValueError(f"levels must be {num_values} rising numbers above 0 and below 1 (num_values of them), got {found}")
+    if loss == "td" and found != [0.5]:
+        raise ValueError(f"levels must be None with loss='td', got {found}")
+    if loss in ("asymmetric", "expectile") and num_values > 1 and not found[0] < 0.5 - _MARGIN < 0.5 + _MARGIN < found[-1]:
+        raise ValueError(f"levels must lie on both sides of 0.5, at which the value is, with loss={loss!r}, got {found}")
     return found

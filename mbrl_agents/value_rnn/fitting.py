@@ -96,7 +96,7 @@ def fit(
     plan: FitPlan,
     states: FitState,
     hyper: ValueRNNHyperparameters,
-    learning_rates: np.ndarray,
+    learning_rates: Callable[[int, int], np.ndarray],
     keys: np.ndarray,
     trials: Trials,
     epochs: int,
@@ -110,7 +110,7 @@ def fit(
         plan: How.
         states: Where they are, leaves with a leading axis of networks.
         hyper: Their hyperparameters, likewise.
-        learning_rates: Their step sizes in each epoch, float32 (N, epochs).
+        learning_rates: Their step sizes in epochs from the first number up to the second, from 0: float32 (N, second − first).
         keys: Their random streams, raw uint32 (N, 2).
         trials: What they learn.
         epochs: How long.
@@ -128,7 +128,7 @@ def fit(
     while done < epochs and not np.asarray(states.stopped).all():
         num = min(EPOCHS_PER_CALL, epochs - done)
         rates = np.zeros((len(keys), EPOCHS_PER_CALL), np.float32)
-        rates[:, :num] = learning_rates[:, done : done + num]
+        rates[:, :num] = learning_rates(done, done + num)
         states, part = program(states, hyper, jnp.asarray(rates), jnp.asarray(keys), data, judges, num)
         losses, done = np.concatenate([losses, np.asarray(part)[:, :num]], axis=1), done + num
         if after is not None and not after(done, losses):

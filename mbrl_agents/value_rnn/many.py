@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from mbrl_agents.common import schedules
+from mbrl_agents.common import optimizer, schedules
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.value_rnn import fitting
 from mbrl_agents.value_rnn.fitting import FitPlan, FitState
@@ -29,8 +29,9 @@ class Fit(NamedTuple):
 
     Attributes:
         losses: The loss on the deciding trials (validation, else all) after each epoch, float32 (epochs,).
-        best_epoch: The epoch, from 1, with the lowest; its weights are the network's now, if the best are kept.
-        stopped_early: Whether the loss had not become lower for ``patience`` epochs.
+        best_epoch: The epoch, from 1, with the lowest, whose weights are the network's now, if the best are kept; 0 if
+            no loss was finite, and nothing has changed.
+        stopped_early: Whether it stopped before its time: no lower loss for ``patience`` epochs, or one that is not finite.
     """
 
     losses: np.ndarray
@@ -82,7 +83,9 @@ def fit_many(
     if len({id(network) for network in networks}) < len(networks):
         raise ValueError("networks must be different objects: one of them is there twice")
     padded = pad(trials, shortest=2)
-    judges = None if validation is None else pad(validation, padded.num_features, shortest=2)
+    judges = None if validation is None else pad(validation, padded.num_features, shortest=2, name="validation")
+    for network in networks:
+        network.check_width(padded.num_features)
     for network in networks:
         network.prepare(padded.num_features)
     groups: dict[Any, list[int]] = {}
@@ -121,7 +124,9 @@ def _fit_group(
         plan,
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *states),
         jax.tree.map(lambda *leaves: jnp.stack(leaves), *[each.learner_state.hyper for each in networks]),
-        np.array([schedules.table(each.lr_schedule, 1 - np.arange(epochs) / epochs) for each in networks], np.float32),
+        lambda first, last: np.stack(
+            [schedules.table(each.lr_schedule, 1 - np.arange(first, last) / epochs) for each in networks]
+        ),
         np.stack(keys),
         trials,
         epochs,
@@ -139,8 +144,10 @@ def _hand_over(network: ValueRNN, plan: FitPlan, states: FitState, losses: np.nd
     losses = losses[: int(state.epoch)]
     if not np.isfinite(losses).all():
         warnings.warn("the loss was no longer finite: lower the learning_rate", stacklevel=4)
-    kept = state.best if plan.keep_best and np.isfinite(losses).any() else state.params
-    moved = network.learner_state._replace(params=kept, optimizer=state.optimizer)
+    kept = state.best if plan.keep_best else state.params
+    lost = not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.optimizer))
+    adam = optimizer.init(kept) if lost else state.optimizer  # or the next fit would be lost, too
+    moved = network.learner_state._replace(params=kept, optimizer=adam)
     network.learner_state = network._put(jax.tree.map(jnp.asarray, moved))
     network._n_updates += int(state.epoch) * -(-num_trials // plan.batch_size)
     best = int(np.nanargmin(losses)) + 1 if np.isfinite(losses).any() else 0

@@ -72,6 +72,7 @@ def exact_values(env: ConditioningTask, observations: jax.Array, gamma: jax.Arra
 
 
 def _state_values(env: ConditioningTask, gamma: Any) -> np.ndarray:
+    # A γ of 1 is refused in continuing tasks (ValueRNN); one just below may have been rounded to it.
     return state_values(env, min(float(gamma), 1.0 - 1e-6 if env.continuing else 1.0)).astype(np.float32)
 
 
@@ -84,8 +85,10 @@ def host_scores(network: ValueRNN, env: VecEnv, num_episodes: int) -> np.ndarray
     observation = np.asarray(env.reset())
     seen: list[list[np.ndarray]] = [[each] for each in observation]
     rewards: list[list[float]] = [[] for _ in seen]
-    found: list[float] = []
-    while len(found) < num_episodes:
+    found: list[list[float]] = [[] for _ in seen]
+    # So many of each environment: the first ones to end of all together would be the short ones.
+    wanted = [(num_episodes + i) // len(seen) for i in range(len(seen))]
+    while any(len(own) < number for own, number in zip(found, wanted, strict=True)):
         following, reward, done, infos = env.step(np.array([env.action_space.sample() for _ in seen]))
         observation = np.asarray(following)
         for i, info in enumerate(infos):
@@ -94,9 +97,12 @@ def host_scores(network: ValueRNN, env: VecEnv, num_episodes: int) -> np.ndarray
                 seen[i].append(observation[i])
                 continue
             truncated = bool(info.get("TimeLimit.truncated", False))
-            found.append(_episode_score(network, [*seen[i], np.asarray(info["terminal_observation"])], rewards[i], truncated))
+            if len(found[i]) < wanted[i]:
+                found[i].append(
+                    _episode_score(network, [*seen[i], np.asarray(info["terminal_observation"])], rewards[i], truncated)
+                )
             seen[i], rewards[i] = [observation[i]], []
-    return np.array(found[:num_episodes])
+    return np.concatenate(found)
 
 
 def _episode_score(network: ValueRNN, observations: list[np.ndarray], rewards: list[float], truncated: bool) -> float:

@@ -38,7 +38,7 @@ def is_one(trials: Any) -> bool:
     return hasattr(trials, "observations") or (isinstance(trials, np.ndarray) and trials.ndim == 2)
 
 
-def pad(trials: Any, num_features: int | None = None, *, shortest: int = 1) -> Trials:
+def pad(trials: Any, num_features: int | None = None, *, shortest: int = 1, name: str = "trials") -> Trials:
     """Checks trials and puts them together.
 
     Args:
@@ -47,22 +47,23 @@ def pad(trials: Any, num_features: int | None = None, *, shortest: int = 1) -> T
             nothing of value follows.
         num_features: How many features there have to be; None for any number.
         shortest: Least number of steps.
+        name: What messages call them.
 
     Raises:
         TypeError: It is no list of trials.
         ValueError: There is none; one is too short, has other features than the first, or numbers that are not finite.
     """
     if not isinstance(trials, Sequence | np.ndarray) or isinstance(trials, str | bytes) or is_one(trials):
-        raise TypeError(f"trials must be a list of trials, got {type(trials).__name__}")
+        raise TypeError(f"{name} must be a list of trials, got {type(trials).__name__}")
     if len(trials) == 0:
-        raise ValueError("trials must be a list of at least one trial, got none")
-    parts = [_parts(f"trials[{i}]", trial) for i, trial in enumerate(trials)]
+        raise ValueError(f"{name} must be a list of at least one trial, got none")
+    parts = [_parts(f"{name}[{i}]", trial) for i, trial in enumerate(trials)]
     width = num_features or parts[0][0].shape[1]
     for i, (observations, _, _) in enumerate(parts):
         if observations.shape[1] != width:
-            raise ValueError(f"trials[{i}] must have {width} features, got {observations.shape[1]}")
+            raise ValueError(f"{name}[{i}] must have {width} features, got {observations.shape[1]}")
         if len(observations) < shortest:
-            raise ValueError(f"trials[{i}] must have at least {shortest} steps, got {len(observations)}")
+            raise ValueError(f"{name}[{i}] must have at least {shortest} steps, got {len(observations)}")
     lengths = np.array([len(observations) for observations, _, _ in parts], np.int32)
     padded = np.zeros((lengths.max(), len(parts), width), np.float32)
     rewards = np.zeros((lengths.max(), len(parts)), np.float32)
@@ -76,6 +77,8 @@ def _parts(name: str, trial: Any) -> tuple[np.ndarray, np.ndarray, bool]:
     observations = _numbers(name, getattr(trial, "observations", trial), 2)
     if not hasattr(trial, "observations"):
         return observations, observations[:, -1], True
+    if missing := [each for each in ("rewards", "terminated") if not hasattr(trial, each)]:
+        raise TypeError(f"{name} has observations, but no {' and no '.join(missing)}")
     rewards = _numbers(f"{name}.rewards", trial.rewards, 1)
     if len(rewards) != len(observations):
         raise ValueError(f"{name} must have as many rewards as observations, got {len(rewards)} and {len(observations)}")

@@ -53,22 +53,35 @@ def some_params(network: ValueNetwork) -> Any:
     )
 
 
+def windows() -> Sequences:
+    """Sequences as replay has them: episodes begin and end within, and what follows an end is given."""
+    rng = np.random.default_rng(0)
+    ends = rng.random((8, 3)) < 0.3
+    return Sequences(
+        inputs=rng.normal(size=(8, 3, 3)),
+        starts=np.concatenate([np.zeros((1, 3), bool), ends[:-1]]),
+        rewards=rng.normal(size=(8, 3)),
+        goes_on=1.0 - (ends & (rng.random((8, 3)) < 0.5)),
+        last=ends | (np.arange(8)[:, None] == 7),
+        trained=(rng.random((8, 3)) < 0.8).astype(float),
+        final_inputs=rng.normal(size=(8, 3, 3)),
+    )
+
+
+@pytest.mark.parametrize("data", [None, windows()], ids=["trials", "windows"])
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda each: f"{each.cell.kind}-{each.readout}-{each.loss}")
-def test_gradients_by_finite_differences(network: ValueNetwork) -> None:
+def test_gradients_by_finite_differences(network: ValueNetwork, data: Sequences | None) -> None:
     """The gradient of the loss whose targets stay what they are, in float64; bootstraps, masks and read-outs included."""
     with jax.enable_x64(True):
-        data = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.float64), fitting.as_sequences(pad(TRIALS), terminal_target=True)
-        )
-        data = data._replace(last=data.last > 0)
-        params, numbers = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf, jnp.float64), (some_params(network), hyper(network, td_lambda=0.4))
-        )
-        states = network.cell.unroll(params, data.inputs)
+        data = data or fitting.as_sequences(pad(TRIALS), terminal_target=True)
+        data = jax.tree.map(lambda leaf: jnp.asarray(leaf, bool if leaf.dtype == bool else jnp.float64), data)
+        both = some_params(network), hyper(network, td_lambda=0.4)
+        params, numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), both)
+        states = network.cell.unroll(params, data.inputs, data.starts)
         goals, shares = network.targets_of(params, states, network.heads(params, states), data, numbers)
 
         def with_fixed_targets(params: Any) -> jax.Array:
-            values = network.heads(params, network.cell.unroll(params, data.inputs))
+            values = network.heads(params, network.cell.unroll(params, data.inputs, data.starts))
             each = targets.losses(network.loss, values, goals, numbers.levels, shares)
             return (each * data.trained).sum() / data.trained.sum()
 
@@ -148,11 +161,25 @@ def test_the_best_weights_are_kept() -> None:
     np.testing.assert_allclose(now, fit.losses.min(), rtol=1e-4)
 
 
+def test_a_loss_that_is_not_finite_loses_nothing() -> None:
+    network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=lambda progress: 1e-2 if progress > 0.3 else 1e30)
+    with pytest.warns(UserWarning, match="the loss was no longer finite"):
+        first = network.fit(TRIALS, 20)
+    best = network.value(TRIALS[0])
+    assert np.isfinite(best).all()
+    assert 0 < first.best_epoch <= 14
+    with pytest.warns(UserWarning, match="the loss was no longer finite"):
+        second = network.fit(TRIALS, 20)
+    assert second.losses[0] == pytest.approx(np.nanmin(first.losses), rel=0.1)  # it went on from there
+    assert np.isfinite(network.value(TRIALS[0])).all()
+
+
 def test_it_stops_when_nothing_gets_better() -> None:
     network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.0)
     fit = network.fit(TRIALS, 400, patience=10)
     assert fit.stopped_early
     assert len(fit.losses) == 11
+    assert fit.best_epoch == 1
     assert not ValueRNN(hidden_size=4, seed=0, learning_rate=0.0).fit(TRIALS, 30, patience=None).stopped_early
 
 
@@ -227,6 +254,18 @@ def test_bad_trials(given: Any, error: type[Exception], message: str) -> None:
         ValueRNN(seed=0).fit(given, 1)
 
 
+def test_other_bad_trials() -> None:
+    class Half:
+        observations = TRIALS[0]
+
+    with pytest.raises(TypeError, match=r"trials\[0\] has observations, but no rewards and no terminated"):
+        ValueRNN(seed=0).fit([Half], 1)
+    with pytest.raises(ValueError, match=r"validation\[0\] must have 3 features, got 2"):
+        ValueRNN(seed=0).fit(TRIALS, 1, validation=[np.zeros((4, 2))])
+    with pytest.raises(ValueError, match="the network is made when it sees its first trials"):
+        ValueRNN(seed=0).save("nowhere")
+
+
 def test_a_network_keeps_its_width() -> None:
     network = ValueRNN(hidden_size=2, seed=0)
     network.fit(TRIALS, 1)
@@ -248,6 +287,8 @@ def test_a_network_keeps_its_width() -> None:
         ({"num_values": 3}, ValueError, "num_values must be 1 with loss='td', got 3"),
         ({"loss": "quantile"}, ValueError, "num_values must be at least 2 with loss='quantile', got 1"),
         ({"loss": "quantile", "num_values": 2, "td_lambda": 0.5}, ValueError, "td_lambda must be 0 with loss='quantile'"),
+        ({"levels": [0.3]}, ValueError, "levels must be None with loss='td'"),
+        ({"loss": "expectile", "num_values": 2, "levels": [0.5, 0.9]}, ValueError, "levels must lie on both sides of 0.5"),
         ({"loss": "asymmetric", "levels": [1.0]}, ValueError, "levels must be 1 rising numbers"),
         ({"loss": "quantile", "num_values": 2, "levels": [0.6, 0.4]}, ValueError, "levels must be 2 rising numbers"),
         ({"frozen": ["weights"]}, ValueError, "each of frozen must be one of 'input', 'recurrent', 'readout'"),

@@ -18,7 +18,7 @@ from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.replay import Transitions
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import evaluate_score
-from mbrl_agents.value_rnn import scoring
+from mbrl_agents.value_rnn import analysis, scoring
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_envs import conditioning
 from mbrl_envs.conditioning.filtering import Filter
@@ -117,7 +117,47 @@ def test_gymnasiums_environments(tmp_path: pathlib.Path) -> None:
     assert evaluate_score(ValueRNN.load(tmp_path / "network"), "CartPole-v1", episodes=20) == after
 
 
-def test_both_loops_know_truncation() -> None:
+def test_a_second_call_begins_a_new_episode() -> None:
+    """Where learn() resets environments, windows must not run on from one episode into the next."""
+    for device_loop in (True, False):
+        network = ValueRNN(
+            env=gymnasium.make("mbrl/Starkweather-v0"),
+            device_loop=device_loop,
+            **(SMALL | {"learning_starts": 99, "train_freq": 1}),
+        )
+        network.learn(23)
+        assert not np.asarray(network.memory.state.stored.truncated)[:23].any()
+        network.learn(10)
+        assert np.flatnonzero(np.asarray(network.memory.state.stored.truncated)).tolist() == [22]
+        window = network.replay.sample(network.memory.state, jax.random.PRNGKey(0), 1, jnp.float32(0.7))
+        assert np.asarray(window.starts)[:, 0].nonzero()[0].tolist() == [0, 23]  # type: ignore[attr-defined]
+
+
+def test_a_fitted_network_learns_on_in_an_environment() -> None:
+    trials = conditioning.sample_trials(conditioning.CueReward(delays=(3, 5)), 20, seed=0)
+    network = ValueRNN(**SMALL)
+    network.fit(trials, 20)
+    value = network.value(trials[0])
+    network.set_env(gymnasium.make("mbrl/CueReward-v0", delays=(3, 5)))
+    np.testing.assert_array_equal(network.value(trials[0]), value)
+    network.learn(400)
+    assert np.abs(network.value(trials[0]) - value).max() > 1e-3
+    copied = analysis.clone(network)
+    copied.fit(trials, 2)
+    network.learn(50)  # the copy has taken nothing of it
+    with pytest.raises(ValueError, match="trials must have the 3 features that this network reads, got 2"):
+        copied.set_env(gymnasium.make("mbrl/Starkweather-v0"))
+
+
+def test_actions_are_drawn_whatever_is_asked_for() -> None:
+    network = ValueRNN(env="CartPole-v1", **SMALL)
+    actions = [int(network.predict(np.zeros(4, np.float32), deterministic=True)[0]) for _ in range(20)]
+    assert {*actions} == {0, 1}
+
+
+def test_what_cannot_be_learned_is_refused() -> None:
+    with pytest.raises(ValueError, match="gamma must be below 1 in mbrl/Starkweather-v0, which never ends"):
+        ValueRNN(env="mbrl/Starkweather-v0", **(SMALL | {"gamma": 1.0}))
     with pytest.raises(ValueError, match="env must not be a VecNormalize"):
         ValueRNN(env=VecNormalize(make_vec_env("CartPole-v1")), **SMALL)
     with pytest.raises(ValueError, match="needs a Discrete action space"):
@@ -137,4 +177,5 @@ def test_sweeps(tmp_path: pathlib.Path) -> None:
     assert isinstance(trained, ValueRNN)
     for ours, theirs in zip(jax.tree.leaves(trained.get_parameters()), jax.tree.leaves(alone.get_parameters()), strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    assert (result.table().query("metric == 'score'")["value"] < 0).all()
+    scores = result.table().query("metric == 'score' and run == 3")["value"]
+    assert scores.iloc[-1] > scores.iloc[0]
