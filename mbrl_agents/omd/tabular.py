@@ -235,10 +235,15 @@ def value_errors(mdp: FiniteMDP, q_values: Any, temperature: float = 0.01) -> tu
         q_values: Q, (S, A).
         temperature: α.
     """
-    true = (jnp.asarray(mdp.transitions), jnp.asarray(mdp.rewards), mdp.gamma, temperature)
-    values = jnp.asarray(q_values)
-    error = jnp.abs(values - soft_q_values(*true)).max()
-    return float(error), float(jnp.abs(values - soft_bellman(values, *true)).max() / (1 - mdp.gamma))
+    error, residual = _errors(mdp.transitions, mdp.rewards, np.asarray(q_values), mdp.gamma, temperature)
+    return float(error), float(residual) / (1 - mdp.gamma)
+
+
+@jax.jit
+def _errors(transitions: jax.Array, rewards: jax.Array, q_values: jax.Array, gamma: float, temperature: float) -> Any:
+    best = soft_q_values(transitions, rewards, gamma, temperature)
+    after = soft_bellman(q_values, transitions, rewards, gamma, temperature)
+    return jnp.abs(q_values - best).max(), jnp.abs(q_values - after).max()
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
