@@ -63,6 +63,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3, help="networks of each size (published: 12)")
     parser.add_argument("--episodes", type=int, default=500, help="of 20 trials each")
     parser.add_argument("--epochs", type=int, default=150)
+    parser.add_argument(
+        "--validate", action="store_true", help="keep the weights that are best on other episodes, not on these"
+    )
     parser.add_argument("--quick", action="store_true", help="small sizes, 30 episodes, 10 epochs")
     parser.add_argument("--out", default="runs/belief_rnn", help="folder (default: %(default)s)")
     options = parser.parse_args()
@@ -83,7 +86,7 @@ def main() -> None:
             for network in trained:
                 network.prepare(2)
             untrained = [analysis.clone(network) for network in trained]
-            fit_many(trained, trials, epochs, progress_bar=True)
+            fit_many(trained, trials, epochs, validation=probe if options.validate else None, progress_bar=True)
             seconds = time.process_time() - began
             for kind, networks in (("trained", trained), ("untrained", untrained)):
                 for seed, network in enumerate(networks):
