@@ -51,7 +51,7 @@ class FitState(NamedTuple):
         params: Its parameters.
         optimizer: State of the optimiser.
         best: The parameters with the lowest loss so far.
-        lowest: That loss, on all trials, float32.
+        lowest: That loss, on the deciding trials, float32; it is that of whole returns, see :meth:`ValueNetwork.error_of`.
         mark: The loss that has to be improved upon for ``patience``, float32.
         waited: Epochs since it was, int32.
         epoch: Epochs so far, int32.
@@ -118,8 +118,8 @@ def fit(
         after: Is told the epochs done and all losses so far, (N, epochs); returns whether to go on.
 
     Returns:
-        Where they are then, and the loss of each network on the deciding trials after each epoch, float32 (N, epochs), NaN
-        after it has stopped.
+        Where they are then, and the loss (of whole returns) of each network on the deciding trials after each epoch, float32
+        (N, epochs), NaN after it has stopped.
     """
     program = _program(network, plan)
     data = as_sequences(trials, terminal_target=plan.terminal_target)
@@ -183,7 +183,7 @@ def _epoch(
         return (params, adam), None
 
     (params, adam), _ = lax.scan(batch, (state.params, state.optimizer), order)
-    loss = network.loss_of(params, judges, hyper.td)
+    loss = network.error_of(params, judges, hyper.td)
     lower, much_lower = loss < state.lowest, loss < state.mark * (1 - plan.improvement)
     waited = jnp.where(much_lower, 0, state.waited + 1)
     stops = jnp.bool_(False) if plan.patience is None else waited >= plan.patience

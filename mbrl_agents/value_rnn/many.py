@@ -28,7 +28,8 @@ class Fit(NamedTuple):
     """What fitting did.
 
     Attributes:
-        losses: The loss on the deciding trials (validation, else all) after each epoch, float32 (epochs,).
+        losses: The loss on the deciding trials (validation, else all) after each epoch, float32 (epochs,): how far values are
+            from the returns that followed, as TD errors may be small where values are wrong.
         best_epoch: The epoch, from 1, with the lowest, whose weights are the network's now, if the best are kept; 0 if
             no loss was finite, and nothing has changed.
         stopped_early: Whether it stopped before its time: no lower loss for ``patience`` epochs, or one that is not finite.

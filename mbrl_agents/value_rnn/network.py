@@ -107,6 +107,18 @@ class ValueNetwork:
         each = targets.losses(self.loss, values, goals, hyper.levels, probabilities)
         return (each * sequences.trained).sum() / jnp.maximum(sequences.trained.sum(), 1)
 
+    def error_of(self, params: Any, sequences: Sequences, hyper: TDHyperparameters) -> jax.Array:
+        """How good values are, by which networks are judged: the loss with whole returns (λ = 1) in the place of TD targets.
+
+        Its minimum is the true value. That of the mean squared TD error is not: where rewards are uncertain, it asks values to
+        follow a surprise slowly (too low after a reward, too high after none), which makes every single TD error smaller.
+        Quantiles and expectiles, whose targets are distributions, are judged by their loss.
+        """
+        if self.loss in ("quantile", "expectile"):
+            return self.loss_of(params, sequences, hyper)
+        judge = dataclasses.replace(self, uses_lambda=True)
+        return judge.loss_of(params, sequences, hyper._replace(td_lambda=jnp.ones_like(hyper.td_lambda)))
+
     def targets_of(
         self, params: Any, states: jax.Array, values: jax.Array, sequences: Sequences, hyper: TDHyperparameters
     ) -> tuple[jax.Array, jax.Array | None]:

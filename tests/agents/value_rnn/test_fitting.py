@@ -157,8 +157,33 @@ def test_the_best_weights_are_kept() -> None:
     assert np.argmin(fit.losses) + 1 == fit.best_epoch < 40
     data = fitting.as_sequences(pad(TRIALS), terminal_target=True)
     state = network.learner_state
-    now = network.learner.network.loss_of(state.params, data, state.hyper.td)
+    now = network.learner.network.error_of(state.params, data, state.hyper.td)
     np.testing.assert_allclose(now, fit.losses.min(), rtol=1e-4)
+
+
+def test_networks_are_judged_by_returns() -> None:
+    """The exact values of an uncertain reward beat smoother ones, which have smaller TD errors."""
+    network, gamma = ValueNetwork(Cell("vanilla", 2, 4)), 1.0
+    paid, unpaid = np.zeros((6, 2), np.float32), np.zeros((6, 2), np.float32)
+    paid[0, 0] = unpaid[0, 0] = paid[4, 1] = 1
+    data = fitting.as_sequences(pad([paid, unpaid]), terminal_target=True)
+    numbers = hyper(network, gamma)
+
+    def judged(after: float) -> tuple[float, float]:
+        """Loss with TD targets and with returns, if the value after a reward is below 0 and after none above it."""
+        values = [[0.5, 0.5]] * 4 + [[-after, after], [0.0, 0.0]]
+        fixed = jnp.asarray(values, jnp.float32)[..., None]
+        found = []
+        for td_lambda in (None, jnp.float32(1)):
+            following = jnp.concatenate([fixed[1:], jnp.zeros_like(fixed[:1])])
+            each = [part[..., None] for part in (data.rewards, data.goes_on, data.last)]
+            goals = targets.td_targets(following, *each, numbers.gamma, td_lambda)
+            found.append(float((targets.losses("td", fixed, goals, numbers.levels) * data.trained).mean()))
+        return found[0], found[1]
+
+    exact, smooth = judged(0.0), judged(0.25)
+    assert smooth[0] < exact[0]
+    assert smooth[1] > exact[1]
 
 
 def test_a_loss_that_is_not_finite_loses_nothing() -> None:
@@ -167,7 +192,7 @@ def test_a_loss_that_is_not_finite_loses_nothing() -> None:
         first = network.fit(TRIALS, 20)
     best = network.value(TRIALS[0])
     assert np.isfinite(best).all()
-    assert 0 < first.best_epoch <= 14
+    assert 0 < first.best_epoch <= 15
     with pytest.warns(UserWarning, match="the loss was no longer finite"):
         second = network.fit(TRIALS, 20)
     assert second.losses[0] == pytest.approx(np.nanmin(first.losses), rel=0.1)  # it went on from there
