@@ -145,7 +145,7 @@ class JaxAgent(OffPolicyAlgorithm):
 
     def _q_learning(self, num_features: int, num_actions: int, num_codes: int = 0) -> QLearning:
         """The Q-network and its learning, as the arguments have them."""
-        given = self._given
+        given = self.arguments
         return QLearning(
             num_features,
             num_actions,
@@ -158,7 +158,7 @@ class JaxAgent(OffPolicyAlgorithm):
         )
 
     def _q_hyperparameters(self) -> DQNHyperparameters:
-        given = self._given
+        given = self.arguments
         clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
         adam = AdamHyperparameters(weight_decay=given["weight_decay"], max_grad_norm=clip)
         return DQNHyperparameters(given["gamma"], given["tau"], adam)
@@ -320,7 +320,7 @@ class JaxAgent(OffPolicyAlgorithm):
         self.exploration_rate = float(explore.epsilon)
         if "exploration" not in self.arguments:  # an agent that does not choose
             return
-        if self._given["exploration"] == "softmax":
+        if self.arguments["exploration"] == "softmax":
             self.logger.record("rollout/temperature", float(explore.temperature))
         else:
             self.logger.record("rollout/exploration_rate", self.exploration_rate)
@@ -387,9 +387,10 @@ class JaxAgent(OffPolicyAlgorithm):
     def _start_lanes(self, task: FunctionalTask, reset: bool) -> None:
         """Makes the device loop's environments, or has them begin anew where SB3 would reset its own."""
         functions = device_training.lane_functions(self._batched_env(task))
-        if reset or self._lanes is None or self._lanes_task != task:
+        others = self._lanes is None or self._lanes_task != task
+        if others or reset:
             self.memory.cut()
-        if self._lanes is None or self._lanes_task != task:
+        if others:
             self._lanes = self._put(functions.start(jax.random.split(self._env_stream, self.n_envs)))
         elif reset:
             self._lanes = functions.restart(self._lanes)

@@ -60,7 +60,7 @@ class Evaluator:
         assert self.steps is not None
         key = jax.random.fold_in(jax.random.PRNGKey(seed), stream)
         if isinstance(model, JaxAgent) and (self.on_device or hasattr(model.learner, "scores")):
-            compiled = _compiled_greedy(model.learner, self.dynamics, self.episodes, self.steps)
+            compiled = _compiled_scores(model.learner, self.dynamics, self.episodes, self.steps)
             return np.asarray(compiled(model.learner_state, key))
         return _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)
 
@@ -160,7 +160,7 @@ def evaluate_score(
 
 
 @functools.lru_cache(maxsize=32)
-def _compiled_greedy(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
+def _compiled_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
     return jax.jit(lambda state, key: functional.scores_of(learner, env, state, key, episodes, steps))
 
 

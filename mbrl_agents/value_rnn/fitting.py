@@ -68,11 +68,11 @@ class FitState(NamedTuple):
     stopped: jax.Array
 
 
-def begin(params: Any, optimizer: Any, epoch: Any) -> FitState:
+def begin(params: Any, optimizer: Any) -> FitState:
     """The state before the first epoch."""
     infinity = jnp.float32(jnp.inf)
     best = jax.tree.map(jnp.copy, params)
-    return FitState(params, optimizer, best, infinity, infinity, jnp.int32(0), jnp.asarray(epoch, jnp.int32), jnp.bool_(False))
+    return FitState(params, optimizer, best, infinity, infinity, jnp.int32(0), jnp.int32(0), jnp.bool_(False))
 
 
 def as_sequences(trials: Trials, *, terminal_target: bool) -> Sequences:

@@ -111,7 +111,7 @@ def _fit_group(
     pending: PendingInterrupt,
     bar: Any,
 ) -> list[Fit]:
-    states = [fitting.begin(each.learner_state.params, each.learner_state.optimizer, 0) for each in networks]
+    states = [fitting.begin(each.learner_state.params, each.learner_state.optimizer) for each in networks]
     keys = [jax.random.fold_in(jax.random.fold_in(each._streams.update, _FIT), each._n_updates) for each in networks]
     progress = bar.n
 

@@ -129,8 +129,9 @@ def test_a_second_call_begins_a_new_episode() -> None:
         assert not np.asarray(network.memory.state.stored.truncated)[:23].any()
         network.learn(10)
         assert np.flatnonzero(np.asarray(network.memory.state.stored.truncated)).tolist() == [22]
+        assert isinstance(network.replay, SequenceReplay)
         window = network.replay.sample(network.memory.state, jax.random.PRNGKey(0), 1, jnp.float32(0.7))
-        assert np.asarray(window.starts)[:, 0].nonzero()[0].tolist() == [0, 23]  # type: ignore[attr-defined]
+        assert np.asarray(window.starts)[:, 0].nonzero()[0].tolist() == [0, 23]
 
 
 def test_a_fitted_network_learns_on_in_an_environment() -> None:
