@@ -58,7 +58,7 @@ def losses_figure(losses: Mapping[str, Sequence[np.ndarray]], title: str) -> Any
         axis.plot(
             np.arange(1, longest + 1), np.nanmedian(table, axis=0), color=colour, lw=2, label=f"{label} (n={len(curves)})"
         )
-    axis.set(yscale="log", xlabel="epoch", ylabel="TD loss")
+    axis.set(yscale="log", xlabel="epoch", ylabel="loss (of whole returns)")
     axis.legend(frameon=False, fontsize=8.5)
     plain(axis)
     return figure

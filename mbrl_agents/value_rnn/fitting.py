@@ -27,9 +27,6 @@ class FitPlan:
     Attributes:
         batch_size: Trials of a gradient step.
         shuffle: Whether batches are drawn anew in every epoch; else they are always the same, in the order given.
-        terminal_target: Whether values after the last step of a terminated trial learn to be 0. Without, that value is a target
-            that is never trained, and what values converge to is not unique.
-        keep_best: Whether the parameters with the lowest loss are the ones that are kept.
         patience: Epochs without a lower loss after which a network stops learning; None for never.
         improvement: Fraction by which a loss has to be lower than the lowest one to count for ``patience``.
         clip: Whether gradients are clipped.
@@ -37,8 +34,6 @@ class FitPlan:
 
     batch_size: int
     shuffle: bool = True
-    terminal_target: bool = True
-    keep_best: bool = True
     patience: int | None = None
     improvement: float = 0.01
     clip: bool = False
@@ -76,7 +71,13 @@ def begin(params: Any, optimizer: Any) -> FitState:
 
 
 def as_sequences(trials: Trials, *, terminal_target: bool) -> Sequences:
-    """What is trained on: each step predicts the reward of the next, and its value."""
+    """What is trained on: each step predicts the reward of the next, and its value.
+
+    Args:
+        trials: The trials.
+        terminal_target: Whether values after the last step of a terminated trial learn to be 0. Without, that value is a target
+            that is never trained, and what values converge to is not unique.
+    """
     steps, lengths = np.arange(len(trials.rewards))[:, None], trials.lengths
     trains_end = trials.terminated & terminal_target
     following = np.concatenate([trials.rewards[1:], np.zeros_like(trials.rewards[:1])])
@@ -98,9 +99,9 @@ def fit(
     hyper: ValueRNNHyperparameters,
     learning_rates: Callable[[int, int], np.ndarray],
     keys: np.ndarray,
-    trials: Trials,
+    data: Sequences,
+    judges: Sequences,
     epochs: int,
-    validation: Trials | None = None,
     after: Callable[[int, np.ndarray], bool] | None = None,
 ) -> tuple[FitState, np.ndarray]:
     """Fits N networks of one shape.
@@ -112,9 +113,9 @@ def fit(
         hyper: Their hyperparameters, likewise.
         learning_rates: Their step sizes in epochs from the first number up to the second, from 0: float32 (N, second − first).
         keys: Their random streams, raw uint32 (N, 2).
-        trials: What they learn.
+        data: What they learn.
+        judges: What decides by its loss which parameters are best, and when to stop.
         epochs: How long.
-        validation: Trials whose loss decides which parameters are best, and when to stop; None for those they learn.
         after: Is told the epochs done and all losses so far, (N, epochs); returns whether to go on.
 
     Returns:
@@ -122,8 +123,6 @@ def fit(
         (N, epochs), NaN after it has stopped.
     """
     program = _program(network, plan)
-    data = as_sequences(trials, terminal_target=plan.terminal_target)
-    judges = data if validation is None else as_sequences(validation, terminal_target=plan.terminal_target)
     losses, done = np.zeros((len(keys), 0), np.float32), 0
     while done < epochs and not np.asarray(states.stopped).all():
         num = min(EPOCHS_PER_CALL, epochs - done)

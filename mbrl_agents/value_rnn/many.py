@@ -15,7 +15,8 @@ from mbrl_agents.common import optimizer, schedules
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.value_rnn import fitting
 from mbrl_agents.value_rnn.fitting import FitPlan, FitState
-from mbrl_agents.value_rnn.trial_arrays import Trials, pad
+from mbrl_agents.value_rnn.network import Sequences
+from mbrl_agents.value_rnn.trial_arrays import pad
 from mbrl_envs.checks import boolean, integer_in
 
 if TYPE_CHECKING:
@@ -89,14 +90,16 @@ def fit_many(
         network.check_width(padded.num_features)
     for network in networks:
         network.prepare(padded.num_features)
+    data = fitting.as_sequences(padded, terminal_target=terminal_target)
+    judging = data if judges is None else fitting.as_sequences(judges, terminal_target=terminal_target)
     groups: dict[Any, list[int]] = {}
     for i, network in enumerate(networks):
-        plan = FitPlan(network.batch_size, shuffle, terminal_target, keep_best, patience, clip=network.learner.clip)
+        plan = FitPlan(network.batch_size, shuffle, patience, clip=network.learner.clip)
         groups.setdefault((network.learner.network, plan), []).append(i)
     fits: dict[int, Fit] = {}
     with deferred() as pending, tqdm(total=epochs * len(groups), disable=not progress_bar, unit="epoch") as bar:
         for (_, plan), members in groups.items():
-            found = _fit_group([networks[i] for i in members], plan, padded, epochs, judges, pending, bar)
+            found = _fit_group([networks[i] for i in members], plan, data, judging, epochs, keep_best, pending, bar)
             fits.update(zip(members, found, strict=True))
             pending.raise_if_pressed()
     return [fits[i] for i in range(len(networks))]
@@ -105,9 +108,10 @@ def fit_many(
 def _fit_group(
     networks: Sequence[ValueRNN],
     plan: FitPlan,
-    trials: Trials,
+    data: Sequences,
+    judges: Sequences,
     epochs: int,
-    validation: Trials | None,
+    keep_best: bool,
     pending: PendingInterrupt,
     bar: Any,
 ) -> list[Fit]:
@@ -129,27 +133,28 @@ def _fit_group(
             [schedules.table(each.lr_schedule, 1 - np.arange(first, last) / epochs) for each in networks]
         ),
         np.stack(keys),
-        trials,
+        data,
+        judges,
         epochs,
-        validation,
         after,
     )
     bar.update(progress + epochs - bar.n)
     host: FitState = jax.device_get(final)
-    return [_hand_over(network, plan, host, losses[i], i, len(trials.lengths)) for i, network in enumerate(networks)]
+    own = [jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(len(networks))]
+    batches = -(-data.inputs.shape[1] // plan.batch_size)
+    return [_hand_over(*each, batches, keep_best) for each in zip(networks, own, losses, strict=True)]
 
 
-def _hand_over(network: ValueRNN, plan: FitPlan, states: FitState, losses: np.ndarray, i: int, num_trials: int) -> Fit:
-    """Gives a network what it has learned."""
-    state = jax.tree.map(lambda leaf: leaf[i], states)
+def _hand_over(network: ValueRNN, state: FitState, losses: np.ndarray, batches: int, keep_best: bool) -> Fit:
+    """Gives a network what it has learned, in epochs of so many batches."""
     losses = losses[: int(state.epoch)]
     if not np.isfinite(losses).all():
         warnings.warn("the loss was no longer finite: lower the learning_rate", stacklevel=4)
-    kept = state.best if plan.keep_best else state.params
+    kept = state.best if keep_best else state.params
     lost = not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.optimizer))
     adam = optimizer.init(kept) if lost else state.optimizer  # or the next fit would be lost, too
     moved = network.learner_state._replace(params=kept, optimizer=adam)
     network.learner_state = network._put(jax.tree.map(jnp.asarray, moved))
-    network._n_updates += int(state.epoch) * -(-num_trials // plan.batch_size)
+    network._n_updates += int(state.epoch) * batches
     best = int(np.nanargmin(losses)) + 1 if np.isfinite(losses).any() else 0
     return Fit(losses, best, bool(state.stopped))
