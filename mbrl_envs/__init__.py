@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mbrl_envs.batched import BatchedEnv
 from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.cart_pole import CartPole
 from mbrl_envs.conditioning import (
     Babayan,
     Contingency,
@@ -37,6 +38,7 @@ __all__ = [
     "Babayan",
     "BatchedEnv",
     "ButtonGrid",
+    "CartPole",
     "Contingency",
     "CueRecall",
     "CueReward",

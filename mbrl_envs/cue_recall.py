@@ -93,6 +93,10 @@ class CueRecall(FunctionalEnv[CueRecallState, CueRecallEvents]):
         return self.delay + 2
 
     @property
+    def evaluation_steps(self) -> int:
+        return max(super().evaluation_steps, self.num_steps)
+
+    @property
     def observation_space(self) -> spaces.Box:
         return boolean_space((self.num_cues + 1,), "flat")
 

@@ -33,6 +33,7 @@ PICTURED: dict[str, tuple[int, tuple[int, ...]]] = {
     "ButtonGrid": (3, (2, 3)),
     "PanFlute": (0, (4, 3, 2, 1)),
     "CueRecall": (0, ()),
+    "CartPole": (0, (1, 0, 1, 1, 1, 1, 0, 1)),
     "CueReward": (3, (0,) * 12),
     "Starkweather": (0, (0,) * 44),
     "Babayan": (1, (0,) * 56),

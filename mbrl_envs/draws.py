@@ -83,6 +83,11 @@ def below(word: jax.Array, bound: jax.Array | int) -> jax.Array:
     return (((word >> 16) * bound + low) >> 16).astype(jnp.int32)
 
 
+def uniform(word: jax.Array, low: float, high: float) -> jax.Array:
+    """Turns a random word into a uniform float32 in [low, high), one of 2**24 equally spaced numbers."""
+    return jnp.float32(low) + (word >> 8).astype(jnp.float32) * jnp.float32((high - low) / 2**24)
+
+
 def happens(word: jax.Array, probability: float) -> jax.Array:
     """Turns a random word into a bool that is True with the given (static) probability, to an absolute 2**-32."""
     threshold = round(probability * 2**32)

@@ -44,11 +44,14 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
     Class attributes:
         env_id: Gymnasium id under which the environment is registered.
         continuing: True when the task never terminates; its score is then the mean reward per step.
+        max_episode_steps: Time limit with which the environment is registered. There always is one: it is a truncation, to be
+            bootstrapped through, so that no tool hangs on a task that never ends, or on a policy that never reaches the goal.
         expensive_reset: True when a reset costs much more than a step, so that batched adapters prepare resets in bulk.
     """
 
     env_id: ClassVar[str]
     continuing: ClassVar[bool]
+    max_episode_steps: ClassVar[int] = 1000
     expensive_reset: ClassVar[bool] = False
 
     @property
@@ -60,6 +63,11 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
     @abc.abstractmethod
     def action_space(self) -> spaces.Space[Any]:
         """Gymnasium space of one action."""
+
+    @property
+    def evaluation_steps(self) -> int:
+        """Most steps of an episode by which agents are scored, unless told: 100, as in the published study."""
+        return 100
 
     @abc.abstractmethod
     def reset(self, key: jax.Array) -> StateT:

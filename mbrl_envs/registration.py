@@ -8,6 +8,7 @@ from typing import Any
 import gymnasium
 
 from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.cart_pole import CartPole
 from mbrl_envs.conditioning import (
     Babayan,
     Contingency,
@@ -22,13 +23,10 @@ from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
 from mbrl_envs.proc_maze import ProcMaze
 
-_DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall)
+_DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall, CartPole)
 _PREDICTIONS = (CueReward, Starkweather, Babayan, Contingency, VariableMagnitude, VariableProbability)
 DYNAMICS: dict[str, type[FunctionalEnv]] = {cls.__name__: cls for cls in (*_DECISIONS, *_PREDICTIONS)}
-CART_POLE_STEPS, CART_POLE_SOLVED = 500, 475.0  # as CartPole-v1's
-
-# A truncation, bootstrapped through: no tool hangs on a task that never ends, or on a policy that never reaches the goal.
-DEFAULT_MAX_EPISODE_STEPS = 1000
+CART_POLE_SOLVED = 475.0  # as CartPole-v1's
 
 
 def register() -> None:
@@ -39,14 +37,14 @@ def register() -> None:
                 id=dynamics.env_id,
                 entry_point="mbrl_envs.adapters.gym_env:FunctionalGymEnv",
                 vector_entry_point="mbrl_envs.adapters.vector_env:FunctionalVectorEnv",
-                max_episode_steps=DEFAULT_MAX_EPISODE_STEPS,
+                max_episode_steps=dynamics.max_episode_steps,
                 kwargs={"dynamics": name},
             )
     if "mbrl/CartPoleNoVelocity-v0" not in gymnasium.registry:
         gymnasium.register(
             id="mbrl/CartPoleNoVelocity-v0",
-            entry_point="mbrl_envs.cart_pole:CartPoleNoVelocity",
-            max_episode_steps=CART_POLE_STEPS,
+            entry_point="mbrl_envs.cart_pole_no_velocity:CartPoleNoVelocity",
+            max_episode_steps=CartPole.max_episode_steps,
             reward_threshold=CART_POLE_SOLVED,
         )
 

@@ -93,6 +93,8 @@ STYLES: dict[str, Style] = {
     "cue": Style("|", "cue", (_RASTER, Layer("tick", BLUE, 0.46))),
     "reward": Style("$", "reward", (_RASTER, *_GOAL)),
     "small reward": Style("s", "reward, small", (_RASTER, Layer("star", INK, 0.31), Layer("star", YELLOW, 0.24))),
+    "cart": Style("#", "cart", (Layer("square", INK, 0.42),)),
+    "pole": Style("|", "pole", (Layer("disc", INK, 0.40), Layer("disc", ORANGE, 0.34))),
     "background": Style(" ", "nothing", ()),
     "silent": Style("-", "pipe", _PIPE),
     "sound": Style("o", "sound", _PIPE + _SOUND),

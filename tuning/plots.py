@@ -178,8 +178,9 @@ def _draw_curve(axis: Any, curves: pd.DataFrame, label: str, style: str, colour:
 
 
 def _draw_yardsticks(axis: Any, study: Study) -> None:
-    steps = default_sizes(True, None, study.spec.eval_steps)[1]
-    if (reference := known_yardsticks(study.spec.environment.dynamics(), steps)) is not None:
+    dynamics = study.spec.environment.dynamics()
+    steps = default_sizes(dynamics, None, study.spec.eval_steps)[1]
+    if (reference := known_yardsticks(dynamics, steps)) is not None:
         for name, value in (("best policy", reference.optimal), ("uniform policy", reference.uniform)):
             axis.axhline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
             axis.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GREY)

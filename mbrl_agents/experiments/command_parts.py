@@ -48,7 +48,10 @@ def add_training_arguments(
         "--eval-episodes", type=int, metavar="N", help="episodes of an evaluation (default: 32; other than mbrl/: 10)"
     )
     parser.add_argument(
-        "--eval-steps", type=int, metavar="N", help="steps of such an episode (default: 100; other than mbrl/: its own)"
+        "--eval-steps",
+        type=int,
+        metavar="N",
+        help="steps of an episode (default: 100 for most; other than mbrl/: its own)",
     )
 
 

@@ -132,8 +132,7 @@ def make_config(
     interval = default_interval(steps) if eval_interval is None else integer_in("the eval interval", eval_interval, 1, _MANY)
     if boolean("save_replay", save_replay) and not (kind.ours and hasattr(kind.cls, "save_replay_buffer")):
         raise ValueError(f"{kind.name} has no replay memory that can be kept (without pickle)")
-    is_functional = environment.dynamics() is not None
-    episodes, length = default_sizes(is_functional, eval_episodes, eval_steps)
+    episodes, length = default_sizes(environment.dynamics(), eval_episodes, eval_steps)
     env = environment.make()
     kind.check_values(env, given)
     env.close()

@@ -20,7 +20,7 @@ from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in
 
-DEFAULT_EPISODES, DEFAULT_STEPS = 32, 100  # the study's, on functional environments
+DEFAULT_EPISODES = 32  # the study's, on functional environments
 OTHER_EPISODES = 10
 _MOST_ENVS = 8  # of other Gymnasium environments at once
 
@@ -31,7 +31,8 @@ class Evaluator:
     Args:
         environment: The environment.
         episodes: Number of episodes; by default 32 on functional environments, 10 on others.
-        steps: Steps of an episode; by default 100 on functional environments, the environment's own time limit on others.
+        steps: Steps of an episode; by default ``evaluation_steps`` of functional environments (100 for most), of others their own
+            time limit.
         on_device: Whether JAX agents play functional environments in one compiled program (the scores are the same).
 
     Raises:
@@ -43,7 +44,7 @@ class Evaluator:
     ) -> None:
         self.environment = environment
         self.dynamics = environment.dynamics()
-        self.episodes, self.steps = default_sizes(self.dynamics is not None, episodes, steps)
+        self.episodes, self.steps = default_sizes(self.dynamics, episodes, steps)
         self.on_device = on_device
         self._vec_env: Any = None
 
@@ -116,16 +117,16 @@ class Yardsticks(NamedTuple):
         return (np.asarray(scores, float) - self.uniform) / span
 
 
-def default_sizes(is_functional: bool, episodes: int | None, steps: int | None) -> tuple[int, int | None]:
+def default_sizes(dynamics: FunctionalEnv | None, episodes: int | None, steps: int | None) -> tuple[int, int | None]:
     """Number of episodes and steps of an evaluation, with what is not given filled in.
 
     Raises:
         TypeError, ValueError: One is out of range.
     """
     if episodes is None:
-        episodes = DEFAULT_EPISODES if is_functional else OTHER_EPISODES
-    if steps is None and is_functional:
-        steps = DEFAULT_STEPS
+        episodes = OTHER_EPISODES if dynamics is None else DEFAULT_EPISODES
+    if steps is None and dynamics is not None:
+        steps = dynamics.evaluation_steps
     integer_in("the number of evaluation episodes", episodes, 1, 2**20)
     if steps is not None:
         integer_in("the number of evaluation steps", steps, 1, 10_000_000)

@@ -15,7 +15,6 @@ import pandas as pd
 
 from mbrl_agents.experiments import imagination_plots as plots
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import DEFAULT_STEPS
 from mbrl_agents.experiments.figures import save
 from mbrl_agents.experiments.imagination_pictures import rollouts_figure
 from mbrl_agents.experiments.results import write_csv
@@ -77,7 +76,8 @@ def collect(agent: Any, environment: EnvironmentSpec, *, steps: int, greedy: boo
     """
     trajectories: list[Trajectory] = []
     with contextlib.closing(environment.make()) as env:
-        longest = DEFAULT_STEPS if isinstance(env.unwrapped, FunctionalGymEnv) else steps
+        dynamics = env.unwrapped.dynamics if isinstance(env.unwrapped, FunctionalGymEnv) else None
+        longest = steps if dynamics is None else dynamics.evaluation_steps
         while steps > 0:
             observation, _ = env.reset(seed=None if trajectories else seed)
             trajectories.append(_episode(agent, env, observation, min(steps, longest), greedy))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import gymnasium
 import numpy as np
@@ -15,7 +15,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from mbrl_envs.adapters.driver import BatchDriver
 from mbrl_envs.adapters.gym_env import FunctionalGymEnv
 from mbrl_envs.functional import FunctionalEnv
-from mbrl_envs.registration import DEFAULT_MAX_EPISODE_STEPS, FunctionalTask, make_dynamics
+from mbrl_envs.registration import FunctionalTask, make_dynamics
 
 
 class FunctionalVecEnv(VecEnv):
@@ -27,7 +27,7 @@ class FunctionalVecEnv(VecEnv):
     Args:
         dynamics: The dynamics, the name of registered ones, or a Gymnasium id of this package.
         num_envs: Number of environments.
-        max_episode_steps: Time limit; None or -1 for none. By default that of the registered ids.
+        max_episode_steps: Time limit; None or -1 for none, ``"registered"`` for that of the registered id.
         render_mode: None, ``"rgb_array"`` or ``"ansi"``.
         **constants: The dynamics' constants, if ``dynamics`` is a name or an id.
 
@@ -39,12 +39,13 @@ class FunctionalVecEnv(VecEnv):
         self,
         dynamics: FunctionalEnv | str,
         num_envs: int = 1,
-        max_episode_steps: int | None = DEFAULT_MAX_EPISODE_STEPS,
+        max_episode_steps: int | Literal["registered"] | None = "registered",
         render_mode: str | None = None,
         **constants: Any,
     ) -> None:
         made = make_dynamics(dynamics, **constants)
-        self._driver = BatchDriver(made, num_envs, max_episode_steps, AutoresetMode.SAME_STEP, render_mode)
+        limit = made.max_episode_steps if max_episode_steps == "registered" else max_episode_steps
+        self._driver = BatchDriver(made, num_envs, limit, AutoresetMode.SAME_STEP, render_mode)
         self.spec = gymnasium.registry.get(made.env_id)
         super().__init__(self._driver.num_envs, made.observation_space, made.action_space)
         self.metadata = dict(FunctionalGymEnv.metadata)

@@ -17,7 +17,7 @@ import jax
 import numpy as np
 
 from mbrl_envs import BatchedEnv
-from mbrl_envs.registration import DEFAULT_MAX_EPISODE_STEPS, DYNAMICS
+from mbrl_envs.registration import DYNAMICS
 from tests.benchmarks.environments import NUM_ENVS, rates, with_resets
 from tests.benchmarks.machine import header
 
@@ -86,7 +86,7 @@ def main() -> None:
     print("| environment | compiled scan, M steps/s | VectorEnv.step, M steps/s |\n|---|---|---|")
     for dynamics in DYNAMICS.values():
         env = dynamics()
-        batched = BatchedEnv(env, NUM_ENVS, DEFAULT_MAX_EPISODE_STEPS)
+        batched = BatchedEnv(env, NUM_ENVS, env.max_episode_steps)
         state = jax.jit(batched.init)(jax.random.split(jax.random.PRNGKey(0), NUM_ENVS))
         actions = jax.random.randint(jax.random.PRNGKey(1), (300, NUM_ENVS), 0, env.action_space.n)
         scan = rates({"scan": (with_resets(batched), state, actions)}, 5)["scan"]
