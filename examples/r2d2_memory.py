@@ -33,8 +33,10 @@ ABLATIONS: dict[str, dict[str, Any]] = {
     "burn-in 20": {"burn_in": 20},
     "uniform draws": {"prioritized": False},
     "n-step 1": {"n_steps": 1},
+    "rescaling": {"value_rescaling": True},
     "no rescaling": {"value_rescaling": False},
 }
+ABLATION_DELAY = 20  # of the cues, longer than burn-in and sequence together
 
 
 class Run(NamedTuple):
@@ -66,11 +68,13 @@ def cue_recall(steps: int | None, delays: tuple[int, ...], labels: tuple[str, ..
 
 def ablation(steps: int | None) -> Iterator[Run]:
     """R2D2 with one thing changed at a time, on both memory tasks; sequences shorter than the delay, so that states matter."""
-    for name in ("cartpole-no-velocity", "cue-recall"):
-        (run,) = of_preset(name, steps, ("r2d2",))
+    (control,), (recall,) = (of_preset(name, steps, ("r2d2",)) for name in ("cartpole-no-velocity", "cue-recall"))
+    later = EnvironmentSpec(recall.environment.id, recall.environment.arguments | {"delay": ABLATION_DELAY})
+    for run in (control, recall._replace(environment=later)):
+        base = run.arguments | {"burn_in": 5, "sequence_length": 10, "overlap": 0}
         for label, changes in ABLATIONS.items():
-            base = {"burn_in": 5, "sequence_length": 10, "overlap": 0}
-            yield run._replace(label=f"{run.environment.name}: {label}", arguments=run.arguments | base | changes)
+            if not changes or (base | changes) != base:
+                yield run._replace(label=f"{run.environment.name}: {label}", arguments=base | changes)
 
 
 EXPERIMENTS: dict[str, Callable[[int | None], Any]] = {

@@ -177,20 +177,25 @@ class CodeDense(nn.Module):
         return self.product(codes if isinstance(codes, Codes) else Codes(codes), kernel) + bias
 
 
+INITIALIZERS = {"lecun_normal": nn.initializers.lecun_normal(), "orthogonal": nn.initializers.orthogonal()}
+
+
 class MLP(nn.Module):
-    """A multi-layer perceptron; kernels LeCun-normal, biases zero.
+    """A multi-layer perceptron; biases begin at zero.
 
     Attributes:
         hidden: Widths of the hidden layers.
         outputs: Width of the linear output layer.
         activation: Key of ``ACTIVATIONS``.
         num_values: If not 0, the inputs are codes: so many ones and zeros, of which is told where the ones are.
+        initializer: Of the kernels, a key of ``INITIALIZERS`` (codes: LeCun-normal in any case).
     """
 
     hidden: tuple[int, ...]
     outputs: int
     activation: str = "elu"
     num_values: int = 0
+    initializer: str = "lecun_normal"
 
     def __call__(self, x: Any) -> jax.Array:
         """Maps features, float32 (…, f), or codes (see :class:`CodeDense`), to outputs of shape (…, outputs)."""
@@ -216,7 +221,7 @@ class MLP(nn.Module):
             if i == 0 and self.num_values:
                 x = CodeDense(width, self.num_values, product)(x)
             else:
-                x = nn.Dense(width, dot_general=product)(x)
+                x = nn.Dense(width, dot_general=product, kernel_init=INITIALIZERS[self.initializer])(x)
             if i < len(self.hidden):
                 x = ACTIVATIONS[self.activation](x)
         return x, products

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse import linalg
 
@@ -42,9 +43,10 @@ class LinearSolver:
 
     Args:
         method: ``"cg"``: conjugate gradients (Hestenes & Stiefel 1952), for symmetric matrices that are positive definite, such
-            as Hessians at minima. ``"normal_cg"``: conjugate gradients on AᵀA x = Aᵀb, and ``"gmres"`` (Saad & Schultz 1986):
-            for all others. ``"direct"``: the matrix is written out and factorised; up to 4096 unknowns. ``"identity"``: x = b,
-            the default of the published agents.
+            as Hessians at minima. Where they are not, it stops at the first direction of no positive curvature (Steihaug 1983),
+            beyond which steps lead nowhere; if that is b itself, the identity's solution is taken. ``"normal_cg"``: conjugate
+            gradients on AᵀA x = Aᵀb, and ``"gmres"`` (Saad & Schultz 1986): for all others. ``"direct"``: the matrix is written
+            out and factorised; up to 4096 unknowns. ``"identity"``: x = b, the default of the published agents.
         damping: Added to the diagonal (for ``"normal_cg"`` of AᵀA), at least 0. None for ``"identity"``.
         tolerance: Relative residual at which iterations stop, above 0.
         max_steps: Most iterations.
@@ -97,7 +99,7 @@ class LinearSolver:
             return times(vector) + self.damping * vector
 
         if self.method == "cg":
-            return linalg.cg(damped, right, tol=self.tolerance, maxiter=self.max_steps)[0]
+            return self._conjugate_gradients(damped, right)
         if self.method == "gmres":
             restart = min(20, self.max_steps, right.size)
             cycles = -(-self.max_steps // restart)
@@ -118,3 +120,31 @@ class LinearSolver:
             raise ValueError(f"method='direct' takes at most {MOST_DIRECT} unknowns, got {right.size}")
         matrix = jax.vmap(damped)(jnp.eye(right.size, dtype=right.dtype)).T
         return jnp.linalg.solve(matrix, right)
+
+    def _conjugate_gradients(self, times: Callable[[jax.Array], jax.Array], right: jax.Array) -> jax.Array:
+        """Conjugate gradients from 0 that stop at non-positive curvature, which those of JAX do not."""
+        enough = (self.tolerance**2) * (right @ right)
+
+        class Carry(NamedTuple):
+            found: jax.Array
+            residual: jax.Array
+            direction: jax.Array
+            missing: jax.Array  # squared norm of the residual
+            steps: jax.Array
+            curved: jax.Array  # whether all directions so far had positive curvature
+
+        def goes_on(carry: Carry) -> jax.Array:
+            return (carry.missing > enough) & (carry.steps < self.max_steps) & carry.curved
+
+        def step(carry: Carry) -> Carry:
+            image = times(carry.direction)
+            curvature = carry.direction @ image
+            curved = ~(curvature <= 0)  # NaN goes on, and is found out in the end
+            length = jnp.where(curved, carry.missing / jnp.where(curved, curvature, 1), jnp.where(carry.steps == 0, 1, 0))
+            residual = carry.residual - length * image
+            missing = residual @ residual
+            direction = residual + (missing / carry.missing) * carry.direction
+            return Carry(carry.found + length * carry.direction, residual, direction, missing, carry.steps + 1, curved)
+
+        begin = Carry(jnp.zeros_like(right), right, right, right @ right, jnp.int32(0), jnp.bool_(True))
+        return lax.while_loop(goes_on, step, begin).found

@@ -76,12 +76,15 @@ def test_fixed_points_that_are_not_symmetric(method: str) -> None:
     np.testing.assert_allclose(found.gradient, weights @ inverse @ design, rtol=1e-7)
 
 
+@jax.jit
 def nonlinear(theta: dict[str, jax.Array]) -> dict[str, jax.Array]:
     """The minimum of a strictly convex loss of a pytree, by Newton's method to machine precision."""
-    q = jnp.zeros(5)
-    for _ in range(30):
+
+    def newton(_: int, q: jax.Array) -> jax.Array:
         gradient = jax.grad(flat_inner)(q, theta)
-        q = q - jnp.linalg.solve(jax.hessian(flat_inner)(q, theta), gradient)
+        return q - jnp.linalg.solve(jax.hessian(flat_inner)(q, theta), gradient)
+
+    q = jax.lax.fori_loop(0, 30, newton, jnp.zeros(5))
     return {"a": q[:2], "b": q[2:]}
 
 
@@ -127,8 +130,9 @@ def test_under_vmap_and_jit(method: str) -> None:
 
     stacked = [jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees) for trees in (solutions, thetas)]
     together = jax.jit(jax.vmap(gradient))(*stacked)
+    single = jax.jit(gradient)
     for i, (q, theta) in enumerate(zip(solutions, thetas, strict=True)):
-        alone = gradient(q, theta)
+        alone = single(q, theta)
         jax.tree.map(
             lambda a, b, i=i: np.testing.assert_allclose(a[i], b, rtol=1e-6, atol=1e-12), together.gradient, alone.gradient
         )
@@ -151,6 +155,20 @@ def test_damping_is_added_to_the_diagonal() -> None:
         np.testing.assert_allclose(found.value, 0.25, rtol=1e-9)
         assert found.residual == pytest.approx(0.25)
     np.testing.assert_allclose(solver("normal_cg", damping=1.0).solve(lambda x: 3.0 * x, jnp.ones(2)).value, 0.3, rtol=1e-9)
+
+
+def test_conjugate_gradients_stop_where_there_is_no_curvature() -> None:
+    """Steihaug (1983): at once, b itself; later, what was found before. Going on would lead anywhere."""
+    downhill = solver("cg").solve(lambda x: -x, jnp.arange(3.0))
+    np.testing.assert_array_equal(downhill.value, np.arange(3.0))
+    matrix, right = np.diag([4.0, 1.0, -0.5]), np.array([1.0, 1.0, 1.0])
+    first = right * (right @ right) / (right @ matrix @ right)  # the only step along positive curvature
+    residual = right - matrix @ first
+    second = residual + (residual @ residual) / (right @ right) * right
+    assert second @ matrix @ second < 0
+    found = solver("cg").solve(lambda x: jnp.asarray(matrix) @ x, jnp.asarray(right))
+    np.testing.assert_allclose(found.value, first, rtol=1e-12)
+    assert not found.fell_back
 
 
 def test_few_iterations_leave_a_residual() -> None:

@@ -1,0 +1,116 @@
+"""What should a small model of CartPole be trained for? Return (OMD), likelihood (MLE), or values (VEP, VaGraM).
+
+Run as ``python examples/omd_cartpole.py`` (``--quick`` for a minute's worth). Agents that differ in nothing but their model's
+loss are trained with models of several sizes, and with numbers that mean nothing appended to what is seen; arXiv 2106.03273.
+All are sweeps in a folder: stopped, the same command goes on. Writes ``returns.csv`` (a row for each evaluation), ``sizes.png``
+(return at the end by size of the model), ``distractors.png``, and ``curves.png`` for the largest model.
+"""
+
+import argparse
+import contextlib
+import pathlib
+
+import gymnasium
+import pandas as pd
+
+from mbrl_agents import grid, train_sweep
+from mbrl_agents.experiments import figures, statistics
+from mbrl_agents.omd.model_losses import MODEL_LOSSES
+
+SIZES, DISTRACTORS, EVALUATIONS = (2, 4, 8, 16, 32), (0, 10, 30), 8
+KEYS = ["model_loss", "size", "distractors"]
+
+
+def sweep(folder: pathlib.Path, distractors: int, sizes: list[int], options: argparse.Namespace) -> pd.DataFrame:
+    """Returns on the way, of all losses with models of some sizes."""
+    with contextlib.closing(gymnasium.make("mbrl/CartPole-v0", num_distractors=distractors)) as env:
+        result = train_sweep(
+            "OMD",
+            env,
+            grid(model_loss=options.losses, model_net_arch=[[size, size] for size in sizes]),
+            seeds=options.seeds,
+            total_timesteps=options.steps,
+            eval_interval=options.steps // EVALUATIONS,
+            eval_episodes=10,
+            folder=folder / f"distractors_{distractors}",
+            save_replay=False,
+            progress_bar=True,
+        )
+    table = result.table()
+    table = table[table["metric"] == "score"].assign(distractors=distractors)
+    table["size"] = table["model_net_arch"].map(lambda layers: layers[0])
+    return table[[*KEYS, "seed", "timestep", "value"]].rename(columns={"value": "return"})
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean return of the last quarter of the evaluations of each run, and of these mean and 95 % t interval over seeds."""
+    late = table[table["timestep"] > 0.75 * table["timestep"].max()]
+    per_run = late.groupby([*KEYS, "seed"], sort=False)["return"].mean()
+    rows = []
+    for key, values in per_run.groupby(KEYS, sort=False):
+        interval = statistics.mean_interval(values.to_numpy())
+        low, high = (interval.low, interval.high) if interval else (float("nan"), float("nan"))
+        rows.append([*key, len(values), values.mean(), low, high])
+    return pd.DataFrame(rows, columns=[*KEYS, "seeds", "mean", "low", "high"])
+
+
+def draw(rows: pd.DataFrame, x: str, path: pathlib.Path, title: str) -> None:
+    """Return at the end over size or distractors."""
+    figure = figures.new_figure(6.0, 3.8, title)
+    axis = figure.subplots()
+    for i, (loss, own) in enumerate(rows.groupby("model_loss", sort=False)):
+        errors = [own["mean"] - own["low"], own["high"] - own["mean"]]
+        axis.errorbar(own[x], own["mean"], errors, fmt="o-", capsize=3, color=figures.COLOURS[i], label=loss)
+    if x == "size":
+        axis.set(xscale="log", xticks=sorted(rows[x].unique()), xticklabels=sorted(rows[x].unique()))
+        axis.minorticks_off()
+    axis.set(xlabel="hidden units in each layer of the model" if x == "size" else x, ylabel="return", ylim=(0, 510))
+    axis.legend(frameon=False, fontsize=8.5)
+    figures.plain(axis)
+    figures.save(figure, path)
+
+
+def draw_curves(table: pd.DataFrame, path: pathlib.Path, title: str) -> None:
+    """Mean and range over seeds on the way."""
+    figure = figures.new_figure(6.0, 3.8, title)
+    axis = figure.subplots()
+    for i, (loss, own) in enumerate(table.groupby("model_loss", sort=False)):
+        by_step = own.groupby("timestep")["return"]
+        axis.plot(by_step.mean(), color=figures.COLOURS[i], label=loss)
+        axis.fill_between(by_step.min().index, by_step.min(), by_step.max(), color=figures.COLOURS[i], alpha=0.12, lw=0)
+    axis.set(xlabel="environment steps", ylabel="return", ylim=(0, 510))
+    axis.legend(frameon=False, fontsize=8.5)
+    figures.plain(axis)
+    figures.save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--losses", nargs="+", default=list(MODEL_LOSSES), choices=MODEL_LOSSES)
+    parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
+    parser.add_argument("--distractors", type=int, nargs="+", default=list(DISTRACTORS))
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--quick", action="store_true", help="1 seed, 2 sizes, 2000 steps")
+    parser.add_argument("--out", default="runs/omd_cartpole", help="folder (default: %(default)s)")
+    options = parser.parse_args()
+    if options.quick:
+        options.seeds, options.sizes, options.distractors, options.steps = 1, [2, 8], [0, 10], 2000
+    folder, largest = pathlib.Path(options.out), max(options.sizes)
+    tables = []
+    for distractors in options.distractors:
+        tables.append(sweep(folder, distractors, options.sizes if distractors == 0 else [largest], options))
+        table = pd.concat(tables, ignore_index=True)
+        table.to_csv(folder / "returns.csv", index=False)
+    rows = summary(table)
+    print(rows.round(1).to_string(index=False))
+    plain = rows[rows["distractors"] == 0]
+    draw(plain, "size", folder / "sizes.png", f"CartPole, {options.steps:,} steps: mean return of the last quarter, 95 %")
+    draw(rows[rows["size"] == largest], "distractors", folder / "distractors.png", "With numbers that mean nothing")
+    shown = table[(table["size"] == largest) & (table["distractors"] == min(options.distractors))]
+    draw_curves(shown, folder / "curves.png", f"CartPole, models with {largest} units: mean and range of {options.seeds} seeds")
+    print(f"\n{folder}: returns.csv, sizes.png, distractors.png, curves.png")
+
+
+if __name__ == "__main__":
+    main()

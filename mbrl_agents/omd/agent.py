@@ -1,0 +1,169 @@
+"""Optimal model design for discrete actions, behind Stable-Baselines3's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.omd import arguments as checks
+from mbrl_agents.omd.dynamics_model import DynamicsModel
+from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner, OMDState
+from mbrl_agents.omd.linear_solvers import LinearSolver
+
+
+class OMD(JaxAgent):
+    """Q-learning on a model that is trained for the return it leads to, or for something else.
+
+    *Control-Oriented Model-Based Reinforcement Learning with Implicit Differentiation* (Nikishin et al. 2022, arXiv
+    2106.03273), with its settings for CartPole as defaults. Two Q-networks learn by soft Q-learning from what a model says of
+    the next observation and the reward of replayed steps. The model learns by the gradient of
+
+    ``L_true(w*(θ))``, ``dL/dθ = −(∂L_true/∂w) (∂²L_model/∂w²)⁻¹ (∂²L_model/∂w∂θ)``,
+
+    so that Q-networks that are right for the model are right for the real steps; what a small model can hold goes where it
+    matters. ``model_loss`` puts another loss in its place: ``"mle"`` (likelihood), ``"vep"`` (value equivalence for random
+    functions, arXiv 2011.03506), ``"vagram"`` (errors weighted by the gradient of the value, arXiv 2204.01464).
+
+    Args:
+        policy: ``"MlpPolicy"``.
+        env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv``.
+        model_loss: ``"omd"``, ``"mle"``, ``"vep"`` or ``"vagram"``.
+        learning_rate: Step size of the Q-networks, at least 0; a number or a schedule of the progress remaining (1 to 0).
+        model_learning_rate: Step size of the model, at least 0.
+        buffer_size: Transitions kept for replay, over all environments.
+        learning_starts: Transitions collected with uniform actions before learning.
+        batch_size: Transitions per update, at most ``buffer_size``.
+        tau: Fraction of the way the target networks go at a target update, in (0, 1].
+        gamma: Discount factor, in [0, 1].
+        train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
+        gradient_steps: Updates (each of model and Q-networks) per training; −1 for as many as there were transitions.
+        target_update_interval: Transitions between target updates.
+        inner_steps: Gradient steps of the Q-networks in each update.
+        carry_optimizer: Whether their optimiser goes on from update to update, or begins anew in each; None: only if
+            ``model_loss`` is not ``"omd"``, as published.
+        solver: What takes the place of the inverse Hessian: ``"identity"`` (as published), ``"cg"`` (conjugate gradients),
+            ``"normal_cg"``, ``"gmres"`` or ``"direct"``. One that finds no finite solution falls back to the identity; how
+            often it did is in ``learner_state.fallbacks`` and in the log.
+        damping: Added to the Hessian's diagonal, at least 0.
+        solver_tolerance: Relative residual at which iterations stop, above 0.
+        solver_steps: Most iterations.
+        model_net_arch: Hidden layers of the model's two networks: how much it can hold.
+        model_activation_fn: Their activation function.
+        stochastic_model: Whether the model predicts a diagonal Gaussian; else one observation. Only for real-valued ones.
+        predict_change: Whether it predicts the difference to the observation before. Only for real-valued ones.
+        twin: Whether there are two Q-networks, of which the lesser counts in targets.
+        num_value_networks: Random value functions of ``"vep"``.
+        temperature: α of the soft maximum and of the policy softmax(Q/α), above 0; a number or a schedule.
+        exploration_fraction: Part of the training over which the probability of a uniform action changes.
+        exploration_initial_eps: This probability at the start, in [0, 1].
+        exploration_final_eps: At the end, in [0, 1].
+        stats_window_size: Episodes over which reported statistics are averaged.
+        tensorboard_log: Folder for TensorBoard, or None.
+        policy_kwargs: ``{"net_arch": [32, 32], "activation_fn": "relu"}`` or a part of it, for the Q-networks.
+        verbose: 0 silent, 1 reports, 2 debug messages.
+        seed: Seed of everything random in the agent and its environments; None draws one.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device_loop: Whether to learn in the device loop; None where the environment allows it.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
+    """
+
+    unoffered: ClassVar[dict[str, Any]] = {
+        "n_steps": 1,
+        "exploration": "softmax",
+        "double_q": False,
+        "weight_decay": 0.0,
+        "max_grad_norm": None,
+    }
+    learner: OMDLearner
+    learner_state: OMDState
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        model_loss: str = "omd",
+        learning_rate: float | Schedule = 3e-4,
+        model_learning_rate: float = 1e-3,
+        buffer_size: int = 200_000,
+        learning_starts: int = 1000,
+        batch_size: int = 256,
+        tau: float = 0.01,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        target_update_interval: int = 1,
+        inner_steps: int = 1,
+        carry_optimizer: bool | None = None,
+        solver: str = "identity",
+        damping: float = 1e-5,
+        solver_tolerance: float = 1e-5,
+        solver_steps: int = 100,
+        model_net_arch: Sequence[int] = (32, 32),
+        model_activation_fn: Any = "relu",
+        stochastic_model: bool = False,
+        predict_change: bool = False,
+        twin: bool = True,
+        num_value_networks: int = 5,
+        temperature: float | Schedule = 0.01,
+        exploration_fraction: float = 1.0,
+        exploration_initial_eps: float = 0.1,
+        exploration_final_eps: float = 0.1,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: str = "auto",
+        device_loop: bool | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        arguments = dict(locals())
+        for name in ("self", "policy", "env", "_init_setup_model", "__class__"):
+            arguments.pop(name, None)
+        super().__init__(policy, env, arguments, _init_setup_model)
+
+    def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return checks.check(super()._check_arguments(checks.with_networks(arguments)))
+
+    def _check_spaces(self) -> None:
+        super()._check_spaces()
+        checks.check_model(self.arguments, self.observation_space)
+
+    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> OMDLearner:
+        given = self.arguments
+        model = DynamicsModel(
+            codec,
+            num_actions,
+            hidden=tuple(given["model_net_arch"]),
+            activation=given["model_activation_fn"],
+            stochastic=given["stochastic_model"],
+            predicts_change=given["predict_change"],
+        )
+        carry = given["model_loss"] != "omd" if given["carry_optimizer"] is None else given["carry_optimizer"]
+        return OMDLearner(
+            codec,
+            num_actions,
+            model,
+            given["model_loss"],
+            tuple(given["policy_kwargs"]["net_arch"]),
+            given["policy_kwargs"]["activation_fn"],
+            2 if given["twin"] else 1,
+            given["inner_steps"],
+            carry,
+            LinearSolver(given["solver"], given["damping"], given["solver_tolerance"], given["solver_steps"]),
+            given["num_value_networks"],
+        )
+
+    def _make_hyperparameters(self) -> OMDHyperparameters:
+        given = self.arguments
+        adam = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=0.0)
+        return OMDHyperparameters(given["gamma"], given["tau"], given["model_learning_rate"], adam)

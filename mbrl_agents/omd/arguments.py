@@ -1,0 +1,69 @@
+"""Checks of the arguments of OMD."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gymnasium import spaces
+
+from mbrl_agents.common import networks
+from mbrl_agents.common.checks import number_in
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.omd.linear_solvers import SOLVERS
+from mbrl_agents.omd.model_losses import MODEL_LOSSES
+from mbrl_envs.checks import boolean, integer_in, one_of
+
+_MANY = 2**20
+_NETWORK = {"net_arch": [32, 32], "activation_fn": "relu"}
+
+
+def with_networks(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The arguments, with the default Q-networks of OMD filled in."""
+    return arguments | {"policy_kwargs": _NETWORK | dict(arguments["policy_kwargs"] or {})}
+
+
+def check(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments, in plain form; those that all agents have are checked already.
+
+    Raises:
+        TypeError, ValueError: One is of the wrong kind or out of range.
+    """
+    given = dict(arguments)
+    one_of("model_loss", given["model_loss"], MODEL_LOSSES)
+    given["model_learning_rate"] = number_in("model_learning_rate", given["model_learning_rate"], 0)
+    for name in ("inner_steps", "num_value_networks"):
+        given[name] = integer_in(name, given[name], 1, _MANY)
+    for name in ("stochastic_model", "predict_change", "twin"):
+        boolean(name, given[name])
+    if given["carry_optimizer"] is not None:
+        boolean("carry_optimizer", given["carry_optimizer"])
+    one_of("solver", given["solver"], SOLVERS)
+    given["damping"] = number_in("damping", given["damping"], 0)
+    given["solver_tolerance"] = number_in("solver_tolerance", given["solver_tolerance"], 0, open_low=True)
+    given["solver_steps"] = integer_in("solver_steps", given["solver_steps"], 1, _MANY)
+    given["model_net_arch"] = list(_named("model_", networks.check_net_arch, given["model_net_arch"]))
+    given["model_activation_fn"] = _named("model_", networks.activation_name, given["model_activation_fn"])
+    return given
+
+
+def check_model(arguments: dict[str, Any], space: spaces.Space[Any]) -> None:
+    """Checks what the model predicts against the observations there are.
+
+    Raises:
+        ValueError: A Gaussian, or a difference, is asked of observations that are not real numbers.
+    """
+    if ObservationCodec.of(space).kind != "float":
+        for name in ("stochastic_model", "predict_change"):
+            if arguments[name]:
+                raise ValueError(f"{name} must be False where observations are not real-valued, got True for {space}")
+
+
+def _named(prefix: str, check: Any, value: Any) -> Any:
+    """A check whose message names the argument ``net_arch`` or ``activation_fn``, for one with a prefix."""
+    try:
+        return check(value)
+    except (TypeError, ValueError) as error:
+        message = str(error)
+        for name in ("net_arch", "activation_fn"):
+            message = message.replace(name, prefix + name)
+        raise type(error)(message) from None

@@ -1,0 +1,102 @@
+"""A learned model of observations and rewards, differentiable in what it predicts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mbrl_agents.common.networks import MLP
+from mbrl_agents.common.observations import ObservationCodec
+
+_LOG_STD = (-10.0, 2.0)  # bounds of what a Gaussian model says of its uncertainty
+
+
+class Prediction(NamedTuple):
+    """What a model says of n steps.
+
+    Attributes:
+        mean: Features of the next observations, float32 (n, f).
+        log_std: Logarithm of their standard deviations, float32 (n, f); None of a deterministic model.
+        reward: float32 (n,).
+    """
+
+    mean: jax.Array
+    log_std: jax.Array | None
+    reward: jax.Array
+
+    def draw(self, key: jax.Array) -> jax.Array:
+        """Next observations: drawn (and differentiable in mean and deviation), or the mean of a deterministic model."""
+        if self.log_std is None:
+            return self.mean
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class DynamicsModel:
+    """Two networks of (features, action): one for the next observation, one for the reward.
+
+    Bits and bytes are predicted as numbers from 0 to 1 (by a sigmoid), the values of a Discrete observation as probabilities.
+
+    Attributes:
+        codec: Reads observations.
+        num_actions: Number of actions; 0 if they are vectors.
+        action_size: Length of these.
+        hidden: Widths of the hidden layers: how much the model can hold.
+        activation: Activation function.
+        stochastic: Whether a diagonal Gaussian is predicted; else one observation.
+        predicts_change: Whether the network gives the difference to the observation before.
+    """
+
+    codec: ObservationCodec
+    num_actions: int
+    action_size: int = 0
+    hidden: tuple[int, ...] = (32, 32)
+    activation: str = "relu"
+    stochastic: bool = False
+    predicts_change: bool = False
+
+    @property
+    def _networks(self) -> dict[str, MLP]:
+        outputs = self.codec.num_features * (2 if self.stochastic else 1)
+        return {
+            "observation": MLP(self.hidden, outputs, self.activation, initializer="orthogonal"),
+            "reward": MLP(self.hidden, 1, self.activation, initializer="orthogonal"),
+        }
+
+    def init(self, key: jax.Array) -> dict[str, Any]:
+        """Fresh parameters, by network."""
+        example = jnp.zeros((1, self.codec.num_features + (self.num_actions or self.action_size)))
+        keys = jax.random.split(key, 2)
+        return {
+            name: network.init(each, example)["params"]
+            for (name, network), each in zip(self._networks.items(), keys, strict=True)
+        }
+
+    def predict(self, params: dict[str, Any], features: jax.Array, action: jax.Array) -> Prediction:
+        """Predictions of steps.
+
+        Args:
+            params: The parameters.
+            features: Float32 (n, f).
+            action: int32 (n,), or float32 (n, a).
+        """
+        told = jax.nn.one_hot(action, self.num_actions) if self.num_actions else action
+        inputs = jnp.concatenate([features, told], axis=-1)
+        said: dict[str, Any] = {
+            name: network.apply({"params": params[name]}, inputs) for name, network in self._networks.items()
+        }
+        outputs, reward = said["observation"], said["reward"]
+        log_std = None
+        if self.stochastic:
+            outputs, log_std = jnp.split(outputs, 2, axis=-1)
+            log_std = jnp.clip(log_std, *_LOG_STD)
+        mean = self._scaled(outputs) if not self.predicts_change else features + outputs
+        return Prediction(mean, log_std, reward[..., 0])
+
+    def _scaled(self, outputs: Any) -> jax.Array:
+        if self.codec.kind == "index":
+            return jax.nn.softmax(outputs, axis=-1)
+        return outputs if self.codec.kind == "float" else jax.nn.sigmoid(outputs)

@@ -1,0 +1,176 @@
+"""OMD's update: its gradient beside an independent one, its losses by hand, its values on probes."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from mbrl_agents import OMD
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.replay import Batch
+from mbrl_agents.common.schedules import Now
+from mbrl_agents.omd import LinearSolver, model_losses
+from mbrl_agents.omd.dynamics_model import DynamicsModel, Prediction
+from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner
+from tests.agents.probes import Probe, make
+
+FEATURES, ACTIONS, ROWS, ALPHA, GAMMA = 3, 2, 40, 0.5, 0.9
+CODEC = ObservationCodec("float", (FEATURES,), FEATURES)
+
+
+def batch_of(rng: np.random.Generator) -> Batch:
+    observation, following = rng.normal(size=(2, ROWS, FEATURES))
+    terminated = rng.random(ROWS) < 0.2
+    action = rng.integers(0, ACTIONS, ROWS)
+    return Batch(observation, action, rng.normal(size=ROWS), following, GAMMA * ~terminated, terminated)
+
+
+def wide(tree: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
+
+
+class Linear:
+    """The same in NumPy, for linear networks: the inner problem is one of least squares."""
+
+    def __init__(self, state: Any, batch: Batch) -> None:
+        self.batch = batch
+        kernel, bias = (np.asarray(state.target_params["Dense_0"][name]) for name in ("kernel", "bias"))
+        self.target = [(kernel[i], bias[i]) for i in range(len(kernel))]
+        told = np.eye(ACTIONS)[batch.action]
+        ones = np.ones((ROWS, 1))
+        self.design = (np.concatenate([batch.observation, ones], 1)[:, :, None] * told[:, None, :]).reshape(ROWS, -1)
+        self.inputs = np.concatenate([batch.observation, told], 1)
+
+    def bootstrap(self, following: np.ndarray) -> np.ndarray:
+        least = np.minimum(*(following @ kernel + bias for kernel, bias in self.target))
+        top = least.max(1)
+        return top + ALPHA * np.log(np.exp((least - top[:, None]) / ALPHA).sum(1))
+
+    def solution(self, model: Any) -> np.ndarray:
+        """Weights (FEATURES + 1, ACTIONS) with the least squared error on the model's targets."""
+        parts = {name: {k: np.asarray(v) for k, v in model[name]["Dense_0"].items()} for name in model}
+        following = self.inputs @ parts["observation"]["kernel"] + parts["observation"]["bias"]
+        reward = (self.inputs @ parts["reward"]["kernel"] + parts["reward"]["bias"])[:, 0]
+        targets = reward + self.batch.discount * self.bootstrap(following)
+        return np.linalg.lstsq(self.design, targets, rcond=None)[0].reshape(FEATURES + 1, ACTIONS)
+
+    def outer(self, model: Any) -> float:
+        """The true loss of both networks, which have the same solution."""
+        targets = self.batch.reward + self.batch.discount * self.bootstrap(self.batch.next_observation)
+        return 2 * np.square(self.design @ self.solution(model).ravel() - targets).mean()
+
+
+def test_the_models_gradient_is_that_of_solving_anew() -> None:
+    """Central differences of the true loss at the exact solution for the model, in NumPy, against one whole update."""
+    with jax.enable_x64(True):
+        batch = batch_of(np.random.default_rng(0))
+        huge = 1e8  # as Adam's ε, so that its first step is the gradient divided by that
+        learner = OMDLearner(
+            CODEC, ACTIONS, DynamicsModel(CODEC, ACTIONS, hidden=()), hidden=(), solver=LinearSolver("direct", damping=0.0)
+        )
+        hyper = OMDHyperparameters(GAMMA, 0.01, huge, AdamHyperparameters(b2=0.999, eps=huge, weight_decay=0.0))
+        state = wide(learner.init(jax.random.PRNGKey(0), hyper))
+        other = wide(learner.init(jax.random.PRNGKey(1), hyper))
+        state = state._replace(target_params=other.params, model=other.model)
+        reference = Linear(state, batch)
+        solution = reference.solution(state.model)
+        params = {"Dense_0": {"kernel": np.stack([solution[:-1]] * 2), "bias": np.stack([solution[-1]] * 2)}}
+        now = Now(Exploration(ALPHA, 0.0), jnp.float64(0.0))  # the networks stay at the solution
+        after, told = jax.jit(learner.update)(state._replace(params=params), batch, jax.random.PRNGKey(2), now)
+        assert told["residual"] < 1e-8
+        assert float(told["model_loss"]) == pytest.approx(reference.outer(state.model), rel=1e-10)
+        flat, unravel = jax.flatten_util.ravel_pytree(state.model)
+        ours = flat - jax.flatten_util.ravel_pytree(after.model)[0]
+        moves = 1e-6 * np.eye(len(flat))
+        slopes = np.array([(reference.outer(unravel(flat + m)) - reference.outer(unravel(flat - m))) / 2e-6 for m in moves])
+        np.testing.assert_allclose(ours, slopes, rtol=1e-5, atol=1e-6 * np.abs(slopes).max())
+        assert np.abs(slopes).max() > 1e-3
+
+
+def test_losses_by_hand() -> None:
+    rng = np.random.default_rng(3)
+    batch = jax.tree.map(lambda each: np.asarray(each, np.float32), batch_of(rng))
+    mean, reward = rng.normal(size=(ROWS, FEATURES)).astype(np.float32), rng.normal(size=ROWS).astype(np.float32)
+    key = jax.random.PRNGKey(0)
+    plain, of_reward = Prediction(mean, None, reward), np.square(reward - batch.reward).mean()
+    miss = mean - batch.next_observation
+    assert float(model_losses.likelihood(plain, batch)) == pytest.approx((miss**2).sum(1).mean() + of_reward, rel=1e-5)
+    log_std = rng.normal(size=(ROWS, FEATURES)).astype(np.float32)
+    density = -0.5 * (miss / np.exp(log_std)) ** 2 - log_std - 0.5 * math.log(2 * math.pi)
+    expected = -(density.sum(1) + 0.5 * FEATURES * math.log(2 * math.pi)).mean() + of_reward
+    assert float(model_losses.likelihood(Prediction(mean, log_std, reward), batch)) == pytest.approx(expected, rel=1e-5)
+    weights = rng.normal(size=(5, FEATURES)).astype(np.float32)
+    by_values = np.square(np.sin(mean @ weights.T) - np.sin(batch.next_observation @ weights.T)).sum(1).mean()
+    found = model_losses.value_equivalence(plain, batch, key, lambda f: jnp.sin(f @ weights.T).T)
+    assert float(found) == pytest.approx(by_values + of_reward, rel=1e-5)
+    slope = np.cos(batch.next_observation @ weights[0])[:, None] * weights[0]
+    by_slope = np.square(slope * miss).sum(1).mean()
+    found = model_losses.value_gradient(plain, batch, key, lambda f: jnp.sin(f @ weights[0]))
+    assert float(found) == pytest.approx(by_slope + of_reward, rel=1e-5)
+
+
+def test_predictions_stay_where_observations_are() -> None:
+    features, action = jnp.ones((7, 4)), jnp.zeros(7, jnp.int32)
+
+    def mean(codec: ObservationCodec, **changes: Any) -> np.ndarray:
+        model = DynamicsModel(codec, ACTIONS, hidden=(), **changes)
+        params = jax.tree.map(lambda leaf: 3 * jnp.ones_like(leaf), model.init(jax.random.PRNGKey(0)))
+        return np.asarray(model.predict(params, features, action).mean)
+
+    logit = 3 * 5 + 3
+    np.testing.assert_allclose(mean(ObservationCodec("bits", (4,), 4)), 1 / (1 + math.exp(-logit)), rtol=1e-6)
+    np.testing.assert_allclose(mean(ObservationCodec("index", (), 4)), 0.25, rtol=1e-6)
+    np.testing.assert_allclose(mean(ObservationCodec("float", (4,), 4)), logit, rtol=1e-6)
+    np.testing.assert_allclose(mean(ObservationCodec("float", (4,), 4), predicts_change=True), logit + 1, rtol=1e-6)
+
+
+SMALL: dict[str, Any] = {
+    "learning_rate": 1e-3,
+    "model_learning_rate": 1e-2,
+    "buffer_size": 2000,
+    "learning_starts": 50,
+    "batch_size": 64,
+    "gamma": GAMMA,
+    "tau": 0.1,
+    "policy_kwargs": {"net_arch": [16], "activation_fn": "tanh"},
+    "model_net_arch": [16],
+    "seed": 0,
+}
+
+
+def values(agent: OMD, *observations: tuple[float, float]) -> np.ndarray:
+    found = agent.learner.values(agent.learner_state.params, np.array(observations, np.float32))
+    return np.asarray(found.mean(axis=0))
+
+
+@pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])
+@pytest.mark.parametrize("model_loss", model_losses.MODEL_LOSSES)
+def test_values_of_a_reward_two_steps_away(model_loss: str, device_loop: bool) -> None:
+    """Through the model alone: γ before, 1 at the step itself, whatever the model learns for."""
+    probe = make(Probe(2, "last"))
+    agent = OMD("MlpPolicy", probe, model_loss, device_loop=device_loop, carry_optimizer=True, **SMALL).learn(2500)
+    np.testing.assert_allclose(values(agent, (1, 1), (1, -1)), 1.0, atol=0.1)
+    np.testing.assert_allclose(values(agent, (0, 1), (0, -1)), GAMMA, atol=0.1)
+    assert agent.learner_state.fallbacks == 0
+
+
+@pytest.mark.parametrize("solver", ["cg", "normal_cg", "gmres"])
+def test_other_solvers_learn_too(solver: str) -> None:
+    changes = {"learning_rate": 3e-3, "solver": solver, "solver_steps": 5}
+    agent = OMD("MlpPolicy", make(Probe(1, "action")), **(SMALL | changes)).learn(1500)
+    assert (np.diff(values(agent, (0, 1), (0, -1))) > 1).all()  # action 1 is worth 1, action 0 is worth -1
+
+
+def test_a_gaussian_model_and_one_network() -> None:
+    changes = {"stochastic_model": True, "predict_change": True, "twin": False, "inner_steps": 3, "carry_optimizer": True}
+    agent = OMD("MlpPolicy", make(Probe(1, "sign")), **(SMALL | changes)).learn(1500)
+    assert jax.tree.leaves(agent.learner_state.params)[0].shape[0] == 1
+    np.testing.assert_allclose(values(agent, (0, 1)), 1.0, atol=0.15)
+    np.testing.assert_allclose(values(agent, (0, -1)), -1.0, atol=0.15)
