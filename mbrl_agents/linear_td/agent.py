@@ -1,0 +1,262 @@
+"""LinearTD: policy evaluation with linear values, behind Stable-Baselines3's interface."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv, Schedule, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.vec_env import VecEnv
+
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.policy import JaxPolicy
+from mbrl_agents.linear_td import scoring
+from mbrl_agents.linear_td.learner import FreshReplay, LinearTDHyperparameters, LinearTDLearner, LinearTDState
+from mbrl_agents.linear_td.policies import UNIFORM, HostPolicy, Predicting, as_policy
+from mbrl_agents.td_dynamics import arguments as theory_arguments
+from mbrl_agents.td_dynamics.given_features import LINEAR, TABULAR, FunctionFeatures, as_features, to_json
+from mbrl_agents.td_dynamics.linear_features import Features
+from mbrl_envs import FunctionalTask
+from mbrl_envs.checks import integer_in
+
+_MANY = 2**31 - 1
+
+
+class LinearTD(JaxAgent):
+    """Learns the value of a given policy, linear in features of observations, by batch TD(0).
+
+    An update takes B episodes (or pieces of episodes) of T steps, collected since the last update and each used once:
+
+        w ← w + (η/B) Σ_b Σ_t ψ_t δ_t,    δ_t = r_{t+1} + γ ψ_{t+1}·w − ψ_t·w    (Sutton 1988),
+
+    without ψ_{t+1}·w where a step ended its episode for good. With a time limit of T steps this is the process whose typical
+    learning curve :func:`mbrl_agents.td_dynamics.theory_curve` predicts; see :meth:`predict_curve`. ``train_sweep`` learns with
+    many seeds and step sizes in one program, in functional environments with a policy that is a JAX function.
+
+    Args:
+        features: ψ: one of :mod:`mbrl_agents.td_dynamics.linear_features`; an array (S, N) with a row for each discrete
+            observation; ``"tabular"``, one feature for each of these; ``"linear"``, the observation itself and a constant; or a
+            JAX function of one observation to N numbers.
+        env: Environment with discrete actions, its Gymnasium id, or a ``VecEnv``; None for loading.
+        policy: What is evaluated: ``"uniform"``; integers, an action for each cell that the features tell apart; a JAX function
+            of (observation) or (observation, key) to an action; any other function of one observation, or an agent with SB3's
+            ``predict`` (both in the host loop).
+        learning_rate: Step size η, at least 0; a number or a schedule of the progress remaining.
+        gamma: Discount factor, at least 0 and below 1.
+        batch_size: B, episodes of an update.
+        episode_steps: T, steps of each; ``batch_size`` times this must be a multiple of the number of environments.
+        stats_window_size: Episodes over which reported statistics are averaged.
+        tensorboard_log: Folder for TensorBoard, or None.
+        verbose: 0 silent, 1 reports, 2 debug messages.
+        seed: Seed of everything random in the agent and its environments; None draws one.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device_loop: Whether to learn in the device loop; None where environment and policy allow it.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range, or features or policy do not fit the environment.
+    """
+
+    first_argument: ClassVar[str] = "features"
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LINEAR: JaxPolicy, TABULAR: JaxPolicy}
+    unoffered: ClassVar[dict[str, Any]] = {
+        "tau": 1.0,
+        "target_update_interval": _MANY,
+        "exploration": "softmax",
+        "temperature": 1.0,
+        "exploration_fraction": 1.0,
+        "exploration_initial_eps": 1.0,
+        "exploration_final_eps": 1.0,
+        "double_q": False,
+        "max_grad_norm": None,
+        "weight_decay": 0.0,
+        "policy_kwargs": None,
+        "buffer_size": _MANY,
+        "learning_starts": 0,
+        "train_freq": 1,
+        "gradient_steps": 1,
+    }
+    learner: LinearTDLearner
+    learner_state: LinearTDState
+
+    def __init__(
+        self,
+        features: Any = LINEAR,
+        env: GymEnv | str | None = None,
+        policy: Any = UNIFORM,
+        learning_rate: float | Schedule = 0.01,
+        gamma: float = 0.9,
+        batch_size: int = 1,
+        episode_steps: int = 50,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: str = "auto",
+        device_loop: bool | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        arguments = dict(locals())
+        for name in ("self", "features", "env", "_init_setup_model", "__class__"):
+            arguments.pop(name, None)
+        self._features_given = features
+        super().__init__(LINEAR, env, arguments, _init_setup_model)
+
+    # ------------------------------------------------------------------ what JaxAgent asks
+
+    def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        checked = super()._check_arguments(arguments)
+        checked["gamma"] = theory_arguments.discount(checked["gamma"])
+        checked["episode_steps"] = integer_in("episode_steps", checked["episode_steps"], 1, _MANY)
+        if isinstance(policy := checked["policy"], (np.ndarray, jax.Array, tuple)):
+            checked["policy"] = np.asarray(policy).tolist()  # plain data, to be saved
+        elif hasattr(policy, "predict"):
+            checked["policy"] = Predicting(policy)
+        return checked
+
+    def _check_spaces(self) -> None:
+        super()._check_spaces()
+        if self._vec_normalize_env is not None:
+            raise ValueError("env must not be a VecNormalize: features would have to change with it")
+        self._make_features()
+
+    def _make_features(self) -> tuple[Features, Any]:
+        assert isinstance(self.action_space, spaces.Discrete)
+        features = as_features(self._features_given, self.observation_space)
+        return features, as_policy(self.arguments["policy"], features, self.observation_space, self.action_space)
+
+    def _setup_program(self) -> None:
+        steps = self.arguments["batch_size"] * self.arguments["episode_steps"]
+        frequency, rest = divmod(steps, self.n_envs)
+        if rest:
+            raise ValueError(f"batch_size * episode_steps must be a multiple of the {self.n_envs} environments, got {steps}")
+        self.train_freq = TrainFreq(frequency, TrainFrequencyUnit.STEP)  # type: ignore[assignment]  # SB3 does the same
+        super()._setup_program()
+        # By this name the features are saved, as other agents' policies are; a function is code, and has to be given again.
+        features = self.learner.features
+        name = features.function if isinstance(features, FunctionFeatures) else to_json(features)
+        self.policy_name = name  # type: ignore[assignment]
+
+    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> LinearTDLearner:
+        features, policy = self._make_features()
+        return LinearTDLearner(features, policy, num_actions, codec.start, self.arguments["batch_size"])
+
+    def _make_hyperparameters(self) -> LinearTDHyperparameters:
+        return LinearTDHyperparameters(self.arguments["gamma"])
+
+    def _make_replay(self, codec: ObservationCodec, rows: int) -> FreshReplay:
+        del rows  # exactly what an update takes
+        assert isinstance(self.train_freq, TrainFreq)
+        return FreshReplay(codec, self.train_freq.frequency, self.n_envs)
+
+    # ------------------------------------------------------------------ acting by a policy that is no JAX function
+
+    @property
+    def _host_policy(self) -> HostPolicy | None:
+        policy = self.learner.policy
+        return policy if isinstance(policy, HostPolicy) else None
+
+    def _functional_task(self) -> FunctionalTask | None:
+        if self._host_policy is not None:
+            if self.device_loop:
+                raise ValueError(f"device_loop=True needs a policy that is a JAX function, got {self.arguments['policy']!r}")
+            return None
+        return super()._functional_task()
+
+    def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        if (policy := self._host_policy) is None:
+            return super()._sample_action(learning_starts, action_noise, n_envs)
+        assert self._last_obs is not None
+        actions = policy.choose(np.asarray(self._last_obs))
+        return actions + self.action_space.start, actions  # type: ignore[attr-defined]
+
+    def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
+        if (policy := self._host_policy) is not None:
+            return policy.choose(observations)
+        return super()._act_for_policy(observations, False)  # the policy is what it is
+
+    def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
+        """How well values predict returns in any environment; see :func:`mbrl_agents.linear_td.scoring.host_scores`."""
+        return scoring.host_scores(self, env, num_episodes)
+
+    # ------------------------------------------------------------------ what was learned, and what is to be expected
+
+    @property
+    def weights(self) -> np.ndarray:
+        """w, float32 (N,), a copy."""
+        return np.array(self.learner_state.params["weights"])
+
+    def value(self, observations: Any) -> np.ndarray:
+        """Values V = ψ · w.
+
+        Args:
+            observations: One observation, or several with leading axes.
+
+        Returns:
+            float32, of the leading axes' shape.
+
+        Raises:
+            ValueError: They are not of the observation space's shape.
+        """
+        array, own = np.asarray(observations), self.observation_space.shape or ()
+        if array.shape[array.ndim - len(own) :] != own:
+            raise ValueError(f"observations must have shape (…, {', '.join(map(str, own))}), got {array.shape}")
+        return np.asarray(self.learner.value(self.learner_state, jnp.asarray(array)))
+
+    def predict_curve(
+        self, num_updates: int, *, num_episodes: int = 1000, reward_weights: Any = None, seed: int = 0, **more: Any
+    ) -> np.ndarray:
+        """The typical learning curve from w = 0 in the agent's environment, by theory; nothing is learned.
+
+        The features' second moments are taken from episodes of ``episode_steps`` steps from reset; so the curve is that of an
+        agent whose episodes are cut there, by a time limit. It needs (episodes · T · N) numbers of memory.
+
+        Args:
+            num_updates: Updates to predict.
+            num_episodes: Episodes from which moments are estimated.
+            reward_weights: w_R, float (N,): expected rewards are ψ·w_R; None for a least-squares fit to these episodes.
+            seed: Of these episodes.
+            **more: Further arguments of :func:`mbrl_agents.td_dynamics.theory_curve`: ``reward_noise``, ``shaping``,
+                ``fourth_moments``.
+
+        Returns:
+            Losses, float64 (num_updates + 1,): the expected squared error of values, summed over an episode's T steps.
+
+        Raises:
+            ValueError: The environment has no functional dynamics, the policy is no JAX function, or the step size is unstable
+                (the message names the largest stable one).
+        """
+        from mbrl_agents.td_dynamics import EpisodeCovariance, theory_curve
+
+        task = self._functional_task()
+        if task is None:
+            raise ValueError("predict_curve needs an environment with functional dynamics and a policy that is a JAX function")
+        steps = self.arguments["episode_steps"]
+        number = integer_in("num_episodes", num_episodes, 2, _MANY)
+        updates = integer_in("num_updates", num_updates, 1, _MANY)
+
+        @jax.jit
+        def sample(key: jax.Array) -> tuple[jax.Array, jax.Array]:
+            played = scoring.play(self.learner, task.env, key, number, steps)
+            return self.learner.read(played.observations) * played.running[..., None], played.rewards
+
+        sampled = sample(jax.random.PRNGKey(integer_in("seed", seed, 0, 2**32 - 1)))
+        features, rewards = (np.asarray(array, np.float64) for array in sampled)
+        covariance = EpisodeCovariance(features.transpose(1, 0, 2))
+        if reward_weights is None:
+            now = features[:-1].reshape(-1, features.shape[-1])
+            reward_weights = np.linalg.lstsq(now, rewards.ravel(), rcond=None)[0]
+        etas = np.array([self.lr_schedule(1 - n / updates) for n in range(updates)])
+        return theory_curve(
+            covariance,
+            reward_weights,
+            gamma=self.arguments["gamma"],
+            step_size=etas,
+            batch_size=self.arguments["batch_size"],
+            num_steps=updates,
+            **more,
+        )

@@ -1,0 +1,135 @@
+"""Batch TD(0) with linear values as a learner for both loops, and the memory that hands it what was just collected."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.replay import Replay, ReplayState
+from mbrl_agents.common.schedules import Now
+from mbrl_agents.linear_td.policies import Policy
+from mbrl_agents.td_dynamics.linear_features import Features
+from mbrl_envs import FunctionalEnv
+
+
+class LinearTDHyperparameters(NamedTuple):
+    """Numbers in which runs of one program may differ: the discount factor ``gamma``, float32."""
+
+    gamma: Any
+
+
+class LinearTDState(NamedTuple):
+    """Everything that learning changes, and the hyperparameters.
+
+    Attributes:
+        params: ``{"weights": w}``, float32 (N,).
+        hyper: Hyperparameters.
+    """
+
+    params: dict[str, jax.Array]
+    hyper: LinearTDHyperparameters
+
+
+class Fresh(NamedTuple):
+    """The transitions of an update, n of them.
+
+    Attributes:
+        observation: Observations (n, …).
+        reward: float32 (n,).
+        next_observation: Observations after the step, before any automatic reset, (n, …).
+        goes_on: 0 where the step ended the episode for good, else 1; float32 (n,).
+    """
+
+    observation: jax.Array
+    reward: jax.Array
+    next_observation: jax.Array
+    goes_on: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class FreshReplay(Replay):
+    """A memory as long as the steps between two updates, all of which an update gets, each once."""
+
+    def sample(  # type: ignore[override]  # all transitions instead of some
+        self, state: ReplayState, key: jax.Array, batch_size: int, gamma: jax.Array
+    ) -> Fresh:
+        """All transitions."""
+        del key, batch_size, gamma
+        stored = jax.tree.map(lambda leaf: leaf.reshape(self.rows * self.lanes, *leaf.shape[2:]), state.stored)
+        return Fresh(
+            self._read(stored.observation),
+            stored.reward,
+            self._read(stored.next_observation),
+            (~stored.terminated).astype(jnp.float32),
+        )
+
+    def _read(self, stored: jax.Array) -> jax.Array:
+        """Observations as the environment gives them."""
+        if self.codec.kind == "index":
+            return stored + self.codec.start
+        return (self.codec.decode(stored) if self.codec.kind == "bits" else stored).reshape(-1, *self.codec.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearTDLearner:
+    """Functions of linear TD; the fields are what shapes the program.
+
+    Attributes:
+        features: ψ.
+        policy: The policy whose value is learned.
+        num_actions: Number of actions.
+        start: Smallest value of discrete observations; features count from 0.
+        batch_size: B, episodes of an update.
+    """
+
+    features: Features
+    policy: Policy
+    num_actions: int
+    start: int
+    batch_size: int
+
+    def init(self, key: jax.Array, hyper: LinearTDHyperparameters) -> LinearTDState:
+        """Weights of 0; nothing is random."""
+        del key
+        hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), hyper)
+        return LinearTDState({"weights": jnp.zeros(self.features.num_features, jnp.float32)}, hyper)
+
+    def read(self, observation: jax.Array) -> jax.Array:
+        """ψ of observations as the environment gives them."""
+        return self.features(observation - self.start if self.features.discrete else observation)
+
+    def value(self, state: LinearTDState, observation: jax.Array) -> jax.Array:
+        """V, float32 (…)."""
+        return self.read(observation) @ state.params["weights"]
+
+    def act(self, state: LinearTDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
+        """The policy's actions, int32 (n,)."""
+        del state, explore
+        return self.policy(observation - self.start if self.features.discrete else observation, key)
+
+    def act_greedily(self, state: LinearTDState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """The same: the policy is given."""
+        return self.act(state, observation, key, None)  # type: ignore[arg-type]
+
+    def update(self, state: LinearTDState, batch: Fresh, key: jax.Array, now: Now) -> tuple[LinearTDState, dict]:
+        """One step, w ← w + (η/B) Σ ψ_t δ_t over all transitions; the key is not used."""
+        del key
+        weights, features = state.params["weights"], self.read(batch.observation)
+        following = batch.goes_on * (self.read(batch.next_observation) @ weights)
+        errors = batch.reward + state.hyper.gamma * following - features @ weights
+        weights = weights + now.learning_rate / self.batch_size * (errors @ features)
+        return state._replace(params={"weights": weights}), {"loss": jnp.mean(jnp.square(errors))}
+
+    def update_target(self, state: LinearTDState) -> LinearTDState:
+        """Nothing: targets come from the weights themselves."""
+        return state
+
+    def scores(self, env: FunctionalEnv, state: LinearTDState, key: jax.Array, num_episodes: int, num_steps: int) -> jax.Array:
+        """How well values are predicted; see :func:`mbrl_agents.linear_td.scoring.device_scores`."""
+        from mbrl_agents.linear_td import scoring  # which imports this
+
+        return scoring.device_scores(self, env, state, key, num_episodes, num_steps)
