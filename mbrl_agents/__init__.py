@@ -6,14 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
+    from mbrl_agents.linear_td import LinearTD
     from mbrl_agents.model_dqn import LatentModelDQN, PerfectModelDQN, SimpleModelDQN
+    from mbrl_agents.omd.agent import OMD
     from mbrl_agents.r2d2 import R2D2
     from mbrl_agents.replay_dqn import ReplayDQN
     from mbrl_agents.value_rnn import ValueRNN
 
 __all__ = [
+    "OMD",
     "R2D2",
     "LatentModelDQN",
+    "LinearTD",
     "PerfectModelDQN",
     "ReplayDQN",
     "SimpleModelDQN",
@@ -27,8 +31,10 @@ __all__ = [
 # Imported when first asked for: they bring torch, Stable-Baselines3 and pandas along, which take seconds.
 _LAZY = {
     "LatentModelDQN": "mbrl_agents.model_dqn",
+    "LinearTD": "mbrl_agents.linear_td",
     "PerfectModelDQN": "mbrl_agents.model_dqn",
     "SimpleModelDQN": "mbrl_agents.model_dqn",
+    "OMD": "mbrl_agents.omd.agent",
     "R2D2": "mbrl_agents.r2d2",
     "ReplayDQN": "mbrl_agents.replay_dqn",
     "SweepResult": "mbrl_agents.experiments.sweeps",

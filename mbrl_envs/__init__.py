@@ -24,9 +24,11 @@ from mbrl_envs.conditioning import (
 )
 from mbrl_envs.cue_recall import CueRecall
 from mbrl_envs.functional import FunctionalEnv, Transition
+from mbrl_envs.mountain_car import MountainCar
 from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
 from mbrl_envs.proc_maze import ProcMaze
+from mbrl_envs.random_walk_2d import RandomWalk2D
 from mbrl_envs.registration import FunctionalTask, functional, functional_task, make_dynamics, register
 
 if TYPE_CHECKING:
@@ -47,9 +49,11 @@ __all__ = [
     "FunctionalTask",
     "FunctionalVecEnv",
     "FunctionalVectorEnv",
+    "MountainCar",
     "OpenGrid",
     "PanFlute",
     "ProcMaze",
+    "RandomWalk2D",
     "Starkweather",
     "Transition",
     "VariableMagnitude",

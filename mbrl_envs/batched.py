@@ -109,7 +109,11 @@ class BatchedEnv:
 
     def observe(self, state: BatchState) -> jax.Array:
         """Observations of all lanes."""
-        return jax.vmap(self.env.observe)(state.lanes.state)
+        return self.observe_states(state.lanes.state)
+
+    def observe_states(self, states: Any) -> jax.Array:
+        """Observations of all lanes in the given states of the dynamics, such as a step's ``final_state``."""
+        return jax.vmap(self.env.observe)(states)
 
     def reseed(self, batch: BatchState, keys: jax.Array, mask: jax.Array) -> BatchState:
         """Starts the lanes where ``mask`` (bool (num_envs,)) holds anew from ``keys`` (raw, uint32 (num_envs, 2))."""

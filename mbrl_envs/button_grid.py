@@ -69,6 +69,46 @@ def distinct_cells(words: list[jax.Array], num_cells: int) -> list[jax.Array]:
     return cells
 
 
+class Layout(NamedTuple):
+    """A drawn layout for any number of players.
+
+    Attributes:
+        all_on: Whether the random event happens, bool scalar.
+        positions: Distinct cells of the players, int32 (A,).
+        buttons: Distinct cells of the buttons, int32 (k,); players may stand on them.
+    """
+
+    all_on: jax.Array
+    positions: jax.Array
+    buttons: jax.Array
+
+
+def draw_layout(key: jax.Array, num_cells: int, num_buttons: int, num_players: int, probability: float) -> Layout:
+    """Draws what is random in a step. The first player, the buttons and the event do not depend on the number of players."""
+    source = draws.source(key)
+    all_on = draws.happens(draws.word(source, 0), probability)
+    others = range(2 + num_buttons, 1 + num_buttons + num_players)
+    positions = distinct_cells([draws.word(source, i) for i in (1, *others)], num_cells)
+    buttons = distinct_cells([draws.word(source, 2 + i) for i in range(num_buttons)], num_cells)
+    # All in one array, so that the source is computed once, not once for each of them.
+    drawn = draws.once(jnp.stack([all_on.astype(jnp.int32), *positions, *buttons]))
+    return Layout(drawn[0] != 0, drawn[1 : 1 + num_players], drawn[1 + num_players :])
+
+
+def entered(buttons: jax.Array, before: jax.Array, after: jax.Array) -> jax.Array:
+    """Which buttons a player has entered *by moving* from a cell to another, bool (k,)."""
+    return (buttons == after) & (after != before)
+
+
+def button_planes(buttons: jax.Array, on: jax.Array, num_cells: int) -> tuple[jax.Array, jax.Array]:
+    """The cells of buttons that are on, and of those that are off, bool (cells,) each."""
+    boards = [bitboard.one_hot(buttons[i], num_cells) for i in range(len(buttons))]
+    nothing = bitboard.from_cells((), num_cells)
+    lit = functools.reduce(bitboard.union, [bitboard.where(on[i], board, nothing) for i, board in enumerate(boards)])
+    dark = bitboard.map_words(jnp.bitwise_xor, functools.reduce(bitboard.union, boards), lit)
+    return bitboard.to_mask(lit, num_cells), bitboard.to_mask(dark, num_cells)
+
+
 @dataclasses.dataclass(frozen=True)
 class ButtonGrid(FunctionalEnv[ButtonState, ButtonEvents]):
     """Switch all buttons on by walking over them; then they are laid out anew.
@@ -135,30 +175,21 @@ class ButtonGrid(FunctionalEnv[ButtonState, ButtonEvents]):
         return self.events(key).layout
 
     def events(self, key: jax.Array) -> ButtonEvents:
-        source = draws.source(key)
-        all_on = draws.happens(draws.word(source, 0), self.all_on_probability)
-        position = draws.below(draws.word(source, 1), self.num_cells)
-        buttons = distinct_cells([draws.word(source, 2 + i) for i in range(self.num_buttons)], self.num_cells)
-        # All in one array, so that the source is computed once, not once for each of them.
-        drawn = draws.once(jnp.stack([all_on.astype(jnp.int32), position, *buttons]))
-        layout = ButtonState(position=drawn[1], buttons=drawn[2:], on=jnp.zeros(self.num_buttons, bool))
-        return ButtonEvents(drawn[0] != 0, layout)
+        drawn = draw_layout(key, self.num_cells, self.num_buttons, 1, self.all_on_probability)
+        layout = ButtonState(drawn.positions[0], drawn.buttons, jnp.zeros(self.num_buttons, bool))
+        return ButtonEvents(drawn.all_on, layout)
 
     def transition(self, state: ButtonState, action: jax.Array, events: ButtonEvents) -> Transition:
         success = state.on.all()
         position = draws.once(move(state.position, action, self.grid_size))
-        entered = (state.buttons == position) & (position != state.position)
-        stepped = ButtonState(position, state.buttons, (state.on ^ entered) | events.all_on)
+        toggled = entered(state.buttons, state.position, position)
+        stepped = ButtonState(position, state.buttons, (state.on ^ toggled) | events.all_on)
         state = jax.tree.map(lambda new, old: jnp.where(success, new, old), events.layout, stepped)
         return Transition(state, success.astype(jnp.float32), jnp.bool_(False))
 
     def observe(self, state: ButtonState) -> jax.Array:
         n = self.grid_size
-        boards = [bitboard.one_hot(state.buttons[i], n * n) for i in range(self.num_buttons)]
-        nothing = bitboard.from_cells((), n * n)
-        on = functools.reduce(bitboard.union, [bitboard.where(state.on[i], board, nothing) for i, board in enumerate(boards)])
-        off = bitboard.map_words(jnp.bitwise_xor, functools.reduce(bitboard.union, boards), on)
-        planes = [is_cell(state.position, n * n), bitboard.to_mask(on, n * n), bitboard.to_mask(off, n * n)]
+        planes = [is_cell(state.position, n * n), *button_planes(state.buttons, state.on, n * n)]
         return stack_planes(planes, n, n, self.observation)
 
     def picture(self, state: ButtonState) -> Picture:

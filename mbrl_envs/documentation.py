@@ -10,15 +10,17 @@ import argparse
 import dataclasses
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import gymnasium
+import jax
 import numpy as np
 
-from mbrl_envs import docstrings, score_table
+from mbrl_envs import docstrings, draws, lane, multi_agent, score_table
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.registration import DYNAMICS
+from mbrl_envs.rendering import rgb_array
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -26,20 +28,27 @@ if TYPE_CHECKING:
 FOLDER = pathlib.Path(__file__).parent
 TEMPLATE, PAGE, IMAGES = FOLDER / "documentation_template.md", FOLDER / "README.md", FOLDER / "images"
 
-# Seed and actions after which an environment's picture is taken; others are drawn after a reset with seed 0.
-PICTURED: dict[str, tuple[int, tuple[int, ...]]] = {
+KNOWN = score_table.KNOWN
+
+# Seed and actions (joint ones of several agents) after which an environment's picture is taken; for others (0, ()).
+PICTURED: dict[str, tuple[int, tuple[Any, ...]]] = {
     "ProcMaze": (3, (1,)),
     "OpenGrid": (0, (3, 4)),
     "ButtonGrid": (3, (2, 3)),
     "PanFlute": (0, (4, 3, 2, 1)),
     "CueRecall": (0, ()),
     "CartPole": (0, (1, 0, 1, 1, 1, 1, 0, 1)),
+    "MountainCar": (0, (2,) * 22),
+    "RandomWalk2D": (0, (0, 1, 1, 0, 1)),
     "CueReward": (3, (0,) * 12),
     "Starkweather": (0, (0,) * 44),
     "Babayan": (1, (0,) * 56),
     "Contingency": (1, (0,) * 70),
     "VariableMagnitude": (5, (0,) * 90),
     "VariableProbability": (1, (0,) * 50),
+    "CoopButtonGrid": (3, ((2, 3), (3, 0))),
+    "CoopPanFlute": (0, ((4, 3), (3, 2), (2, 1), (1, 0))),
+    "ButtonContest": (3, ((2, 3), (3, 0))),
 }
 
 
@@ -62,10 +71,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 def update_scores(names: Iterable[str]) -> None:
     """Computes the scores of some environments anew, keeping the rows of all others."""
     for name in names:
-        env_id = DYNAMICS[name].env_id
+        env_id = KNOWN[name].env_id
         kept = [row for row in score_table.read() if row.environment != env_id] if score_table.PATH.exists() else []
         rows = [*kept, *score_table.compute(name)]
-        ids = [cls.env_id for cls in DYNAMICS.values()]
+        ids = [cls.env_id for cls in KNOWN.values()]
         score_table.write(sorted(rows, key=lambda row: ids.index(row.environment)))
         print(f"computed scores of {env_id}")
 
@@ -73,7 +82,7 @@ def update_scores(names: Iterable[str]) -> None:
 def write() -> None:
     """Writes page and pictures."""
     IMAGES.mkdir(exist_ok=True)
-    for name in DYNAMICS:
+    for name in KNOWN:
         if not _picture_is_current(name):
             _image(name).save(IMAGES / f"{name}.png", optimize=True)
     for path in _strangers():
@@ -87,7 +96,7 @@ def stale() -> list[str]:
     rows = {(row.environment, row.constants, row.steps) for row in score_table.read()}
     problems = [f"scores.csv has no row for {row}: {again} --scores" for row in sorted(score_table.wanted() - rows, key=str)]
     problems += [f"scores.csv has a needless row for {row}" for row in sorted(rows - score_table.wanted(), key=str)]
-    problems += [f"images/{name}.png is stale: {again}" for name in DYNAMICS if not _picture_is_current(name)]
+    problems += [f"images/{name}.png is stale: {again}" for name in KNOWN if not _picture_is_current(name)]
     problems += [f"images/{path.name} belongs to no environment: {again}" for path in _strangers()]
     if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page():
         problems.append(f"README.md is stale: {again}")
@@ -99,8 +108,9 @@ def page() -> str:
     text = TEMPLATE.read_text(encoding="utf-8")
     rows = score_table.read()
     parts = {
-        "overview": _overview(rows),
-        "environments": "\n\n".join(section(cls, rows) for cls in DYNAMICS.values()),
+        "overview": _overview(DYNAMICS, rows),
+        "several agents": _overview(multi_agent.DYNAMICS, rows),
+        "environments": "\n\n".join(section(cls, rows) for cls in KNOWN.values()),
     }
     for name, part in parts.items():
         text = text.replace("{{" + name + "}}", part)
@@ -114,9 +124,9 @@ def section(cls: type[FunctionalEnv], rows: Iterable[score_table.ScoreRow]) -> s
         ValueError: The docstring's arguments are not those of the class.
     """
     doc, env = docstrings.parse(cls), cls()
-    limit = gymnasium.spec(cls.env_id).max_episode_steps
+    limit = cls.max_episode_steps
     kind = "Continuing" if cls.continuing else "Episodic"
-    facts = f"`{cls.env_id}` · {kind} · truncated after {limit} steps" if limit else f"`{cls.env_id}` · {kind} · no time limit"
+    facts = f"`{cls.env_id}` · {kind} · truncated after {limit} steps"
     parts = [f"## {cls.__name__}", doc.summary, f"![{cls.__name__}](images/{cls.__name__}.png)", facts, doc.body]
     parts.append("**Arguments**\n\n" + _arguments(cls, doc))
     parts.append("**Observations**\n\n" + _observations(cls, doc))
@@ -165,9 +175,9 @@ def _scores(cls: type[FunctionalEnv], rows: Iterable[score_table.ScoreRow]) -> s
     return _table(("arguments", "score", "best policy", "uniform policy"), lines)
 
 
-def _overview(rows: Sequence[score_table.ScoreRow]) -> str:
+def _overview(listed: Mapping[str, type[FunctionalEnv]], rows: Sequence[score_table.ScoreRow]) -> str:
     lines = []
-    for name, cls in DYNAMICS.items():
+    for name, cls in listed.items():
         constants = {field.name: field.default for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
         own = score_table.rows_of(cls.env_id, rows, constants=constants)
         first = next((row for row in own if row.steps is None), None)
@@ -189,13 +199,23 @@ def _image(name: str) -> Image:
     from PIL import Image
 
     seed, actions = PICTURED.get(name, (0, ()))
+    if name in multi_agent.DYNAMICS:
+        frame: Any = _frame_of_several(multi_agent.DYNAMICS[name](), seed, actions)
+        return Image.fromarray(frame).quantize(64, dither=Image.Dither.NONE)
     env = gymnasium.make(DYNAMICS[name].env_id, render_mode="rgb_array")
     env.reset(seed=seed)
     for action in actions:
         env.step(action)
-    frame: Any = env.render()
+    frame = env.render()
     # Few colours are in it, so a palette makes the file small.
     return Image.fromarray(frame).quantize(64, dither=Image.Dither.NONE)
+
+
+def _frame_of_several(env: multi_agent.MultiAgentEnv, seed: int, actions: Iterable[Any]) -> np.ndarray:
+    state = lane.start(env, draws.raw_key(seed))  # type: ignore[arg-type]  # NumPy's arrays do
+    for joint in actions:
+        state, _ = lane.advance(env, state, np.array(joint))  # type: ignore[arg-type]
+    return rgb_array(env.picture(jax.device_get(state.state)))
 
 
 def _picture_is_current(name: str) -> bool:
@@ -211,7 +231,7 @@ def _picture_is_current(name: str) -> bool:
 
 def _strangers() -> list[pathlib.Path]:
     """Pictures that belong to no environment."""
-    return [path for path in sorted(IMAGES.glob("*.png")) if path.stem not in DYNAMICS]
+    return [path for path in sorted(IMAGES.glob("*.png")) if path.stem not in KNOWN]
 
 
 if __name__ == "__main__":

@@ -55,6 +55,11 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
     expensive_reset: ClassVar[bool] = False
 
     @property
+    def num_agents(self) -> int:
+        """Number of agents: one, unless it is a :class:`~mbrl_envs.multi_agent.MultiAgentEnv`."""
+        return 1
+
+    @property
     @abc.abstractmethod
     def observation_space(self) -> spaces.Space[Any]:
         """Gymnasium space of one observation."""

@@ -89,6 +89,11 @@ class PanFlute(FunctionalEnv[PanFluteState, PanFluteEvents]):
         return self.first + np.arange(self.num_pipes)
 
     @property
+    def pipe_of_cell(self) -> np.ndarray:
+        """The pipe that each cell belongs to, int (cells,)."""
+        return np.repeat(np.arange(self.num_pipes), np.arange(self.num_pipes) + 1)
+
+    @property
     def all_on_probability(self) -> float:
         """Probability per step that the last cell of every pipe turns on by itself."""
         return 1 / self.num_pipes**2 if self.spontaneous else 0.0
@@ -111,13 +116,16 @@ class PanFlute(FunctionalEnv[PanFluteState, PanFluteEvents]):
         return PanFluteEvents(draws.event(key, self.all_on_probability))
 
     def transition(self, state: PanFluteState, action: jax.Array, events: PanFluteEvents) -> Transition:
+        return self.sound(state, self.pipe_of_cell == action, events)
+
+    def sound(self, state: PanFluteState, blown: jax.Array, events: PanFluteEvents) -> Transition:
+        """One step in which any pipes are blown: ``blown``, bool (cells,), says of each cell whether its pipe is."""
         is_first, is_last = np.zeros(self.num_cells, bool), np.zeros(self.num_cells, bool)
         is_first[self.first], is_last[self.last] = True, True
-        pipe = np.repeat(np.arange(self.num_pipes), np.arange(self.num_pipes) + 1)
         success = (state.pipes | ~is_last).all()
         # One shift moves all pipes at once; what spills over from the pipe before is overwritten by the first cells.
         shifted = jnp.concatenate([state.pipes[:1], state.pipes[:-1]])
-        pipes = jnp.where(is_first, pipe == action, shifted) | (events.all_on & is_last)
+        pipes = jnp.where(is_first, blown, shifted) | (events.all_on & is_last)
         return Transition(PanFluteState(pipes), success.astype(jnp.float32), jnp.bool_(False))
 
     def observe(self, state: PanFluteState) -> jax.Array:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypeVar
 
 import gymnasium
+from gymnasium.vector import AutoresetMode
 
+from mbrl_envs.batched import BatchedEnv
 from mbrl_envs.button_grid import ButtonGrid
 from mbrl_envs.cart_pole import CartPole
 from mbrl_envs.conditioning import (
@@ -19,11 +21,17 @@ from mbrl_envs.conditioning import (
 )
 from mbrl_envs.cue_recall import CueRecall
 from mbrl_envs.functional import FunctionalEnv
+from mbrl_envs.mountain_car import MountainCar
+from mbrl_envs.multi_agent.lanes import AgentLanes
+from mbrl_envs.multi_agent.protocol import MultiAgentEnv
 from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
 from mbrl_envs.proc_maze import ProcMaze
+from mbrl_envs.random_walk_2d import RandomWalk2D
 
-_DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall, CartPole)
+EnvT = TypeVar("EnvT", bound=FunctionalEnv)
+
+_DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall, CartPole, MountainCar, RandomWalk2D)
 _PREDICTIONS = (CueReward, Starkweather, Babayan, Contingency, VariableMagnitude, VariableProbability)
 DYNAMICS: dict[str, type[FunctionalEnv]] = {cls.__name__: cls for cls in (*_DECISIONS, *_PREDICTIONS)}
 CART_POLE_SOLVED = 475.0  # as CartPole-v1's
@@ -64,10 +72,20 @@ def make_dynamics(dynamics: FunctionalEnv | str, **constants: Any) -> Functional
     if dynamics not in DYNAMICS and dynamics not in by_id:
         raise ValueError(f"dynamics must be one of {', '.join(map(repr, [*DYNAMICS, *by_id]))}; got {dynamics!r}")
     cls = DYNAMICS.get(dynamics) or by_id[dynamics]
+    return make_constants(cls, dynamics, constants)
+
+
+def make_constants(cls: type[EnvT], name: str, constants: dict[str, Any]) -> EnvT:
+    """The dynamics of a class with the given constants; ``name`` is what an error calls it.
+
+    Raises:
+        TypeError: A constant is unknown.
+        ValueError: A constant is out of range.
+    """
     allowed = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]
     unknown = sorted(set(constants) - set(allowed))
     if unknown:
-        raise TypeError(f"{dynamics} has no argument {', '.join(map(repr, unknown))}; it has {', '.join(map(repr, allowed))}")
+        raise TypeError(f"{name} has no argument {', '.join(map(repr, unknown))}; it has {', '.join(map(repr, allowed))}")
     return cls(**constants)
 
 
@@ -82,6 +100,15 @@ class FunctionalTask:
 
     env: FunctionalEnv
     max_episode_steps: int | None
+
+    def batched(self, num_lanes: int, autoreset_mode: AutoresetMode = AutoresetMode.SAME_STEP) -> BatchedEnv:
+        """Many of it as lanes: a lane for each environment, or for each agent of each where there are several agents.
+
+        Raises:
+            ValueError: ``num_lanes`` or the mode does not suit several agents; see :class:`~mbrl_envs.multi_agent.AgentLanes`.
+        """
+        kind = AgentLanes if isinstance(self.env, MultiAgentEnv) else BatchedEnv
+        return kind(self.env, num_lanes, self.max_episode_steps, autoreset_mode)  # type: ignore[arg-type]  # it suits the kind
 
 
 def functional_task(env: Any) -> FunctionalTask | None:

@@ -64,6 +64,11 @@ class Style:
 _EMPTY = (Layer("square", LINE), Layer("square", PAPER, 0.485))
 _PLAYER = (Layer("disc", INK, 0.37), Layer("disc", BLUE, 0.33))
 _SMALL_PLAYER = (Layer("disc", PAPER, 0.21), Layer("disc", BLUE, 0.18))
+_PLAYERS = (*_PLAYER, Layer("disc", PAPER, 0.24), Layer("disc", BLUE, 0.14))
+_FOR_ON = (Layer("disc", INK, 0.37), Layer("disc", ORANGE, 0.29), Layer("disc", PAPER, 0.10))
+_FOR_OFF = (Layer("disc", INK, 0.37), Layer("disc", PAPER, 0.25))
+_BOTH = (*_FOR_ON, Layer("disc", PAPER, 0.18), Layer("disc", INK, 0.08))
+_SMALL_BOTH = (Layer("disc", INK, 0.22), Layer("disc", ORANGE, 0.17), Layer("disc", INK, 0.09))
 _GOAL = (Layer("star", INK, 0.48), Layer("star", ORANGE, 0.40))
 _BUTTON_ON = (Layer("square", INK, 0.38), Layer("square", ORANGE, 0.33))
 _BUTTON_OFF = (Layer("square", INK, 0.38), Layer("square", PAPER, 0.30))
@@ -72,6 +77,7 @@ _PIPE = (Layer("tube", INK, 0.34), Layer("tube", SHADE, 0.29))
 _LAMP_OFF = (Layer("disc", INK, 0.42), Layer("disc", PAPER, 0.36))
 _LAMP_ON = (Layer("disc", INK, 0.42), Layer("disc", ORANGE, 0.36))
 _RASTER = Layer("tube", LINE, 0.05)
+_CAR = (Layer("disc", INK, 0.46), Layer("disc", BLUE, 0.40))
 _SOUND = (Layer("disc", INK, 0.24), Layer("disc", VERMILION, 0.21))
 
 STYLES: dict[str, Style] = {
@@ -80,6 +86,7 @@ STYLES: dict[str, Style] = {
     "player": Style("@", "player", _EMPTY + _PLAYER),
     "goal": Style("G", "goal", _EMPTY + _GOAL),
     "player on goal": Style("*", "player on goal", _EMPTY + _GOAL + _SMALL_PLAYER),
+    "near the goal": Style("+", "half the reward or more", (*_EMPTY, Layer("square", YELLOW, 0.485))),
     "button off": Style("o", "button, off", _EMPTY + _BUTTON_OFF),
     "button on": Style("O", "button, on", _EMPTY + _BUTTON_ON),
     "player on button off": Style("q", "player on button, off", _EMPTY + _BUTTON_OFF + _SMALL_PLAYER),
@@ -95,6 +102,11 @@ STYLES: dict[str, Style] = {
     "small reward": Style("s", "reward, small", (_RASTER, Layer("star", INK, 0.31), Layer("star", YELLOW, 0.24))),
     "cart": Style("#", "cart", (Layer("square", INK, 0.42),)),
     "pole": Style("|", "pole", (Layer("disc", INK, 0.40), Layer("disc", ORANGE, 0.34))),
+    "ground": Style("#", "hill", (Layer("square", SHADE),)),
+    "car": Style("o", "car, at rest", _CAR),
+    "car, rolling left": Style("<", "car, rolling left", (*_CAR, Layer("left", YELLOW, 0.2))),
+    "car, rolling right": Style(">", "car, rolling right", (*_CAR, Layer("right", YELLOW, 0.2))),
+    "flag": Style("F", "goal", (Layer("tick", INK, 0.5), Layer("right", ORANGE, 0.45))),
     "background": Style(" ", "nothing", ()),
     "silent": Style("-", "pipe", _PIPE),
     "sound": Style("o", "sound", _PIPE + _SOUND),
@@ -102,6 +114,16 @@ STYLES: dict[str, Style] = {
     "sound at the end": Style("O", "sound at its end", (Layer("bell", INK, 0.47), Layer("bell", YELLOW, 0.42), *_SOUND)),
 }
 """Name of a cell -> how it looks. A new environment adds a row for each new name."""
+
+for _who, _short, _characters, _large, _small in (  # who may be on a button, too
+    ("several players", "several", "&wW", _PLAYERS, (*_SMALL_PLAYER, Layer("disc", PAPER, 0.09))),
+    ("player for on", "for on", "+pP", _FOR_ON, (Layer("disc", INK, 0.22), Layer("disc", ORANGE, 0.15))),
+    ("player for off", "for off", "-dD", _FOR_OFF, (Layer("disc", INK, 0.22), Layer("disc", PAPER, 0.13))),
+    ("players of both teams", "both", "&bB", _BOTH, _SMALL_BOTH),
+):
+    STYLES[_who] = Style(_characters[0], _who, _EMPTY + _large)
+    STYLES[f"{_who} on button off"] = Style(_characters[1], f"{_short} on button, off", _EMPTY + _BUTTON_OFF + _small)
+    STYLES[f"{_who} on button on"] = Style(_characters[2], f"{_short} on button, on", _EMPTY + _BUTTON_ON + _small)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -291,6 +313,18 @@ def _bell(draw: ImageDraw, size: int, radius: float, colour: str) -> None:
     draw.polygon([(x * size, y * size) for x, y in [*points, (0, half + narrow)]], fill=colour)
 
 
+def _right(draw: ImageDraw, size: int, radius: float, colour: str) -> None:
+    """A triangle that points to the right."""
+    low, high = (0.5 - radius) * size, (0.5 + radius) * size
+    draw.polygon([(low, low), (high, 0.5 * size), (low, high)], fill=colour)
+
+
+def _left(draw: ImageDraw, size: int, radius: float, colour: str) -> None:
+    """A triangle that points to the left."""
+    low, high = (0.5 - radius) * size, (0.5 + radius) * size
+    draw.polygon([(high, low), (low, 0.5 * size), (high, high)], fill=colour)
+
+
 SHAPES: dict[str, Callable[[Any, int, float, str], None]] = {
     "disc": _disc,
     "square": _square,
@@ -298,4 +332,6 @@ SHAPES: dict[str, Callable[[Any, int, float, str], None]] = {
     "tube": _tube,
     "bell": _bell,
     "tick": _tick,
+    "left": _left,
+    "right": _right,
 }

@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Iterable
 from typing import Any
 
-from mbrl_envs.registration import DYNAMICS, make_dynamics
+from mbrl_envs import multi_agent, registration
 
 PATH = pathlib.Path(__file__).with_name("scores.csv")
 
@@ -24,14 +24,19 @@ SCORED: dict[str, tuple[dict[str, Any], ...]] = {
     "ButtonGrid": ({"grid_size": 5, "num_buttons": 3}, {"grid_size": 10, "num_buttons": 3}),
     "PanFlute": ({"num_pipes": 5},),
     "CueRecall": ({"delay": 10, "num_cues": 4},),
+    "RandomWalk2D": ({"grid_size": 17},),
     "CueReward": ({"num_trials": 1},),
     "Starkweather": ({"task": 1}, {"task": 2}),
     "Babayan": ({"delay": 10},),
     "Contingency": tuple({"phase": phase} for phase in ("conditioning", "degradation", "cued")),
     "VariableMagnitude": ({"delay": 10},),
     "VariableProbability": ({"delay": 10},),
+    "CoopButtonGrid": tuple({"grid_size": n, "num_buttons": k, "num_agents": 2} for n, k in ((3, 2), (5, 3))),
+    "CoopPanFlute": tuple({"num_pipes": pipes, "num_agents": 2} for pipes in (3, 5)),
+    "ButtonContest": ({"grid_size": 3, "num_buttons": 2, "players_per_team": 1},),
 }
 STEPS = (None, 100)
+KNOWN = registration.DYNAMICS | multi_agent.DYNAMICS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +44,7 @@ class ScoreRow:
     """Scores of one environment.
 
     Attributes:
-        environment: Gymnasium id.
+        environment: Gymnasium id, or PettingZoo name.
         constants: The constants that matter, as ``name=value`` separated by spaces.
         steps: None for the long run; else episodes are capped at, or rewards averaged over, so many steps from reset.
         optimal: Score of the best policy: return of an episode, or reward per step of a continuing task.
@@ -63,7 +68,7 @@ def compute(name: str) -> list[ScoreRow]:
 
     rows = []
     for constants in SCORED[name]:
-        env = make_dynamics(name, **constants)
+        env = KNOWN[name](**constants)
         for steps in STEPS:
             best, random = yardsticks.optimal(env, steps=steps), yardsticks.uniform(env, steps=steps)
             numbers = [float(f"{number:.6g}") for number in (*best, *random)]
@@ -126,7 +131,7 @@ def measure(continuing: bool, steps: int | None) -> str:
 def wanted() -> set[tuple[str, str, int | None]]:
     """What the table should have a row for: Gymnasium id, constants, steps."""
     return {
-        (DYNAMICS[name].env_id, _text(constants), steps)
+        (KNOWN[name].env_id, _text(constants), steps)
         for name, several in SCORED.items()
         for constants in several
         for steps in STEPS

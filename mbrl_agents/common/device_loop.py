@@ -72,9 +72,9 @@ class Clock(NamedTuple):
         updates: Gradient steps since the agent was made.
     """
 
-    calls: jax.Array
-    timesteps: jax.Array
-    updates: jax.Array
+    calls: Any
+    timesteps: Any
+    updates: Any
 
 
 class Lanes(NamedTuple):
@@ -232,9 +232,7 @@ class DeviceLoop:
         envs, out = self.envs.step(before.envs, action)
         ended = out.terminated | out.truncated
         # The last observation of an ended episode is not the one that acting goes on from.
-        next_observation = lax.cond(
-            ended.any(), lambda: jax.vmap(self.envs.env.observe)(out.final_state), lambda: out.observation
-        )
+        next_observation = lax.cond(ended.any(), lambda: self.envs.observe_states(out.final_state), lambda: out.observation)
         env_state = before.envs.lanes.state if self.replay.env is not None else None
         new = Transitions(before.observation, action, out.reward, next_observation, out.terminated, out.truncated, env_state)
         episode_return, episode_length = before.episode_return + out.reward, before.episode_length + 1

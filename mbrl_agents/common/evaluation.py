@@ -1,7 +1,8 @@
 """Greedy scores on functional environments, on the device.
 
 A score is that of the published study: the return of an episode until it terminates, at most ``num_steps`` steps, or in
-continuing tasks the mean reward per step over ``num_steps`` steps; always from reset and without time limit.
+continuing tasks the mean reward per step over ``num_steps`` steps; always from reset and without time limit. With several
+agents the learner acts for each of them, and the score is the mean over agents.
 """
 
 from __future__ import annotations
@@ -16,15 +17,16 @@ from mbrl_agents.common.device_loop import Learner
 from mbrl_envs import FunctionalEnv
 from mbrl_envs import lane as lanes
 from mbrl_envs.lane import Lane
+from mbrl_envs.multi_agent.lanes import by_environment, by_lane
 
 
 class Episodes(NamedTuple):
-    """Episodes side by side.
+    """Episodes side by side; with several agents each is a lane of its own.
 
     Attributes:
         lanes: The environments, leaves with a leading axis of episodes.
-        running: Whether an episode has not terminated yet, bool (episodes,).
-        total: Its return so far, float32 (episodes,).
+        running: Whether an episode has not terminated yet, bool (lanes,).
+        total: Its return so far, float32 (lanes,).
     """
 
     lanes: Lane
@@ -35,24 +37,28 @@ class Episodes(NamedTuple):
 def begin(env: FunctionalEnv, key: jax.Array, num_episodes: int) -> Episodes:
     """Fresh episodes from a raw key; which ones they are depends on the key alone, not on who plays them."""
     batch = jax.vmap(lambda lane_key: lanes.start(env, lane_key))(jax.random.split(key, num_episodes))
-    return Episodes(batch, jnp.ones(num_episodes, bool), jnp.zeros(num_episodes))
+    num_lanes = num_episodes * env.num_agents
+    return Episodes(batch, jnp.ones(num_lanes, bool), jnp.zeros(num_lanes))
 
 
 def observe(env: FunctionalEnv, episodes: Episodes) -> jax.Array:
     """What the episodes show."""
-    return jax.vmap(env.observe)(episodes.lanes.state)
+    return by_lane(env, jax.vmap(env.observe)(episodes.lanes.state))
 
 
 def advance(env: FunctionalEnv, episodes: Episodes, actions: jax.Array) -> Episodes:
-    """One step of every episode; those that have terminated go on without being counted."""
-    batch, out = jax.vmap(lambda lane, action: lanes.advance(env, lane, action))(episodes.lanes, actions)
-    total = episodes.total + jnp.where(episodes.running, out.reward, 0)
-    return Episodes(batch, episodes.running & ~out.terminated, total)
+    """One step of every episode; those that have terminated go on without being counted. ``actions`` are those of all lanes."""
+    joint = by_environment(env, actions)
+    batch, out = jax.vmap(lambda lane, action: lanes.advance(env, lane, action))(episodes.lanes, joint)
+    total = episodes.total + jnp.where(episodes.running, by_lane(env, out.reward), 0)
+    terminated = out.terminated if env.num_agents == 1 else jnp.repeat(out.terminated, env.num_agents)
+    return Episodes(batch, episodes.running & ~terminated, total)
 
 
 def scores(env: FunctionalEnv, episodes: Episodes, num_steps: int) -> jax.Array:
     """Scores of episodes of ``num_steps`` steps, float32 (episodes,)."""
-    return episodes.total / num_steps if env.continuing else episodes.total
+    total = episodes.total if env.num_agents == 1 else by_environment(env, episodes.total).mean(axis=1)
+    return total / num_steps if env.continuing else total
 
 
 def greedy_scores(

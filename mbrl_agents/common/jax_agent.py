@@ -15,7 +15,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
-from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
@@ -67,6 +66,8 @@ class JaxAgent(OffPolicyAlgorithm):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": JaxPolicy}
+    first_argument: ClassVar[str] = "policy"
+    """What the constructor's first argument is called."""
     unoffered: ClassVar[dict[str, Any]] = {}
     """Arguments of this class that a subclass does not take, and what they are instead."""
 
@@ -106,6 +107,7 @@ class JaxAgent(OffPolicyAlgorithm):
         self._lanes_task: FunctionalTask | None = None
         self._calls = 0
         self._predictions = 0
+        self._metrics: dict[str, Any] = {}  # of the last training
         if env is not None:
             self._check_spaces()
         if _init_setup_model:
@@ -231,7 +233,7 @@ class JaxAgent(OffPolicyAlgorithm):
     @property
     def clock(self) -> Clock:
         """Where the run is."""
-        return Clock(jnp.int32(self._calls), jnp.int32(self.num_timesteps), jnp.int32(self._n_updates))
+        return Clock(*(np.int32(number) for number in (self._calls, self.num_timesteps, self._n_updates)))
 
     def exploration_at(self, progress_remaining: float) -> Exploration:
         """How much to explore at a progress from 1 (start) to 0 (end)."""
@@ -336,13 +338,19 @@ class JaxAgent(OffPolicyAlgorithm):
             # A rollout in episodes may ask for any number; the compiled training is one of `plan.gradient_steps`.
             plan = dataclasses.replace(self.plan, gradient_steps=gradient_steps)
             functions = _host_functions(self.learner, plan, self.replay)
-            updates = jnp.int32(self._n_updates)
+            updates = np.int32(self._n_updates)
             self.learner_state, metrics = functions.train(self.learner_state, self.memory.state, self._streams, updates, now)
             self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", float(now.learning_rate))
-        for key, value in metrics.items():
+        self._metrics = metrics
+
+    def dump_logs(self) -> None:
+        """Writes the log. Metrics of learning are read now: reading them at every step would wait for the device each time."""
+        for key, value in self._metrics.items():
             self.logger.record(f"train/{key}", float(value))
+        self._metrics = {}
+        super().dump_logs()
 
     def _train_normalized(self, functions: _HostFunctions, gradient_steps: int, now: Now) -> dict:
         """As :meth:`train`, with observations and rewards normalised by a ``VecNormalize`` after they are drawn."""
@@ -379,7 +387,7 @@ class JaxAgent(OffPolicyAlgorithm):
         return task if by_steps else None
 
     def _batched_env(self, task: FunctionalTask) -> BatchedEnv:
-        return BatchedEnv(task.env, self.n_envs, task.max_episode_steps, AutoresetMode.SAME_STEP)
+        return task.batched(self.n_envs)
 
     def _device_loop(self, task: FunctionalTask) -> DeviceLoop:
         return DeviceLoop(self.learner, self.plan, self.replay, self._batched_env(task))

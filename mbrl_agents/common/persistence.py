@@ -30,7 +30,7 @@ _PARTS = {
     "model.optimizer": "model_optimizer",
 }
 _COUNTERS = ("num_timesteps", "_calls", "_n_updates", "_episode_num", "_predictions", "_total_timesteps")
-_SCHEDULED = ("learning_rate", "temperature")
+_SCHEDULED = ("learning_rate", "temperature", "policy")  # numbers or functions, which are not saved
 EXCLUDABLE = ("policy.optimizer", "lanes")
 
 
@@ -66,7 +66,7 @@ def save(agent: JaxAgent, path: str | os.PathLike[str] | io.BufferedIOBase, excl
     arguments = {name: schedules.to_json(value) if name in _SCHEDULED else value for name, value in agent.arguments.items()}
     data = {
         "class": type(agent).__name__,
-        "policy": agent.policy_name,
+        "policy": schedules.to_json(agent.policy_name),
         "arguments": arguments,
         "observation_space": spaces_json.to_json(agent.observation_space),
         "action_space": spaces_json.to_json(agent.action_space),
@@ -107,11 +107,14 @@ def load(
         saved_envs, policy = int(data["n_envs"]), data["policy"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a complete agent: {error!r} is missing or damaged") from error
+    replaced = dict(replaced)
+    first = replaced.pop(cls.first_argument, None) if cls.first_argument not in arguments else None
     if unknown := sorted(set(replaced) - set(arguments)):
         raise TypeError(f"{cls.__name__} has no argument {', '.join(map(repr, unknown))}; it has {sorted(arguments)}")
     for name in _SCHEDULED:
         if name in arguments and name not in replaced:
             arguments[name] = schedules.from_json(name, arguments[name])
+    policy = schedules.from_json(cls.first_argument, policy) if first is None else first
     if "policy_kwargs" in replaced and replaced["policy_kwargs"] != arguments["policy_kwargs"]:
         raise ValueError(f"policy_kwargs must equal the saved {arguments['policy_kwargs']}, got {replaced['policy_kwargs']}")
     arguments |= {"device": device} | replaced

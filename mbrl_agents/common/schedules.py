@@ -70,7 +70,7 @@ def from_json(name: str, saved: Any) -> Any:
     Raises:
         ValueError: It was a callable, which is not saved.
     """
-    if not isinstance(saved, dict):
+    if not isinstance(saved, dict) or "schedule" not in saved:
         return saved
     if saved.get("schedule") == "linear":
         return LinearSchedule(float(saved["start"]), float(saved["end"]), float(saved["end_fraction"]))

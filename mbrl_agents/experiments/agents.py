@@ -18,7 +18,7 @@ from mbrl_agents.common.jax_agent import JaxAgent
 
 # What a run sets itself; saying it twice would let the folder claim something else than what was done.
 _SET_BY_RUNS = {"seed": "--seed", "env": "the environment's id", "verbose": "nothing: runs report through their folder"}
-_NOT_ARGUMENTS = {"self", "env", "_init_setup_model", "policy"}
+_NOT_ARGUMENTS = {"self", "env", "_init_setup_model"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,9 +42,14 @@ class AgentKind:
 
     @property
     def parameters(self) -> dict[str, inspect.Parameter]:
-        """The constructor's arguments by name, without policy and environment."""
+        """The constructor's arguments by name, without the first one (the policy, mostly) and the environment."""
         given = inspect.signature(self.cls).parameters
-        return {name: parameter for name, parameter in given.items() if name not in _NOT_ARGUMENTS}
+        return {name: parameter for name, parameter in given.items() if name not in {*_NOT_ARGUMENTS, self.first_argument}}
+
+    @property
+    def first_argument(self) -> str:
+        """Name of the constructor's first argument: ``"policy"``, but for agents to which something else comes first."""
+        return getattr(self.cls, "first_argument", "policy")
 
     def default_policy(self, observation_space: spaces.Space[Any]) -> str:
         """Name of the usual policy for observations of this kind."""
@@ -71,8 +76,8 @@ class AgentKind:
         if any(parameter.kind is inspect.Parameter.VAR_KEYWORD for parameter in allowed.values()):
             return
         for name in arguments:
-            if name not in allowed and name != "policy":
-                settable = ["policy", *(each for each in allowed if each not in _SET_BY_RUNS)]
+            if name not in allowed and name != self.first_argument:
+                settable = [self.first_argument, *(each for each in allowed if each not in _SET_BY_RUNS)]
                 raise TypeError(f"{self.name} has no argument {name!r}{_closest(name, settable)}; it has {', '.join(settable)}")
 
     def defaults(self) -> dict[str, Any]:
@@ -84,15 +89,17 @@ class AgentKind:
         }
 
     def make(self, env: Any, arguments: dict[str, Any], seed: int | None, **more: Any) -> BaseAlgorithm:
-        """Makes an agent in an environment; ``arguments`` may hold ``policy``."""
+        """Makes an agent in an environment; ``arguments`` may hold its first argument, ``policy`` mostly."""
         given = dict(arguments)
-        policy = given.pop("policy", None) or self.default_policy(env.observation_space)
+        first = given.pop(self.first_argument, None)
+        if first is None:
+            first = self.default_policy(env.observation_space)
         if isinstance(given.get("train_freq"), list):  # YAML knows no tuples, SB3 no lists
             given["train_freq"] = tuple(given["train_freq"])
         for name, value in given.items():
             if isinstance(value, dict) and "schedule" in value:
                 given[name] = schedules.from_json(name, value)
-        return self.cls(policy, env, seed=seed, **given, **more)
+        return self.cls(first, env, seed=seed, **given, **more)
 
     def check_values(self, env: gymnasium.Env, arguments: dict[str, Any]) -> None:
         """Lets the constructor check its arguments and the environment's spaces, without making any network.

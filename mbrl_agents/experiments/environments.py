@@ -9,6 +9,7 @@ import gymnasium
 
 from mbrl_envs import FunctionalEnv, FunctionalGymEnv, FunctionalVecEnv, functional_task
 from mbrl_envs.checks import integer_in
+from mbrl_envs.multi_agent import MultiAgentEnv
 
 NO_LIMIT = -1
 
@@ -76,13 +77,15 @@ class EnvironmentSpec:
         arguments = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         return f"{self.id}({arguments})" if arguments else self.id
 
-    def make(self, *, max_episode_steps: int | None = None, **more: Any) -> gymnasium.Env:
-        """A Gymnasium environment; a time limit given here replaces the usual one.
+    def make(self, *, max_episode_steps: int | None = None, **more: Any) -> Any:
+        """A Gymnasium environment (a ``VecEnv`` if there are several agents); a time limit given here replaces the usual one.
 
         Raises:
             gymnasium.error.Error, TypeError, ValueError: There is no such environment, or an argument is wrong.
         """
         limit = max_episode_steps if max_episode_steps is not None else self.max_episode_steps
+        if isinstance(self.given, MultiAgentEnv):  # no Gymnasium environment: as lanes, of which each agent is one
+            return FunctionalVecEnv(self.given, 1, max_episode_steps=limit)
         if self.given is not None:
             env: gymnasium.Env = FunctionalGymEnv(self.given)
             return env if limit is None or limit == NO_LIMIT else gymnasium.wrappers.TimeLimit(env, limit)

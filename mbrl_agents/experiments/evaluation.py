@@ -31,8 +31,8 @@ class Evaluator:
     Args:
         environment: The environment.
         episodes: Number of episodes; by default 32 on functional environments, 10 on others.
-        steps: Steps of an episode; by default ``evaluation_steps`` of functional environments (100 for most), of others their own
-            time limit.
+        steps: Steps of an episode; by default functional environments' ``evaluation_steps`` (100 for most), others' own time
+            limit.
         on_device: Whether JAX agents play functional environments in one compiled program (the scores are the same).
 
     Raises:
@@ -183,13 +183,13 @@ def _predicted_scores(model: Any, env: FunctionalEnv, key: jax.Array, episodes: 
     """Plays through ``predict``; recurrent policies carry their state."""
     begin, advance = _compiled_steps(env, episodes)
     played, observation = begin(key)
-    state, starts = None, np.ones(episodes, bool)
+    state, starts = None, np.ones(len(observation), bool)
     for _ in range(steps):
         actions, state = model.predict(np.array(observation), state=state, episode_start=starts, deterministic=True)
         before, (played, observation) = played, advance(played, jnp.asarray(actions))
         if hasattr(model, "note_rewards"):
             model.note_rewards(state, np.asarray(played.total - before.total))
-        starts = np.zeros(episodes, bool)
+        starts = np.zeros(len(starts), bool)
         if not env.continuing and not np.asarray(played.running).any():
             break
     return np.asarray(functional.scores(env, played, steps))

@@ -22,6 +22,7 @@ from mbrl_agents.model_dqn.weights import LossWeights
 from mbrl_agents.model_dqn.world_model import WorldModel
 from mbrl_envs import FunctionalEnv, functional_task
 from mbrl_envs.checks import boolean, integer_in, one_of
+from mbrl_envs.multi_agent import MultiAgentEnv
 
 _MANY = 2**20
 _WEIGHTS = {f"{name}_weight": name for name in LossWeights._fields}
@@ -148,10 +149,11 @@ class PerfectModelDQN(ModelDQN):
 
     def _check_spaces(self) -> None:
         super()._check_spaces()
-        if functional_task(self.env) is None:
+        task = functional_task(self.env)
+        if task is None or isinstance(task.env, MultiAgentEnv):
             raise ValueError(
-                "PerfectModelDQN rolls out the environment itself, so it needs functional dynamics (one of the mbrl/ "
-                f"environments, without wrappers), got {self.env}: SimpleModelDQN and LatentModelDQN learn a model anywhere"
+                "PerfectModelDQN rolls out the environment itself, so it needs functional dynamics of one agent (one of the "
+                f"mbrl/ environments, without wrappers), got {self.env}: SimpleModelDQN and LatentModelDQN learn theirs"
             )
 
     def _dynamics(self) -> FunctionalEnv | None:

@@ -19,7 +19,7 @@ from mbrl_envs.adapters.gym_env import check_render_mode
 from mbrl_envs.batched import BatchedEnv, BatchState
 from mbrl_envs.checks import integer_in
 from mbrl_envs.functional import FunctionalEnv
-from mbrl_envs.registration import make_dynamics
+from mbrl_envs.registration import FunctionalTask, make_dynamics
 from mbrl_envs.rendering import ansi, rgb_array
 
 MAX_ENVS = 2**20
@@ -44,7 +44,7 @@ class _Compiled:
         self.restart = jax.jit(batched.restart, donate_argnums=0)
         self.reseed = jax.jit(batched.reseed, donate_argnums=0)
         self.observe = jax.jit(batched.observe)
-        self.observe_states = jax.jit(jax.vmap(batched.env.observe))
+        self.observe_states = jax.jit(batched.observe_states)
 
 
 @functools.lru_cache(maxsize=64)
@@ -70,7 +70,7 @@ class BatchDriver:
 
     Args:
         dynamics: The dynamics, or the name of registered ones.
-        num_envs: Number of lanes.
+        num_envs: Number of environments, each of which is a lane; or A lanes, if it has A agents.
         max_episode_steps: Time limit; None or -1 for none.
         autoreset_mode: Gymnasium's ``NEXT_STEP`` or ``SAME_STEP``, as an enum or its value.
         render_mode: None, ``"rgb_array"`` or ``"ansi"``.
@@ -90,7 +90,7 @@ class BatchDriver:
         **constants: Any,
     ) -> None:
         self.dynamics = make_dynamics(dynamics, **constants)
-        self.num_envs = integer_in("num_envs", num_envs, 1, MAX_ENVS)
+        self.num_envs = integer_in("num_envs", num_envs, 1, MAX_ENVS) * self.dynamics.num_agents  # lanes
         self.max_episode_steps = check_max_episode_steps(max_episode_steps)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
@@ -98,7 +98,8 @@ class BatchDriver:
         self._compile()
 
     def _compile(self) -> None:
-        self._functions = _compiled(BatchedEnv(self.dynamics, self.num_envs, self.max_episode_steps, self.autoreset_mode))
+        task = FunctionalTask(self.dynamics, self.max_episode_steps)
+        self._functions = _compiled(task.batched(self.num_envs, self.autoreset_mode))
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but what is compiled, for copies and pickles."""
@@ -155,14 +156,14 @@ class BatchDriver:
         return np.array(self._functions.observe_states(states))
 
     def render(self) -> tuple[Any, ...]:
-        """A picture of each lane."""
+        """A picture of each environment."""
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset() before this")
         states = jax.tree.map(np.asarray, self._state.lanes.state)
         draw = rgb_array if self.render_mode == "rgb_array" else ansi
         return tuple(
             draw(self.dynamics.picture(jax.tree.map(lambda leaf, i=i: leaf[i], states)), caption=f"environment {i}")
-            for i in range(self.num_envs)
+            for i in range(self.num_envs // self.dynamics.num_agents)
         )
 
     def _check_actions(self, actions: Any) -> None:

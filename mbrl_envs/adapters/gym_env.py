@@ -17,22 +17,30 @@ from mbrl_envs import lane as lanes
 from mbrl_envs.adapters.packing import Packing
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.lane import Lane
+from mbrl_envs.multi_agent.protocol import require_one_agent
 from mbrl_envs.rendering import ansi, rgb_array
 
 
 class _Outcome(NamedTuple):
-    """What a step leaves behind, packed: reward and terminated are its first two words."""
+    """What a step leaves behind, packed: reward and terminated are its first words."""
 
     reward: jax.Array
     terminated: jax.Array
     lane: Lane
 
 
-class _Compiled:
-    """The compiled functions of one environment, shared by all its instances: to a packed outcome and an observation."""
+class Compiled:
+    """The compiled functions of one environment, shared by all its instances: to a packed outcome and an observation.
 
-    def __init__(self, env: FunctionalEnv) -> None:
-        def outcome(lane: Lane, reward: Any = 0.0, terminated: Any = False) -> tuple[jax.Array, jax.Array]:
+    Args:
+        env: The dynamics.
+        rewards: Shape of a step's reward: that of one agent, or of several.
+    """
+
+    def __init__(self, env: FunctionalEnv, rewards: tuple[int, ...] = ()) -> None:
+        nothing = np.zeros(rewards, np.float32)
+
+        def outcome(lane: Lane, reward: Any = nothing, terminated: Any = False) -> tuple[jax.Array, jax.Array]:
             return Packing.pack(_Outcome(jnp.float32(reward), jnp.bool_(terminated), lane)), env.observe(lane.state)
 
         def begin(key: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -47,15 +55,16 @@ class _Compiled:
             return outcome(lanes.restart(lane, lanes.next_start(env, lane)))
 
         def example(key: jax.Array) -> _Outcome:
-            return _Outcome(jnp.float32(0), jnp.bool_(False), lanes.start(env, key))
+            return _Outcome(jnp.float32(nothing), jnp.bool_(False), lanes.start(env, key))
 
         self.packing = Packing(jax.eval_shape(example, jax.random.PRNGKey(0)))
         self.begin, self.step, self.reset = jax.jit(begin), jax.jit(step), jax.jit(reset)
 
 
 @functools.lru_cache(maxsize=64)
-def _compiled(env: FunctionalEnv) -> _Compiled:
-    return _Compiled(env)
+def compiled(env: FunctionalEnv, rewards: tuple[int, ...] = ()) -> Compiled:
+    """The compiled functions of an environment; arguments as for :class:`Compiled`."""
+    return Compiled(env, rewards)
 
 
 class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
@@ -80,6 +89,7 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         from mbrl_envs.registration import make_dynamics
 
         self.dynamics = make_dynamics(dynamics, **constants)
+        require_one_agent(self.dynamics, instead="PettingZoo's parallel_env(), or FunctionalVecEnv for Stable-Baselines3")
         self.observation_space = self.dynamics.observation_space
         self.action_space = self.dynamics.action_space
         self.render_mode = check_render_mode(render_mode)
@@ -89,7 +99,7 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         self._compile()
 
     def _compile(self) -> None:
-        self._functions = _compiled(self.dynamics)
+        self._functions = compiled(self.dynamics)
         # A device array handed in again costs nothing to convert; Discrete actions are few.
         self._device_actions: list[jax.Array] = []
         self._first_action = 0

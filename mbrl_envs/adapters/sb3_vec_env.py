@@ -24,6 +24,9 @@ class FunctionalVecEnv(VecEnv):
     As SB3 has it, an ended episode is reset on the same step; its ``info`` holds ``terminal_observation``,
     ``TimeLimit.truncated``, and ``episode`` (return ``r``, length ``l``, seconds ``t``) as a ``Monitor`` would write.
 
+    Dynamics with A agents (:mod:`mbrl_envs.multi_agent`) take A lanes for each environment, ``self.num_envs`` being the number
+    of lanes: lane ``e * A + a`` is agent ``a`` of environment ``e``. One policy then acts for all agents.
+
     Args:
         dynamics: The dynamics, the name of registered ones, or a Gymnasium id of this package.
         num_envs: Number of environments.
@@ -110,7 +113,7 @@ class FunctionalVecEnv(VecEnv):
         if method_name != "render":
             raise AttributeError(f"method_name must be 'render', got {method_name!r}")
         pictures = self._driver.render()
-        return [pictures[i] for i in self._get_indices(indices)]
+        return [pictures[i // self._driver.dynamics.num_agents] for i in self._get_indices(indices)]
 
     def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: int | Iterable[int] | None = None) -> list[bool]:
         """True for SB3's ``Monitor``, whose records are part of this class; False for all others."""

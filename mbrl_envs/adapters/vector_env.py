@@ -11,7 +11,8 @@ from gymnasium.vector.utils import batch_space
 
 from mbrl_envs.adapters.driver import BatchDriver
 from mbrl_envs.functional import FunctionalEnv
-from mbrl_envs.registration import FunctionalTask
+from mbrl_envs.multi_agent.protocol import require_one_agent
+from mbrl_envs.registration import FunctionalTask, make_dynamics
 
 
 class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):
@@ -42,7 +43,9 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         render_mode: str | None = None,
         **constants: Any,
     ) -> None:
-        self._driver = BatchDriver(dynamics, num_envs, max_episode_steps, autoreset_mode, render_mode, **constants)
+        made = make_dynamics(dynamics, **constants)
+        require_one_agent(made, instead="FunctionalVecEnv, or PettingZoo")
+        self._driver = BatchDriver(made, num_envs, max_episode_steps, autoreset_mode, render_mode)
         self.num_envs = self._driver.num_envs
         self.render_mode = render_mode
         self.metadata = {

@@ -26,6 +26,7 @@ from mbrl_envs import (
     OpenGrid,
     PanFlute,
     ProcMaze,
+    RandomWalk2D,
     Starkweather,
     VariableMagnitude,
     VariableProbability,
@@ -33,7 +34,7 @@ from mbrl_envs import (
     functional_task,
 )
 
-DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall)
+DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall, RandomWalk2D)
 PREDICTIONS = (CueReward, Starkweather, Babayan, Contingency, VariableMagnitude, VariableProbability)
 DYNAMICS = (*DECISIONS, *PREDICTIONS)
 

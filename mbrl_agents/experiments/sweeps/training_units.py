@@ -139,14 +139,14 @@ class UnitInTraining:
             self._save(began)
             return
         config, before = self.runs[0].folder.config, self.timesteps
-        interval, num_envs = config.evaluation.interval, config.num_envs
+        interval, loop = config.evaluation.interval, self.runs[0].loop
         if before == 0 and self.live[0].score is None:
             self._score(None)
         if before >= self.live[0].goal:  # killed after the last evaluation, before the end was saved
             self._save(began)
             return
         due = min((before // interval + 1) * interval, config.steps)
-        chunks = self._advance(min(-(-(due - before) // num_envs), self.runs[0].loop.max_chunk))
+        chunks = self._advance(min(-(-(due - before) // loop.envs.num_envs), loop.max_chunk))
         for run, chunk in zip(self.runs, chunks, strict=True):
             self._look(run, chunk, before)
         if self.live and self.timesteps >= due:
