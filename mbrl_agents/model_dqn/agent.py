@@ -152,8 +152,9 @@ class PerfectModelDQN(ModelDQN):
         task = functional_task(self.env)
         if task is None or isinstance(task.env, MultiAgentEnv):
             raise ValueError(
-                "PerfectModelDQN rolls out the environment itself, so it needs functional dynamics of one agent (one of the "
-                f"mbrl/ environments, without wrappers), got {self.env}: SimpleModelDQN and LatentModelDQN learn theirs"
+                "PerfectModelDQN rolls out the environment itself, so it needs functional dynamics (one of the mbrl/ "
+                "environments, without wrappers) of a single agent, "
+                f"got {self.env}: SimpleModelDQN and LatentModelDQN learn a model anywhere"
             )
 
     def _dynamics(self) -> FunctionalEnv | None:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import OMD
 from mbrl_agents.common.exploration import Exploration
@@ -132,7 +133,7 @@ def test_predictions_stay_where_observations_are() -> None:
 
 
 SMALL: dict[str, Any] = {
-    "learning_rate": 1e-3,
+    "learning_rate": LinearSchedule(3e-3, 1e-5, 1.0),  # as OMD's steps are all of one size
     "model_learning_rate": 1e-2,
     "buffer_size": 2000,
     "learning_starts": 50,
@@ -150,27 +151,25 @@ def values(agent: OMD, *observations: tuple[float, float]) -> np.ndarray:
     return np.asarray(found.mean(axis=0))
 
 
-@pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])
-@pytest.mark.parametrize("model_loss", model_losses.MODEL_LOSSES)
+@pytest.mark.parametrize(("model_loss", "device_loop"), [(loss, True) for loss in model_losses.MODEL_LOSSES] + [("omd", False)])
 def test_values_of_a_reward_two_steps_away(model_loss: str, device_loop: bool) -> None:
     """Through the model alone: γ before, 1 at the step itself, whatever the model learns for."""
     probe = make(Probe(2, "last"))
-    agent = OMD("MlpPolicy", probe, model_loss, device_loop=device_loop, carry_optimizer=True, **SMALL).learn(2500)
-    np.testing.assert_allclose(values(agent, (1, 1), (1, -1)), 1.0, atol=0.1)
-    np.testing.assert_allclose(values(agent, (0, 1), (0, -1)), GAMMA, atol=0.1)
+    agent = OMD("MlpPolicy", probe, model_loss, device_loop=device_loop, **SMALL).learn(2500)
+    np.testing.assert_allclose(values(agent, (1, 1), (1, -1)), 1.0, atol=0.05)
+    np.testing.assert_allclose(values(agent, (0, 1), (0, -1)), GAMMA, atol=0.05)
     assert agent.learner_state.fallbacks == 0
 
 
-@pytest.mark.parametrize("solver", ["cg", "normal_cg", "gmres"])
+@pytest.mark.parametrize("solver", ["cg", *(pytest.param(each, marks=pytest.mark.slow) for each in ("normal_cg", "gmres"))])
 def test_other_solvers_learn_too(solver: str) -> None:
-    changes = {"learning_rate": 3e-3, "solver": solver, "solver_steps": 5}
-    agent = OMD("MlpPolicy", make(Probe(1, "action")), **(SMALL | changes)).learn(1500)
+    agent = OMD("MlpPolicy", make(Probe(1, "action")), **SMALL, solver=solver, solver_steps=5).learn(1500)
     assert (np.diff(values(agent, (0, 1), (0, -1))) > 1).all()  # action 1 is worth 1, action 0 is worth -1
 
 
 def test_a_gaussian_model_and_one_network() -> None:
-    changes = {"stochastic_model": True, "predict_change": True, "twin": False, "inner_steps": 3, "carry_optimizer": True}
-    agent = OMD("MlpPolicy", make(Probe(1, "sign")), **(SMALL | changes)).learn(1500)
+    changes = {"stochastic_model": True, "predict_change": True, "twin": False, "inner_steps": 3}
+    agent = OMD("MlpPolicy", make(Probe(1, "sign")), "mle", **SMALL, **changes).learn(1500)
     assert jax.tree.leaves(agent.learner_state.params)[0].shape[0] == 1
-    np.testing.assert_allclose(values(agent, (0, 1)), 1.0, atol=0.15)
-    np.testing.assert_allclose(values(agent, (0, -1)), -1.0, atol=0.15)
+    np.testing.assert_allclose(values(agent, (0, 1)), 1.0, atol=0.1)
+    np.testing.assert_allclose(values(agent, (0, -1)), -1.0, atol=0.1)

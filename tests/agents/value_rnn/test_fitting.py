@@ -77,15 +77,20 @@ def test_gradients_by_finite_differences(network: ValueNetwork, data: Sequences 
         data = jax.tree.map(lambda leaf: jnp.asarray(leaf, bool if leaf.dtype == bool else jnp.float64), data)
         both = some_params(network), hyper(network, td_lambda=0.4)
         params, numbers = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float64), both)
-        states = network.cell.unroll(params, data.inputs, data.starts)
-        goals, shares = network.targets_of(params, states, network.heads(params, states), data, numbers)
+
+        @jax.jit  # here and below: compiled as a whole, not operation by operation
+        def goals_of(params: Any) -> tuple[Any, Any]:
+            states = network.cell.unroll(params, data.inputs, data.starts)
+            return network.targets_of(params, states, network.heads(params, states), data, numbers)
+
+        goals, shares = goals_of(params)
 
         def with_fixed_targets(params: Any) -> jax.Array:
             values = network.heads(params, network.cell.unroll(params, data.inputs, data.starts))
             each = targets.losses(network.loss, values, goals, numbers.levels, shares)
             return (each * data.trained).sum() / data.trained.sum()
 
-        ours = jax.grad(network.loss_of)(params, data, numbers)
+        ours = jax.jit(jax.grad(network.loss_of))(params, data, numbers)
         flat, unravel = jax.flatten_util.ravel_pytree(params)
         moves = np.eye(len(flat)) * 1e-6
         evaluate = jax.jit(jax.vmap(lambda vector: with_fixed_targets(unravel(vector))))
@@ -96,10 +101,11 @@ def test_gradients_by_finite_differences(network: ValueNetwork, data: Sequences 
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda each: f"{each.cell.kind}-{each.readout}-{each.loss}")
 def test_a_padded_batch_is_its_trials_one_by_one(network: ValueNetwork) -> None:
     params, numbers = some_params(network), hyper(network, td_lambda=0.4)
+    compiled = jax.jit(jax.value_and_grad(network.loss_of))
 
     def gradient(trials: list[np.ndarray]) -> tuple[float, Any]:
         data: Sequences = fitting.as_sequences(pad(trials), terminal_target=True)
-        loss, grads = jax.value_and_grad(network.loss_of)(params, data, numbers)
+        loss, grads = compiled(params, data, numbers)
         steps = float(data.trained.sum())
         return float(loss) * steps, jax.tree.map(lambda leaf: leaf * steps, grads)
 
