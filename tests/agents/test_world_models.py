@@ -122,7 +122,7 @@ def test_loss_of_the_simple_model(codec: ObservationCodec, learned: bool, contin
     model = SimpleModel(Emission(codec, learned), 3, hidden=(8, 8), continuing=continuing)
     params, batch = scrambled(model.init(KEY)), batch_of(codec)
     weights = LossWeights(reward=0.5, termination=2.0, observation=0.25)
-    loss, parts = model.loss(params, batch, KEY, weights)
+    loss, parts = jax.jit(model.loss)(params, batch, KEY, weights)
     inputs = np.concatenate([batch.observation, np.eye(3)[batch.action]], 1)
     said = numpy_mlp(params["dynamics"], inputs)
     reward, *end = numpy_heads(params["outcomes"], inputs, 1 if continuing else 2)
@@ -164,7 +164,7 @@ def test_loss_of_latent_models(name: str, published_mask: bool) -> None:
     latent = LATENTS[name]
     model = LatentModel(latent, Emission(BITS), 3, hidden=(8, 8), published_mask=published_mask)
     params, batch = scrambled(model.init(KEY)), batch_of(BITS)
-    _, parts = model.loss(params, batch, KEY, LossWeights())
+    _, parts = jax.jit(model.loss)(params, batch, KEY, LossWeights())
     seen, seen_next = (numpy_mlp(params["encoder"], np.asarray(each)) for each in (batch.observation, batch.next_observation))
     drawn = latent.draw(jnp.asarray(seen, jnp.float32), KEY, encoded=True)
     # A code is the place of a one among zeros.
@@ -204,7 +204,7 @@ def test_the_divergence_is_balanced(name: str) -> None:
         back = latent.divergence(seen, expected_0, second_encoded=False)
         return (0.8 * towards + 0.2 * back).mean()
 
-    ours = jax.grad(lambda theta: model.loss(theta, batch, KEY, LossWeights())[1]["dynamics"])(params)
+    ours = jax.jit(jax.grad(lambda theta: model.loss(theta, batch, KEY, LossWeights())[1]["dynamics"]))(params)
     theirs = jax.grad(unbalanced)(params)
     for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
@@ -317,7 +317,7 @@ def test_the_perfect_model_is_the_environment(env: Any) -> None:
     def choose(features: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         return actions[jnp.argmax((act_keys == key).all(-1))], None
 
-    imagined = imagine(model, {}, states, choose, length, KEY)
+    imagined = jax.jit(lambda: imagine(model, {}, states, choose, length, KEY))()
     batch = Batch(*[None] * 6, env_state=states)  # type: ignore[arg-type]
     assert model.start({}, batch, KEY) is states
     ended = np.zeros(6, bool)
@@ -349,14 +349,15 @@ def test_nothing_of_an_end_is_learned_or_used_where_there_is_none(name: str) -> 
     model = dataclasses.replace(episodic, continuing=True)
     params, batch = model.init(KEY), batch_of(BITS)
     assert [len(each.outcomes.network.outputs) for each in (model, episodic)] == [1, 2]
-    assert "termination" not in model.loss(params, batch, KEY, LossWeights())[1]
-    assert "termination" in episodic.loss(episodic.init(KEY), batch, KEY, LossWeights())[1]
+    others = jax.jit(episodic.init)(KEY)
+    assert "termination" not in jax.eval_shape(model.loss, params, batch, KEY, LossWeights())[1]
+    assert "termination" in jax.eval_shape(episodic.loss, others, batch, KEY, LossWeights())[1]
 
     def choose(features: Any, key: Any) -> Any:
         return jnp.zeros(7, jnp.int32), None
 
-    imagined = imagine(model, params, model.start(params, batch, KEY), choose, 5, KEY)
+    imagined = jax.jit(lambda: imagine(model, params, model.start(params, batch, KEY), choose, 5, KEY))()
     assert (imagined.continuation == 1).all()
     assert (imagined.weights() == 1).all()
-    other = imagine(episodic, episodic.init(KEY), episodic.start(episodic.init(KEY), batch, KEY), choose, 5, KEY)
+    other = jax.jit(lambda: imagine(episodic, others, episodic.start(others, batch, KEY), choose, 5, KEY))()
     assert (other.continuation < 1).all()

@@ -78,10 +78,12 @@ def test_windows_are_what_was_stored(steps: int) -> None:
 
 @pytest.mark.parametrize("env", [conditioning.CueReward(delays=(3, 5)), conditioning.Starkweather(task=2)], ids=str)
 def test_beliefs_on_the_device_are_the_exact_ones(env: conditioning.ConditioningTask) -> None:
+    beliefs = jax.jit(Filter(env).beliefs)
+    exact = jax.jit(lambda observations: scoring.exact_values(env, observations, jnp.float32(0.9)))
     for trial in conditioning.sample_trials(env, 5, seed=3):
-        ours = Filter(env).beliefs(jnp.asarray(trial.observations[:, None]))[:, 0]
+        ours = beliefs(jnp.asarray(trial.observations[:, None]))[:, 0]
         np.testing.assert_allclose(ours, conditioning.beliefs(env, trial.observations), atol=1e-5)
-        values = scoring.exact_values(env, jnp.asarray(trial.observations[:, None]), jnp.float32(0.9))[:, 0]
+        values = exact(jnp.asarray(trial.observations[:, None]))[:, 0]
         np.testing.assert_allclose(values, conditioning.values(env, trial.observations, 0.9), atol=1e-5)
 
 
@@ -90,7 +92,7 @@ def test_the_score_of_a_network_without_values() -> None:
     env = conditioning.Starkweather(task=1)
     network = ValueRNN(env=gymnasium.make("mbrl/Starkweather-v0"), **SMALL)
     key = jax.random.PRNGKey(0)
-    score = float(network.learner.scores(env, network.learner_state, key, 2000, 100).mean())
+    score = float(jax.jit(lambda state: network.learner.scores(env, state, key, 2000, 100))(network.learner_state).mean())
     trials = [each.observations for each in conditioning.sample_trials(env, 2000, seed=1, trials_per_episode=12)]
     squares = [np.mean(conditioning.values(env, each[:100], 0.7) ** 2) for each in trials]
     assert score == pytest.approx(-np.mean(np.sqrt(squares)), rel=0.03)
