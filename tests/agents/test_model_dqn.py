@@ -65,7 +65,9 @@ def test_the_perfect_model_reaches_closed_form_values(changes: dict) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "device_loop"), [("simple", True), ("simple", False), ("gaussian", True), ("categorical", True)], ids=str
+    ("name", "device_loop"),
+    [("simple", True), ("simple", False), ("gaussian", True), pytest.param("categorical", True, marks=pytest.mark.slow)],
+    ids=str,
 )
 def test_learned_models_reach_closed_form_values(name: str, device_loop: bool) -> None:
     """One step with a reward that the action decides; the model has to find reward and end."""

@@ -317,7 +317,7 @@ def test_a_sweep_in_which_somebody_is_at_work_is_refused(finished: pathlib.Path,
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork()")
 @pytest.mark.parametrize(
     ("way", "kills"),
-    [("loop", 4), pytest.param("loop", 20, marks=pytest.mark.slow), pytest.param("vmap", 20, marks=pytest.mark.slow)],
+    [("loop", 2), pytest.param("loop", 20, marks=pytest.mark.slow), pytest.param("vmap", 20, marks=pytest.mark.slow)],
 )
 def test_a_killed_sweep_goes_on(way: str, kills: int, tmp_path: pathlib.Path) -> None:
     command = [sys.executable, "-m", "tests.experiments.killed_sweeps", str(tmp_path), way, str(kills), "1"]
