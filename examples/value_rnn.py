@@ -21,7 +21,7 @@ from mbrl_envs.conditioning import CueReward, Trial, sample_trials, values
 GAMMA, RIGHT = 0.5, 0.05
 TASK = CueReward()
 NETWORK: dict[str, Any] = {"cell": "lstm", "readout": "relu_sum", "gamma": GAMMA, "batch_size": 12}
-NETWORK |= {"learning_rate": 1e-2, "max_grad_norm": 0.1, "td_lambda": 0.5}
+NETWORK |= {"learning_rate": 1e-2, "max_grad_norm": 0.1, "td_lambda": 0.9}
 FITTING: dict[str, Any] = {"patience": None}
 PUBLIC: dict[str, Any] = {"learning_rate": 3e-3, "max_grad_norm": None, "td_lambda": 0.0, "initialization": "uniform"}
 # What is changed in the networks, and in fitting.
