@@ -105,7 +105,7 @@ def test_a_saved_agent_goes_on_as_if_it_had_never_stopped(tmp_path: Any) -> None
 
 
 def test_what_needs_one_agent_says_so() -> None:
-    with pytest.raises(ValueError, match="needs functional dynamics .* of a single agent"):
+    with pytest.raises(ValueError, match=r"needs functional dynamics .* of a single agent"):
         PerfectModelDQN("MlpPolicy", FunctionalVecEnv(CoopPanFlute(2, 2)))
     PerfectModelDQN("MlpPolicy", FunctionalVecEnv(PanFlute(2)), _init_setup_model=False)
 

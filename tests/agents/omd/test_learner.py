@@ -151,7 +151,15 @@ def values(agent: OMD, *observations: tuple[float, float]) -> np.ndarray:
     return np.asarray(found.mean(axis=0))
 
 
-@pytest.mark.parametrize(("model_loss", "device_loop"), [(loss, True) for loss in model_losses.MODEL_LOSSES] + [("omd", False)])
+@pytest.mark.parametrize(
+    ("model_loss", "device_loop"),
+    [
+        ("omd", True),
+        ("omd", False),
+        ("mle", True),
+        *(pytest.param(loss, True, marks=pytest.mark.slow) for loss in ("vep", "vagram")),
+    ],
+)
 def test_values_of_a_reward_two_steps_away(model_loss: str, device_loop: bool) -> None:
     """Through the model alone: γ before, 1 at the step itself, whatever the model learns for."""
     probe = make(Probe(2, "last"))
