@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -86,9 +87,12 @@ def test_greedy_scores_against_a_loop_in_python() -> None:
             return observation[:, -1].astype(np.int32) ^ 1  # what marks player 1 turned round
 
     env = CoopPanFlute(2, 2, spontaneous=False)
-    scores = evaluation.greedy_scores(OneEach(), env, None, jax.random.PRNGKey(0), 3, 10)  # type: ignore[arg-type]
+    one_each: Any = OneEach()  # of a learner, all that is asked for here
+    scores = evaluation.greedy_scores(one_each, env, None, jax.random.PRNGKey(0), 3, 10)
     np.testing.assert_allclose(scores, [0.8] * 3, rtol=1e-6)
-    contest = evaluation.scores(ButtonContest(2, 2), evaluation.Episodes(None, None, np.array([3.0, -3, 1, 0])), 2)  # type: ignore[arg-type]
+    game, totals = ButtonContest(2, 2), jnp.array([3.0, -3, 1, 0])
+    played = evaluation.begin(game, jax.random.PRNGKey(0), 2)._replace(total=totals)
+    contest = evaluation.scores(game, played, 2)
     np.testing.assert_allclose(contest, [0, 0.25])
 
 

@@ -39,8 +39,15 @@ def measured(name: str, number: int, call: Callable[[], object]) -> None:
 
 def learner(batch_size: int, path: str, every: int) -> BatchTD:
     """A fresh learner at the study's learning rate of .1."""
-    settings = {"gamma": 0.99, "step_size": 0.1 / STEPS, "batch_size": batch_size, "every": every}
-    return BatchTD(CELLS.num_cells, features=CELLS.table(), path=path, **settings)  # type: ignore[arg-type]
+    return BatchTD(
+        CELLS.num_cells,
+        features=CELLS.table(),
+        path=path,
+        gamma=0.99,
+        step_size=0.1 / STEPS,
+        batch_size=batch_size,
+        every=every,
+    )
 
 
 def updates(episodes: Episodes, batch_size: int, path: str, runs: int) -> None:

@@ -43,7 +43,7 @@ def main() -> None:
         batch = FunctionalTask(env, LIMIT).batched(NUM_ENVS * env.num_agents)
         start = jax.jit(batch.init)(jax.random.split(jax.random.PRNGKey(0), batch.num_envs))
         shape = (options.steps, batch.num_envs)
-        actions = jax.random.randint(jax.random.PRNGKey(1), shape, 0, env.action_space.n)  # type: ignore[attr-defined]
+        actions = jax.random.randint(jax.random.PRNGKey(1), shape, 0, len(env.action_names))
         programs[repr(env)] = (with_resets(batch), start, actions)
     best = rates(programs, options.repeats)
     print("| environment | agents | M environment steps/s | M agent steps/s | beside one agent |")
