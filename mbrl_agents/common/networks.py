@@ -64,8 +64,12 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def activation_name(activation: Any) -> str:
+def activation_name(activation: Any, argument: str = "activation_fn") -> str:
     """The name of an activation function, given as a name or as a torch class such as ``torch.nn.ReLU``.
+
+    Args:
+        activation: What is given.
+        argument: What an error calls it.
 
     Raises:
         ValueError: There is no such activation.
@@ -73,19 +77,19 @@ def activation_name(activation: Any) -> str:
     name = activation if isinstance(activation, str) else getattr(activation, "__name__", repr(activation))
     known = {key.replace("_", ""): key for key in ACTIVATIONS}
     if (key := known.get(name.lower().replace("_", ""))) is None:
-        raise ValueError(f"activation_fn must be one of {', '.join(map(repr, ACTIVATIONS))}, got {activation!r}")
+        raise ValueError(f"{argument} must be one of {', '.join(map(repr, ACTIVATIONS))}, got {activation!r}")
     return key
 
 
-def check_net_arch(net_arch: Any) -> tuple[int, ...]:
-    """Returns the hidden layers' widths as a tuple.
+def check_net_arch(net_arch: Any, argument: str = "net_arch") -> tuple[int, ...]:
+    """Returns the hidden layers' widths as a tuple; ``argument`` is what an error calls them.
 
     Raises:
         TypeError, ValueError: It is no sequence of positive integers.
     """
     if isinstance(net_arch, str) or not isinstance(net_arch, Sequence):
-        raise TypeError(f"net_arch must be a list of layer widths such as [200, 200, 200], got {net_arch!r}")
-    return tuple(integer_in("every width in net_arch", width, 1, MAX_WIDTH) for width in net_arch)
+        raise TypeError(f"{argument} must be a list of layer widths such as [200, 200, 200], got {net_arch!r}")
+    return tuple(integer_in(f"every width in {argument}", width, 1, MAX_WIDTH) for width in net_arch)
 
 
 class Codes(NamedTuple):

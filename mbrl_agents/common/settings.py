@@ -12,6 +12,18 @@ from mbrl_envs.checks import boolean, integer_in, one_of
 
 POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}
 _MANY = 2**31 - 1
+WITHOUT_CHOICES: dict[str, Any] = {
+    "tau": 1.0,
+    "target_update_interval": _MANY,
+    "exploration": "softmax",
+    "temperature": 1.0,
+    "exploration_fraction": 1.0,
+    "exploration_initial_eps": 1.0,
+    "exploration_final_eps": 1.0,
+    "double_q": False,
+    "policy_kwargs": None,
+}
+"""Arguments of agents that neither choose actions nor have a target network, which do not offer them."""
 # Smallest values of integers.
 _INTEGERS = {
     "buffer_size": 1,
@@ -32,6 +44,12 @@ _NUMBERS = {
     "exploration_fraction": (0, 1, True),
     "weight_decay": (0, 1, False),
 }
+
+
+def of_constructor(scope: dict[str, Any], first: str = "policy") -> dict[str, Any]:
+    """A constructor's arguments by name, as given, from its ``locals()``: all but the first one and the environment."""
+    others = {"self", first, "env", "_init_setup_model", "__class__"}
+    return {name: value for name, value in scope.items() if name not in others}
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 
+from mbrl_agents.common import settings
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
@@ -63,18 +64,9 @@ class LinearTD(JaxAgent):
 
     first_argument: ClassVar[str] = "features"
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LINEAR: JaxPolicy, TABULAR: JaxPolicy}
-    unoffered: ClassVar[dict[str, Any]] = {
-        "tau": 1.0,
-        "target_update_interval": _MANY,
-        "exploration": "softmax",
-        "temperature": 1.0,
-        "exploration_fraction": 1.0,
-        "exploration_initial_eps": 1.0,
-        "exploration_final_eps": 1.0,
-        "double_q": False,
+    unoffered: ClassVar[dict[str, Any]] = settings.WITHOUT_CHOICES | {
         "max_grad_norm": None,
         "weight_decay": 0.0,
-        "policy_kwargs": None,
         "buffer_size": _MANY,
         "learning_starts": 0,
         "train_freq": 1,
@@ -100,9 +92,7 @@ class LinearTD(JaxAgent):
         device_loop: bool | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "features", "env", "_init_setup_model", "__class__"):
-            arguments.pop(name, None)
+        arguments = settings.of_constructor(locals(), first="features")
         self._features_given = features
         super().__init__(LINEAR, env, arguments, _init_setup_model)
 

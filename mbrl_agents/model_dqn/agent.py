@@ -7,6 +7,7 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
+from mbrl_agents.common import settings
 from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.device_loop import TrainingPlan
 from mbrl_agents.common.jax_agent import JaxAgent
@@ -141,10 +142,7 @@ class PerfectModelDQN(ModelDQN):
         device: str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "policy", "env", "_init_setup_model", "__class__"):
-            arguments.pop(name, None)
-        super().__init__(policy, env, arguments, _init_setup_model)
+        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
         self.device_loop = True
 
     def _check_spaces(self) -> None:
@@ -260,10 +258,7 @@ class SimpleModelDQN(ModelDQN):
         device_loop: bool | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "policy", "env", "_init_setup_model", "__class__"):
-            arguments.pop(name, None)
-        super().__init__(policy, env, arguments, _init_setup_model)
+        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
 
     def _world_model(self, codec: ObservationCodec, num_actions: int) -> SimpleModel:
         given = self.arguments
@@ -369,10 +364,7 @@ class LatentModelDQN(ModelDQN):
         device_loop: bool | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "policy", "env", "_init_setup_model", "__class__"):
-            arguments.pop(name, None)
-        super().__init__(policy, env, arguments, _init_setup_model)
+        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
 
     def _world_model(self, codec: ObservationCodec, num_actions: int) -> LatentModel:
         given = self.arguments

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
+from mbrl_agents.common import settings
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
@@ -126,10 +127,7 @@ class OMD(JaxAgent):
         device_loop: bool | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "policy", "env", "_init_setup_model", "__class__"):
-            arguments.pop(name, None)
-        super().__init__(policy, env, arguments, _init_setup_model)
+        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return checks.check(super()._check_arguments(checks.with_networks(arguments)))

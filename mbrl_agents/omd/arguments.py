@@ -41,8 +41,8 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     given["damping"] = number_in("damping", given["damping"], 0)
     given["solver_tolerance"] = number_in("solver_tolerance", given["solver_tolerance"], 0, open_low=True)
     given["solver_steps"] = integer_in("solver_steps", given["solver_steps"], 1, _MANY)
-    given["model_net_arch"] = list(_named("model_", networks.check_net_arch, given["model_net_arch"]))
-    given["model_activation_fn"] = _named("model_", networks.activation_name, given["model_activation_fn"])
+    given["model_net_arch"] = list(networks.check_net_arch(given["model_net_arch"], "model_net_arch"))
+    given["model_activation_fn"] = networks.activation_name(given["model_activation_fn"], "model_activation_fn")
     return given
 
 
@@ -56,14 +56,3 @@ def check_model(arguments: dict[str, Any], space: spaces.Space[Any]) -> None:
         for name in ("stochastic_model", "predict_change"):
             if arguments[name]:
                 raise ValueError(f"{name} must be False where observations are not real-valued, got True for {space}")
-
-
-def _named(prefix: str, check: Any, value: Any) -> Any:
-    """A check whose message names the argument ``net_arch`` or ``activation_fn``, for one with a prefix."""
-    try:
-        return check(value)
-    except (TypeError, ValueError) as error:
-        message = str(error)
-        for name in ("net_arch", "activation_fn"):
-            message = message.replace(name, prefix + name)
-        raise type(error)(message) from None

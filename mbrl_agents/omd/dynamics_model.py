@@ -42,8 +42,7 @@ class DynamicsModel:
 
     Attributes:
         codec: Reads observations.
-        num_actions: Number of actions; 0 if they are vectors.
-        action_size: Length of these.
+        num_actions: Number of actions.
         hidden: Widths of the hidden layers: how much the model can hold.
         activation: Activation function.
         stochastic: Whether a diagonal Gaussian is predicted; else one observation.
@@ -52,7 +51,6 @@ class DynamicsModel:
 
     codec: ObservationCodec
     num_actions: int
-    action_size: int = 0
     hidden: tuple[int, ...] = (32, 32)
     activation: str = "relu"
     stochastic: bool = False
@@ -68,7 +66,7 @@ class DynamicsModel:
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh parameters, by network."""
-        example = jnp.zeros((1, self.codec.num_features + (self.num_actions or self.action_size)))
+        example = jnp.zeros((1, self.codec.num_features + self.num_actions))
         keys = jax.random.split(key, 2)
         return {
             name: network.init(each, example)["params"]
@@ -81,10 +79,9 @@ class DynamicsModel:
         Args:
             params: The parameters.
             features: Float32 (n, f).
-            action: int32 (n,), or float32 (n, a).
+            action: int32 (n,).
         """
-        told = jax.nn.one_hot(action, self.num_actions) if self.num_actions else action
-        inputs = jnp.concatenate([features, told], axis=-1)
+        inputs = jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions)], axis=-1)
         said: dict[str, Any] = {
             name: network.apply({"params": params[name]}, inputs) for name, network in self._networks.items()
         }

@@ -7,6 +7,7 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
+from mbrl_agents.common import settings
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.q_learning import DQNHyperparameters
@@ -91,10 +92,7 @@ class ReplayDQN(JaxAgent):
         device_loop: bool | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "policy", "env", "_init_setup_model", "__class__"):
-            arguments.pop(name, None)
-        super().__init__(policy, env, arguments, _init_setup_model)
+        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
 
     def _make_learner(self, codec: ObservationCodec, num_actions: int) -> DQNLearner:
         return DQNLearner(codec, self._q_learning(codec.num_features, num_actions))

@@ -13,6 +13,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+from mbrl_agents.common import settings
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
@@ -80,17 +81,7 @@ class ValueRNN(JaxAgent):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"RnnPolicy": JaxPolicy}
-    unoffered: ClassVar[dict[str, Any]] = {
-        "tau": 1.0,
-        "target_update_interval": 2**31 - 1,
-        "exploration": "softmax",
-        "temperature": 1.0,
-        "exploration_fraction": 1.0,
-        "exploration_initial_eps": 1.0,
-        "exploration_final_eps": 1.0,
-        "double_q": False,
-        "policy_kwargs": None,
-    }
+    unoffered: ClassVar[dict[str, Any]] = settings.WITHOUT_CHOICES
     learner: ValueRNNLearner
     learner_state: ValueRNNState
 
@@ -126,9 +117,7 @@ class ValueRNN(JaxAgent):
         device_loop: bool | None = None,
         _init_setup_model: bool = True,
     ) -> None:
-        arguments = dict(locals())
-        for name in ("self", "policy", "env", "_init_setup_model", "__class__"):
-            arguments.pop(name, None)
+        arguments = settings.of_constructor(locals())
         # Without an environment, the first trials tell how wide observations are.
         super().__init__(policy, env, arguments, _init_setup_model and env is not None)
 

@@ -1,6 +1,6 @@
 """How well a network predicts in an environment: the score by which training is followed and runs are compared.
 
-A score is minus the root mean square of V̂(t) − V(t) over the steps of an episode, so that more is better and 0 is perfect. In
+A score is that of :mod:`mbrl_agents.common.predictions`: minus the root mean square of V̂(t) − V(t), so that 0 is perfect. In
 cue–reward tasks V is exact, the value that a perfect observer gives; elsewhere V(t) is the return that followed in the same
 episode (bootstrapped by the network itself where the episode was cut), whose chance is part of the score.
 """
@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax import lax
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import evaluation
+from mbrl_agents.common import predictions
 from mbrl_agents.value_rnn import targets
 from mbrl_agents.value_rnn.learner import ValueRNNLearner, ValueRNNState
 from mbrl_envs import FunctionalEnv
@@ -42,25 +41,17 @@ def device_scores(
     Returns:
         float32 (num_episodes,).
     """
-    env_key, act_key = jax.random.split(key)
-
-    def step(episodes: evaluation.Episodes, step_key: jax.Array) -> tuple[evaluation.Episodes, Any]:
-        observation = evaluation.observe(env, episodes)
-        after = evaluation.advance(env, episodes, learner.act_greedily(state, observation, step_key))
-        return after, (observation, after.total - episodes.total, episodes.running, after.running)
-
-    keys = jax.random.split(act_key, num_steps)
-    last, (observations, rewards, running, goes_on) = lax.scan(step, evaluation.begin(env, env_key, num_episodes), keys)
-    network, levels = learner.network, state.hyper.td.levels
-    inputs = learner.codec.features(jnp.concatenate([observations, evaluation.observe(env, last)[None]]))
-    values = network.value(state.params, network.cell.unroll(state.params, inputs), levels)
+    played = predictions.play(
+        env, lambda observation, step_key: learner.act_greedily(state, observation, step_key), key, num_episodes, num_steps
+    )
+    network, gamma = learner.network, state.hyper.gamma
+    inputs = learner.codec.features(played.observations)
+    values = network.value(state.params, network.cell.unroll(state.params, inputs), state.hyper.td.levels)
     if isinstance(env, ConditioningTask):
-        wanted = exact_values(env, observations, state.hyper.gamma)
+        wanted = exact_values(env, played.observations[:-1], gamma)
     else:
-        cut = jnp.arange(num_steps)[:, None] == num_steps - 1
-        wanted = targets.td_targets(values[1:], rewards, goes_on, cut | ~goes_on, state.hyper.gamma, jnp.float32(1))
-    squares = jnp.where(running, jnp.square(values[:-1] - wanted), 0)
-    return -jnp.sqrt(squares.sum(axis=0) / running.sum(axis=0))
+        wanted = targets.td_targets(values[1:], played.rewards, played.running[1:], played.cut(), gamma, jnp.float32(1))
+    return played.scores(values[:-1], wanted)
 
 
 def exact_values(env: ConditioningTask, observations: jax.Array, gamma: jax.Array) -> jax.Array:
@@ -77,38 +68,12 @@ def _state_values(env: ConditioningTask, gamma: Any) -> np.ndarray:
 
 
 def host_scores(network: ValueRNN, env: VecEnv, num_episodes: int) -> np.ndarray:
-    """Scores in whole episodes of any environment, under uniform actions from the environment's own action space.
+    """Scores in whole episodes of any environment, under uniform actions from its own action space, float (num_episodes,)."""
 
-    Returns:
-        float (num_episodes,).
-    """
-    observation = np.asarray(env.reset())
-    seen: list[list[np.ndarray]] = [[each] for each in observation]
-    rewards: list[list[float]] = [[] for _ in seen]
-    found: list[list[float]] = [[] for _ in seen]
-    # So many of each environment: the first ones to end of all together would be the short ones.
-    wanted = [(num_episodes + i) // len(seen) for i in range(len(seen))]
-    while any(len(own) < number for own, number in zip(found, wanted, strict=True)):
-        following, reward, done, infos = env.step(np.array([env.action_space.sample() for _ in seen]))
-        observation = np.asarray(following)
-        for i, info in enumerate(infos):
-            rewards[i].append(float(reward[i]))
-            if not done[i]:
-                seen[i].append(observation[i])
-                continue
-            truncated = bool(info.get("TimeLimit.truncated", False))
-            if len(found[i]) < wanted[i]:
-                found[i].append(
-                    _episode_score(network, [*seen[i], np.asarray(info["terminal_observation"])], rewards[i], truncated)
-                )
-            seen[i], rewards[i] = [observation[i]], []
-    return np.concatenate(found)
+    def act(observation: np.ndarray) -> np.ndarray:
+        return np.array([env.action_space.sample() for _ in observation])
 
+    def value(observations: np.ndarray) -> np.ndarray:
+        return network.value(np.asarray(network.learner.codec.features(jnp.asarray(observations))))
 
-def _episode_score(network: ValueRNN, observations: list[np.ndarray], rewards: list[float], truncated: bool) -> float:
-    features = np.asarray(network.learner.codec.features(jnp.asarray(np.stack(observations))))
-    values = network.value(features)
-    wanted, following = np.zeros(len(rewards)), float(values[-1]) if truncated else 0.0
-    for t in reversed(range(len(rewards))):
-        wanted[t] = following = rewards[t] + network.gamma * following
-    return -float(np.sqrt(np.mean(np.square(values[:-1] - wanted))))
+    return predictions.host_scores(env, act, value, network.gamma, num_episodes)
