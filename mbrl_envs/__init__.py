@@ -24,12 +24,13 @@ from mbrl_envs.conditioning import (
 )
 from mbrl_envs.cue_recall import CueRecall
 from mbrl_envs.functional import FunctionalEnv, Transition
+from mbrl_envs.functional_task import FunctionalTask, functional, functional_task
 from mbrl_envs.mountain_car import MountainCar
 from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
 from mbrl_envs.proc_maze import ProcMaze
 from mbrl_envs.random_walk_2d import RandomWalk2D
-from mbrl_envs.registration import FunctionalTask, functional, functional_task, make_dynamics, register
+from mbrl_envs.registration import make_dynamics, register
 
 if TYPE_CHECKING:
     from mbrl_envs.adapters.gym_env import FunctionalGymEnv

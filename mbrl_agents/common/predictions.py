@@ -15,6 +15,7 @@ from jax import lax
 from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import evaluation
+from mbrl_agents.common.returns import td_targets
 from mbrl_envs import FunctionalEnv
 
 
@@ -35,6 +36,10 @@ class Played(NamedTuple):
         """Whether each step was the last of its episode, ended or cut off, bool (T, n)."""
         steps = len(self.rewards)
         return (jnp.arange(steps)[:, None] == steps - 1) | ~self.running[1:]
+
+    def returns(self, values: jax.Array, gamma: jax.Array) -> jax.Array:
+        """The discounted returns that followed each step, bootstrapped by ``values`` (T + 1, n) at a cut, float32 (T, n)."""
+        return td_targets(values[1:], self.rewards, self.running[1:], self.cut(), gamma, jnp.float32(1))
 
     def scores(self, values: jax.Array, wanted: jax.Array) -> jax.Array:
         """Scores of values (T, n), beside what they should be, float32 (n,)."""

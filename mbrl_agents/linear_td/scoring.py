@@ -9,14 +9,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import predictions
 from mbrl_agents.common.predictions import Played
 from mbrl_agents.linear_td.learner import LinearTDLearner, LinearTDState
-from mbrl_agents.value_rnn.targets import td_targets
 from mbrl_envs import FunctionalEnv
 
 if TYPE_CHECKING:
@@ -50,8 +48,7 @@ def device_scores(
     """
     played = play(learner, env, key, num_episodes, num_steps)
     values = learner.value(state, played.observations)
-    wanted = td_targets(values[1:], played.rewards, played.running[1:], played.cut(), state.hyper.gamma, jnp.float32(1))
-    return played.scores(values[:-1], wanted)
+    return played.scores(values[:-1], played.returns(values, state.hyper.gamma))
 
 
 def host_scores(agent: LinearTD, env: VecEnv, num_episodes: int) -> np.ndarray:

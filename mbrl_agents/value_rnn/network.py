@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mbrl_agents.common.returns import td_targets
 from mbrl_agents.value_rnn import targets
 from mbrl_agents.value_rnn.cells import Cell
 
@@ -133,4 +134,4 @@ class ValueNetwork:
             following, probabilities = targets.distribution_of_expectiles(jax.lax.stop_gradient(following), hyper.levels)
         rewards, goes_on, last = (each[..., None] for each in (sequences.rewards, sequences.goes_on, sequences.last))
         td_lambda = hyper.td_lambda if self.uses_lambda else None
-        return targets.td_targets(following, rewards, goes_on, last, hyper.gamma, td_lambda), probabilities
+        return td_targets(following, rewards, goes_on, last, hyper.gamma, td_lambda), probabilities

@@ -15,7 +15,6 @@ import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import predictions
-from mbrl_agents.value_rnn import targets
 from mbrl_agents.value_rnn.learner import ValueRNNLearner, ValueRNNState
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.conditioning import ConditioningTask, state_values
@@ -50,7 +49,7 @@ def device_scores(
     if isinstance(env, ConditioningTask):
         wanted = exact_values(env, played.observations[:-1], gamma)
     else:
-        wanted = targets.td_targets(values[1:], played.rewards, played.running[1:], played.cut(), gamma, jnp.float32(1))
+        wanted = played.returns(values, gamma)
     return played.scores(values[:-1], wanted)
 
 

@@ -19,7 +19,8 @@ from mbrl_envs.adapters.gym_env import check_render_mode
 from mbrl_envs.batched import BatchedEnv, BatchState
 from mbrl_envs.checks import integer_in
 from mbrl_envs.functional import FunctionalEnv
-from mbrl_envs.registration import FunctionalTask, make_dynamics
+from mbrl_envs.functional_task import FunctionalTask
+from mbrl_envs.registration import make_dynamics
 from mbrl_envs.rendering import ansi, rgb_array
 
 MAX_ENVS = 2**20

@@ -16,8 +16,10 @@ from mbrl_envs import draws
 from mbrl_envs import lane as lanes
 from mbrl_envs.adapters.packing import Packing
 from mbrl_envs.functional import FunctionalEnv
+from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.lane import Lane
 from mbrl_envs.multi_agent.protocol import require_one_agent
+from mbrl_envs.registration import make_dynamics
 from mbrl_envs.rendering import ansi, rgb_array
 
 
@@ -86,8 +88,6 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
     metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # type: ignore[misc]
 
     def __init__(self, dynamics: FunctionalEnv | str, render_mode: str | None = None, **constants: Any) -> None:
-        from mbrl_envs.registration import make_dynamics
-
         self.dynamics = make_dynamics(dynamics, **constants)
         require_one_agent(self.dynamics, instead="PettingZoo's parallel_env(), or FunctionalVecEnv for Stable-Baselines3")
         self.observation_space = self.dynamics.observation_space
@@ -116,6 +116,11 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         self.__dict__.update(state)
         self._packed = None if self._packed is None else jnp.asarray(self._packed)
         self._compile()
+
+    @property
+    def functional_task(self) -> FunctionalTask:
+        """The dynamics; time limits are wrappers, which have a say in :func:`mbrl_envs.functional_task`."""
+        return FunctionalTask(self.dynamics, None)
 
     @property
     def state(self) -> Any:

@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnvObs, VecEnvStepR
 from mbrl_envs.adapters.driver import BatchDriver
 from mbrl_envs.adapters.gym_env import FunctionalGymEnv
 from mbrl_envs.functional import FunctionalEnv
-from mbrl_envs.registration import FunctionalTask, make_dynamics
+from mbrl_envs.functional_task import FunctionalTask
+from mbrl_envs.registration import make_dynamics
 
 
 class FunctionalVecEnv(VecEnv):

@@ -11,8 +11,9 @@ from gymnasium.vector.utils import batch_space
 
 from mbrl_envs.adapters.driver import BatchDriver
 from mbrl_envs.functional import FunctionalEnv
+from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.multi_agent.protocol import require_one_agent
-from mbrl_envs.registration import FunctionalTask, make_dynamics
+from mbrl_envs.registration import make_dynamics
 
 
 class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.ndarray]):

@@ -12,6 +12,7 @@ import numpy as np
 from mbrl_envs import draws
 from mbrl_envs.checks import integer_in
 from mbrl_envs.conditioning.task import ConditioningTask
+from mbrl_envs.functional_task import functional_task
 
 MAX_EPISODES, MAX_TRIALS = 10_000_000, 100_000
 _LANES, _CHUNK = 4096, 64  # episodes drawn at once, and steps between looks at whether they are over
@@ -40,9 +41,7 @@ def conditioning_task(env: Any) -> ConditioningTask:
     Raises:
         TypeError: There is none.
     """
-    from mbrl_envs import registration  # Imported late: registration imports the tasks.
-
-    task = env if isinstance(env, ConditioningTask) else registration.functional_task(env)
+    task = env if isinstance(env, ConditioningTask) else functional_task(env)
     task = getattr(task, "env", task)
     if not isinstance(task, ConditioningTask):
         raise TypeError(f"env must be a cue–reward task (mbrl_envs.conditioning) or the id of one, got {env!r}")

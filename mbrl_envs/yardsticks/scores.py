@@ -11,6 +11,7 @@ import numpy as np
 
 from mbrl_envs.checks import integer_in
 from mbrl_envs.functional import FunctionalEnv
+from mbrl_envs.functional_task import functional
 
 AnyEnv: TypeAlias = FunctionalEnv[Any, Any] | gymnasium.Env[Any, Any] | str
 MAX_STEPS = 10_000
@@ -44,13 +45,7 @@ uniform_solver = functools.singledispatch(_unknown)
 
 def _resolve(env: AnyEnv) -> FunctionalEnv[Any, Any]:
     """The dynamics behind an id, a Gymnasium environment or the dynamics themselves."""
-    if isinstance(env, FunctionalEnv):
-        return env
-    # Imported late: registration pulls in every adapter, which the yardsticks of bare dynamics do not need.
-    from mbrl_envs import registration
-
-    dynamics: FunctionalEnv[Any, Any] = registration.functional(env)
-    return dynamics
+    return env if isinstance(env, FunctionalEnv) else functional(env)
 
 
 def _checked(steps: int | None) -> int | None:

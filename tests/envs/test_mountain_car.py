@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import mbrl_envs
+from mbrl_envs import FunctionalTask, functional_task
 from mbrl_envs.mountain_car import MountainCar, MountainCarState
-from mbrl_envs.registration import FunctionalTask, functional_task
 
 
 def test_step_is_gymnasiums_from_any_state():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mbrl_agents.common.returns import td_targets
 from mbrl_agents.value_rnn import ValueRNN, fit_many, fitting, targets
 from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
@@ -183,7 +184,7 @@ def test_networks_are_judged_by_returns() -> None:
         for td_lambda in (None, jnp.float32(1)):
             following = jnp.concatenate([fixed[1:], jnp.zeros_like(fixed[:1])])
             each = [part[..., None] for part in (data.rewards, data.goes_on, data.last)]
-            goals = targets.td_targets(following, *each, numbers.gamma, td_lambda)
+            goals = td_targets(following, *each, numbers.gamma, td_lambda)
             found.append(float((targets.losses("td", fixed, goals, numbers.levels) * data.trained).mean()))
         return found[0], found[1]
 

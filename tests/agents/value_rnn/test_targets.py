@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from mbrl_agents.common.returns import td_targets
 from mbrl_agents.value_rnn import targets
 
 
@@ -29,12 +30,10 @@ def lambda_return(next_values: list[float], rewards: list[float], ends: bool, ga
 def test_lambda_returns(td_lambda: float, ends: bool) -> None:
     next_values, rewards, gamma = [0.3, -0.2, 0.5, 1.0], [0.0, 1.0, 0.0, 2.0], 0.9
     goes_on, last = np.array([1.0, 1, 1, not ends]), np.array([False, False, False, True])
-    ours = targets.td_targets(
-        jnp.array(next_values), jnp.array(rewards), goes_on, last, jnp.float32(gamma), jnp.float32(td_lambda)
-    )
+    ours = td_targets(jnp.array(next_values), jnp.array(rewards), goes_on, last, jnp.float32(gamma), jnp.float32(td_lambda))
     np.testing.assert_allclose(ours, lambda_return(next_values, rewards, ends, gamma, td_lambda), rtol=1e-6)
     if td_lambda == 0:
-        plain = targets.td_targets(jnp.array(next_values), jnp.array(rewards), goes_on, last, jnp.float32(gamma), None)
+        plain = td_targets(jnp.array(next_values), jnp.array(rewards), goes_on, last, jnp.float32(gamma), None)
         np.testing.assert_allclose(plain, ours, rtol=1e-6)
 
 
@@ -42,7 +41,7 @@ def test_an_episode_ends_in_the_middle() -> None:
     # Two episodes in one sequence are as two sequences.
     values, rewards = jnp.array([0.3, -0.2, 0.5, 1.0]), jnp.array([0.0, 1.0, 0.0, 2.0])
     last, goes_on = np.array([False, True, False, True]), np.array([1.0, 0, 1, 1])
-    ours = targets.td_targets(values, rewards, goes_on, last, jnp.float32(0.9), jnp.float32(0.5))
+    ours = td_targets(values, rewards, goes_on, last, jnp.float32(0.9), jnp.float32(0.5))
     first = lambda_return([0.3, -0.2], [0.0, 1.0], True, 0.9, 0.5)
     second = lambda_return([0.5, 1.0], [0.0, 2.0], False, 0.9, 0.5)
     np.testing.assert_allclose(ours, first + second, rtol=1e-6)
