@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mbrl_agents.common import exploration
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.replay import Replay, ReplayState, Transitions
 from mbrl_agents.common.schedules import Now
@@ -27,15 +27,11 @@ class Learner(Protocol):
     def __hash__(self) -> int:
         """Equal learners make the same program."""
 
-    @property
-    def num_actions(self) -> int:
-        """Number of actions."""
-
     def init(self, key: jax.Array, hyper: Any) -> Any:
         """The state before any learning; ``hyper`` are numbers in which runs of one program may differ."""
 
     def act(self, state: Any, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Exploring actions."""
+        """Exploring actions, as the :class:`~mbrl_agents.common.actions.ActionCodec` of the space has them."""
 
     def act_greedily(self, state: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
         """Greedy actions."""
@@ -150,6 +146,7 @@ class TrainingPlan:
 def choose_action(
     learner: Learner,
     plan: TrainingPlan,
+    actions: ActionCodec,
     state: Any,
     observation: jax.Array,
     streams: Streams,
@@ -161,7 +158,7 @@ def choose_action(
     key = draws.fold_in(streams.act, clock.calls)
     return lax.cond(
         clock.timesteps < plan.learning_starts,
-        lambda: exploration.uniform(key, num, learner.num_actions),
+        lambda: actions.uniform(key, num),
         lambda: learner.act(state, observation, key, explore),
     )
 
@@ -228,15 +225,18 @@ class DeviceLoop:
     def step(self, state: LoopState, explore: Exploration) -> tuple[LoopState, StepRecord]:
         """One step of all environments: act, store, update the target network when due."""
         num_envs, before = self.envs.num_envs, state.lanes
-        action = choose_action(self.learner, self.plan, state.learner, before.observation, state.streams, state.clock, explore)
-        envs, out = self.envs.step(before.envs, action)
+        actions, clock = self.replay.actions, state.clock
+        action = choose_action(
+            self.learner, self.plan, actions, state.learner, before.observation, state.streams, clock, explore
+        )
+        envs, out = self.envs.step(before.envs, actions.to_env(action))
         ended = out.terminated | out.truncated
         # The last observation of an ended episode is not the one that acting goes on from.
         next_observation = lax.cond(ended.any(), lambda: self.envs.observe_states(out.final_state), lambda: out.observation)
         env_state = before.envs.lanes.state if self.replay.env is not None else None
         new = Transitions(before.observation, action, out.reward, next_observation, out.terminated, out.truncated, env_state)
         episode_return, episode_length = before.episode_return + out.reward, before.episode_length + 1
-        clock = state.clock._replace(calls=state.clock.calls + 1, timesteps=state.clock.timesteps + num_envs)
+        clock = clock._replace(calls=clock.calls + 1, timesteps=clock.timesteps + num_envs)
         due = clock.calls % jnp.maximum(state.target_update_interval // num_envs, 1) == 0
         after = state._replace(
             learner=lax.cond(due, self.learner.update_target, lambda same: same, state.learner),

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.device_loop import Learner
 from mbrl_envs import FunctionalEnv
 from mbrl_envs import lane as lanes
@@ -47,7 +48,10 @@ def observe(env: FunctionalEnv, episodes: Episodes) -> jax.Array:
 
 
 def advance(env: FunctionalEnv, episodes: Episodes, actions: jax.Array) -> Episodes:
-    """One step of every episode; those that have terminated go on without being counted. ``actions`` are those of all lanes."""
+    """One step of every episode; those that have terminated go on without being counted.
+
+    ``actions`` are those of all lanes, as the environment takes them.
+    """
     joint = by_environment(env, actions)
     batch, out = jax.vmap(lambda lane, action: lanes.advance(env, lane, action))(episodes.lanes, joint)
     total = episodes.total + jnp.where(episodes.running, by_lane(env, out.reward), 0)
@@ -78,10 +82,11 @@ def greedy_scores(
         Scores, float32 (num_episodes,).
     """
     env_key, act_key = jax.random.split(key)
+    codec = ActionCodec.of(env.action_space)
 
     def step(episodes: Episodes, step_key: jax.Array) -> tuple[Episodes, None]:
         actions = learner.act_greedily(learner_state, observe(env, episodes), step_key)
-        return advance(env, episodes, actions), None
+        return advance(env, episodes, codec.to_env(actions)), None
 
     episodes, _ = lax.scan(step, begin(env, env_key, num_episodes), jax.random.split(act_key, num_steps))
     return scores(env, episodes, num_steps)

@@ -2,45 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import io
-import os
 import time
 from collections import deque
-from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
 
-from mbrl_agents.common import device_training, persistence, schedules, settings
-from mbrl_agents.common.compilation import jit
-from mbrl_agents.common.device_loop import (
-    Clock,
-    DeviceLoop,
-    Lanes,
-    Learner,
-    LoopState,
-    Streams,
-    TrainingPlan,
-    choose_action,
-    train,
-    update_keys,
-)
+from mbrl_agents.common import device_training, host_training, schedules, settings
+from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.device_loop import Clock, DeviceLoop, Lanes, Learner, LoopState, Streams, TrainingPlan
 from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.host_training import HostFunctions, host_functions
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.policy import JaxPolicy
-from mbrl_agents.common.q_learning import DQNHyperparameters, QLearning
 from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
+from mbrl_agents.common.saved_agent import SavedAgent
 from mbrl_agents.common.schedules import Now
 from mbrl_envs import BatchedEnv, FunctionalEnv, FunctionalTask, functional_task
 
@@ -48,7 +32,7 @@ from mbrl_envs import BatchedEnv, FunctionalEnv, FunctionalTask, functional_task
 _INIT, _ACT, _UPDATE, _ENVS, _PREDICT = range(5)
 
 
-class JaxAgent(OffPolicyAlgorithm):
+class JaxAgent(SavedAgent):
     """Base of agents whose learner is a set of pure JAX functions.
 
     The same learner is driven either by the *host loop* (SB3's ``collect_rollouts``, on any Gymnasium environment) or by the
@@ -68,8 +52,10 @@ class JaxAgent(OffPolicyAlgorithm):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": JaxPolicy}
     first_argument: ClassVar[str] = "policy"
     """What the constructor's first argument is called."""
-    unoffered: ClassVar[dict[str, Any]] = {}
-    """Arguments of this class that a subclass does not take, and what they are instead."""
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete,)
+    """Kinds of action spaces that the agent takes."""
+    learner: Any
+    learner_state: Any
 
     def __init__(
         self, policy: str | type[BasePolicy], env: GymEnv | str | None, arguments: dict[str, Any], _init_setup_model: bool
@@ -87,7 +73,7 @@ class JaxAgent(OffPolicyAlgorithm):
             gamma=given["gamma"],
             train_freq=given["train_freq"],
             gradient_steps=given["gradient_steps"],
-            n_steps=given.get("n_steps", 1),
+            n_steps=given["n_steps"],
             policy_kwargs=given["policy_kwargs"],
             stats_window_size=given["stats_window_size"],
             tensorboard_log=given["tensorboard_log"],
@@ -121,15 +107,14 @@ class JaxAgent(OffPolicyAlgorithm):
         Raises:
             TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
         """
-        checked = settings.check(self.unoffered | arguments)
-        return {name: checked[name] for name in arguments}
+        return settings.check(arguments)
 
     @property
     def _given(self) -> dict[str, Any]:
         """All arguments, also those that are not offered."""
-        return self.unoffered | self.arguments
+        return settings.NOT_OFFERED | self.arguments
 
-    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> Learner:
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> Learner:
         """The learner's functions, for observations and actions of the given kind."""
         raise NotImplementedError
 
@@ -139,31 +124,11 @@ class JaxAgent(OffPolicyAlgorithm):
 
     def _make_replay(self, codec: ObservationCodec, rows: int) -> Replay:
         """The layout of the replay memory, with so many rows for each environment."""
-        return Replay(codec, rows, self.n_envs, self.n_steps, self._stored_dynamics())
+        return Replay(codec, self.actions, rows, self.n_envs, self.n_steps, self._stored_dynamics())
 
     def _make_hyperparameters(self) -> Any:
         """The numbers that go into the learner's state, where runs of one program may differ in them."""
         raise NotImplementedError
-
-    def _q_learning(self, num_features: int, num_actions: int, num_codes: int = 0) -> QLearning:
-        """The Q-network and its learning, as the arguments have them."""
-        given = self.arguments
-        return QLearning(
-            num_features,
-            num_actions,
-            hidden=tuple(given["policy_kwargs"]["net_arch"]),
-            activation=given["policy_kwargs"]["activation_fn"],
-            double_q=bool(given["double_q"]),
-            explore=given["exploration"],
-            clip=given["max_grad_norm"] is not None,
-            num_codes=num_codes,
-        )
-
-    def _q_hyperparameters(self) -> DQNHyperparameters:
-        given = self.arguments
-        clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
-        adam = AdamHyperparameters(weight_decay=given["weight_decay"], max_grad_norm=clip)
-        return DQNHyperparameters(given["gamma"], given["tau"], adam)
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:
@@ -171,8 +136,10 @@ class JaxAgent(OffPolicyAlgorithm):
         return self.policy_aliases[policy_name]
 
     def _check_spaces(self) -> None:
-        if not isinstance(self.action_space, spaces.Discrete):
-            raise ValueError(f"{type(self).__name__} needs a Discrete action space, got {self.action_space}")
+        if not isinstance(self.action_space, self.action_spaces):
+            kinds = " or ".join(kind.__name__ for kind in self.action_spaces)
+            raise ValueError(f"{type(self).__name__} needs a {kinds} action space, got {self.action_space}")
+        ActionCodec.of(self.action_space)
         ObservationCodec.of(self.observation_space)
 
     def _setup_model(self) -> None:
@@ -189,20 +156,18 @@ class JaxAgent(OffPolicyAlgorithm):
             given["exploration_initial_eps"], given["exploration_final_eps"], given["exploration_fraction"]
         )
         self._convert_train_freq()
-        assert isinstance(self.action_space, spaces.Discrete)
-        codec = ObservationCodec.of(self.observation_space)
+        codec, self.actions = ObservationCodec.of(self.observation_space), ActionCodec.of(self.action_space)
         rows = self.buffer_size // self.n_envs
         if rows < self.n_steps:
             raise ValueError(
                 f"buffer_size must be at least n_steps * n_envs = {self.n_steps * self.n_envs}, got {self.buffer_size}"
             )
         self.replay = self._make_replay(codec, rows)
-        self.learner = self._make_learner(codec, int(self.action_space.n))
+        self.learner = self._make_learner(codec, self.actions)
         self.jax_device = settings.jax_device(given["device"])
 
     def _setup_state(self) -> None:
         """The arrays."""
-        assert isinstance(self.action_space, spaces.Discrete)
         self.set_random_seed(self.seed)
         seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         self._streams_from(seed)
@@ -212,7 +177,7 @@ class JaxAgent(OffPolicyAlgorithm):
         self.memory = DeviceReplayBuffer(self.replay)
         self.memory.state = self._put(self.memory.state)
         self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
-        self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy)
+        self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions)
 
     def _streams_from(self, seed: int) -> None:
         master = jax.random.PRNGKey(seed)
@@ -234,6 +199,10 @@ class JaxAgent(OffPolicyAlgorithm):
     def clock(self) -> Clock:
         """Where the run is."""
         return Clock(*(np.int32(number) for number in (self._calls, self.num_timesteps, self._n_updates)))
+
+    @property
+    def _functions(self) -> HostFunctions:
+        return host_functions(self.learner, self.plan, self.replay)
 
     def exploration_at(self, progress_remaining: float) -> Exploration:
         """How much to explore at a progress from 1 (start) to 0 (end)."""
@@ -277,44 +246,21 @@ class JaxAgent(OffPolicyAlgorithm):
                 self._start_lanes(task, reset_num_timesteps)
                 device_training.learn(self, task, total_timesteps, callback, log_interval)
             else:
-                self._learn_on_host(total_timesteps, callback, log_interval)
+                host_training.learn(self, total_timesteps, callback, log_interval)
         return self
-
-    def _learn_on_host(self, total_timesteps: int, callback: Any, log_interval: int) -> None:
-        """SB3's loop; its parts are those of :meth:`OffPolicyAlgorithm.learn`."""
-        callback.on_training_start(locals(), globals())
-        assert self.env is not None
-        assert isinstance(self.train_freq, TrainFreq)
-        while self.num_timesteps < total_timesteps:
-            rollout = self.collect_rollouts(
-                self.env,
-                callback=callback,
-                train_freq=self.train_freq,
-                replay_buffer=self.replay_buffer,
-                learning_starts=self.learning_starts,
-                log_interval=log_interval,
-            )
-            if not rollout.continue_training:
-                break
-            if self.num_timesteps > self.learning_starts:
-                steps = self.gradient_steps if self.gradient_steps >= 0 else rollout.episode_timesteps
-                if steps > 0:
-                    self.train(steps, self.batch_size)
-            self._interrupt.raise_if_pressed()
-        callback.on_training_end()
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         assert self._last_obs is not None
         explore = self.exploration_at(self._current_progress_remaining)
-        functions = _host_functions(self.learner, self.plan, self.replay)
-        actions = np.array(functions.choose(self.learner_state, np.asarray(self._last_obs), self._streams, self.clock, explore))
-        return actions + self.action_space.start, actions  # type: ignore[attr-defined]
+        observation = np.asarray(self._last_obs)
+        actions = np.array(self._functions.choose(self.learner_state, observation, self._streams, self.clock, explore))
+        return self.actions.to_env(actions), actions
 
     def _on_step(self) -> None:
         """Counts the step and updates the target network when due."""
         self._calls += 1
         if self._calls % max(self.target_update_interval // self.n_envs, 1) == 0:
-            self.learner_state = _host_functions(self.learner, self.plan, self.replay).update_target(self.learner_state)
+            self.learner_state = self._functions.update_target(self.learner_state)
         self._record_exploration()
 
     def _record_exploration(self) -> None:
@@ -331,19 +277,9 @@ class JaxAgent(OffPolicyAlgorithm):
         """Takes gradient steps on batches from the replay memory."""
         progress = self._current_progress_remaining
         now = Now(self.exploration_at(progress), np.float32(self.lr_schedule(progress)))
-        functions = _host_functions(self.learner, self.plan, self.replay)
-        if self._vec_normalize_env is not None:
-            metrics = self._train_normalized(functions, gradient_steps, now)
-        else:
-            # A rollout in episodes may ask for any number; the compiled training is one of `plan.gradient_steps`.
-            plan = dataclasses.replace(self.plan, gradient_steps=gradient_steps)
-            functions = _host_functions(self.learner, plan, self.replay)
-            updates = np.int32(self._n_updates)
-            self.learner_state, metrics = functions.train(self.learner_state, self.memory.state, self._streams, updates, now)
-            self._n_updates += gradient_steps
+        self._metrics = host_training.take_steps(self, gradient_steps, now)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", float(now.learning_rate))
-        self._metrics = metrics
 
     def dump_logs(self) -> None:
         """Writes the log. Metrics of learning are read now: reading them at every step would wait for the device each time."""
@@ -351,25 +287,6 @@ class JaxAgent(OffPolicyAlgorithm):
             self.logger.record(f"train/{key}", float(value))
         self._metrics = {}
         super().dump_logs()
-
-    def _train_normalized(self, functions: _HostFunctions, gradient_steps: int, now: Now) -> dict:
-        """As :meth:`train`, with observations and rewards normalised by a ``VecNormalize`` after they are drawn."""
-        assert self._vec_normalize_env is not None
-        normalizer, metrics = self._vec_normalize_env, {}
-        shape = (self.batch_size, *self.observation_space.shape)  # type: ignore[misc]
-        for _ in range(gradient_steps):
-            sample_key, update_key = update_keys(self._streams, self._n_updates)
-            batch = self.memory.sample(self.batch_size, sample_key, self.gamma)
-            before, after = (
-                np.asarray(normalizer.normalize_obs(np.array(each).reshape(shape)), np.float32).reshape(self.batch_size, -1)
-                for each in (batch.observation, batch.next_observation)
-            )
-            reward = normalizer.normalize_reward(np.array(batch.reward)).astype(np.float32)
-            arrays = (jnp.asarray(each) for each in (before, after, reward))
-            batch = batch._replace(**dict(zip(("observation", "next_observation", "reward"), arrays, strict=True)))
-            self.learner_state, metrics = functions.update(self.learner_state, batch, update_key, now)
-            self._n_updates += 1
-        return metrics
 
     # ------------------------------------------------------------------ the device loop
 
@@ -448,7 +365,7 @@ class JaxAgent(OffPolicyAlgorithm):
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
-        functions = _host_functions(self.learner, self.plan, self.replay)
+        functions = self._functions
         key = jax.random.fold_in(self._predict_stream, self._predictions)
         if deterministic:
             return np.array(functions.act_greedily(self.learner_state, observations, key))
@@ -456,101 +373,13 @@ class JaxAgent(OffPolicyAlgorithm):
         explore = self.exploration_at(self._current_progress_remaining)
         return np.array(functions.act(self.learner_state, observations, key, explore))
 
-    # ------------------------------------------------------------------ saving
-
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Sets the environment; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.set_env`."""
         super().set_env(env, force_reset)
         if force_reset:
             self._lanes = None
 
-    def get_parameters(self) -> dict[str, dict]:
-        """Arrays of ``"policy"``, ``"policy.target"`` and ``"policy.optimizer"``, NumPy copies by path."""
-        return persistence.get_parameters(self)
-
-    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
-        """Sets what :meth:`get_parameters` gives, from such a dictionary or from a saved agent.
-
-        Raises:
-            ValueError: Names, shapes or dtypes do not match (with ``exact_match=False`` some names may be missing).
-        """
-        del device
-        persistence.set_parameters(self, load_path_or_dict, exact_match)
-
-    def save(
-        self,
-        path: str | os.PathLike[str] | io.BufferedIOBase,
-        exclude: Iterable[str] | None = None,
-        include: Iterable[str] | None = None,
-    ) -> None:
-        """Saves everything but the replay memory (see :meth:`save_replay_buffer`) to a ``.zip``, whole or not at all.
-
-        Args:
-            path: File; ``.zip`` is added if there is no suffix.
-            exclude: Members to leave out: ``"policy.optimizer"`` or ``"lanes"`` (environments of the device loop).
-            include: Accepted for SB3's sake; everything that can be saved is.
-        """
-        del include
-        persistence.save(self, path, set(exclude or ()))
-
-    @classmethod
-    def load(  # type: ignore[override]
-        cls,
-        path: str | os.PathLike[str] | io.BufferedIOBase,
-        env: GymEnv | None = None,
-        device: str = "auto",
-        custom_objects: dict[str, Any] | None = None,
-        print_system_info: bool = False,
-        force_reset: bool = True,
-        **kwargs: Any,
-    ) -> Self:
-        """Loads a saved agent. No code in the file is executed.
-
-        Args:
-            path: File (``.zip`` may be left out) or stream.
-            env: Environment to go on learning in; None for prediction alone.
-            device: Device to run on.
-            custom_objects: Constructor arguments that replace saved ones, as ``kwargs``.
-            print_system_info: Whether to print this system's versions.
-            force_reset: Whether the *host loop* resets the environment before it learns on. The device loop's environments are
-                part of the agent and go on where they were.
-            **kwargs: Constructor arguments that replace saved ones; a schedule that was a function must be given here.
-
-        Raises:
-            FileNotFoundError: There is no such file.
-            ValueError: It is damaged or of another kind of agent, or spaces do not match.
-        """
-        replaced = {**(custom_objects or {}), **kwargs}
-        return persistence.load(cls, path, env, device, replaced, print_system_info, force_reset)
-
-    def save_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
-        """Saves the replay memory to an NPZ file (``.npz`` is added if there is no suffix), whole or not at all."""
-        self.memory.save(path)
-
-    def load_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        """Loads what :meth:`save_replay_buffer` saved."""
-        del truncate_last_traj
-        self.memory.load(path)
-        self.memory.state = self._put(self.memory.state)
-
 
 @functools.lru_cache(maxsize=32)
 def _compiled_init(learner: Learner) -> Any:
     return jax.jit(learner.init)
-
-
-class _HostFunctions:
-    """A learner's compiled functions for the host loop."""
-
-    def __init__(self, learner: Learner, plan: TrainingPlan, replay: Replay) -> None:
-        self.choose = jit(functools.partial(choose_action, learner, plan))
-        self.train = jit(functools.partial(train, learner, plan, replay), donate_argnums=0)
-        self.update = jit(learner.update, donate_argnums=0)
-        self.update_target = jit(learner.update_target)
-        self.act = jit(learner.act)
-        self.act_greedily = jit(learner.act_greedily)
-
-
-@functools.lru_cache(maxsize=32)
-def _host_functions(learner: Learner, plan: TrainingPlan, replay: Replay) -> _HostFunctions:
-    return _HostFunctions(learner, plan, replay)

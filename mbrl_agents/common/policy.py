@@ -12,6 +12,8 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import maybe_transpose
 from stable_baselines3.common.utils import is_vectorized_observation
 
+from mbrl_agents.common.actions import ActionCodec
+
 Act = Callable[[np.ndarray, bool], np.ndarray]
 
 
@@ -20,13 +22,17 @@ class JaxPolicy(BasePolicy):
 
     Args:
         observation_space: Observation space.
-        action_space: Discrete action space.
-        act: Maps a batch of observations and whether to act greedily to int32 actions from 0.
+        action_space: Action space.
+        act: Maps a batch of observations and whether to act greedily to actions as learners have them.
+        actions: What these are to the environment.
     """
 
-    def __init__(self, observation_space: spaces.Space[Any], action_space: spaces.Discrete, act: Act) -> None:
+    def __init__(
+        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], act: Act, actions: ActionCodec
+    ) -> None:
         super().__init__(observation_space, action_space)
         self._act = act
+        self._actions = actions
 
     def predict(
         self,
@@ -41,7 +47,7 @@ class JaxPolicy(BasePolicy):
         observation = maybe_transpose(np.asarray(observation), self.observation_space)
         vectorized = is_vectorized_observation(observation, self.observation_space)
         batch = observation.reshape(-1, *(self.observation_space.shape or ()))
-        actions = self._act(batch, deterministic) + self.action_space.start  # type: ignore[attr-defined]
+        actions = self._actions.to_env(self._act(batch, deterministic))
         return (actions if vectorized else actions[0]), state
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:

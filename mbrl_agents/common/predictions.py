@@ -15,6 +15,7 @@ from jax import lax
 from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import evaluation
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.returns import td_targets
 from mbrl_envs import FunctionalEnv
 
@@ -59,16 +60,17 @@ def play(
 
     Args:
         env: The dynamics.
-        act: Function of (observations, key) that gives actions.
+        act: Function of (observations, key) that gives actions as learners have them.
         key: Raw key, uint32 (2,).
         num_episodes: Number of episodes, side by side.
         num_steps: Steps of each.
     """
     env_key, act_key = jax.random.split(key)
+    actions = ActionCodec.of(env.action_space)
 
     def step(episodes: evaluation.Episodes, step_key: jax.Array) -> tuple[evaluation.Episodes, Any]:
         observation = evaluation.observe(env, episodes)
-        after = evaluation.advance(env, episodes, act(observation, step_key))
+        after = evaluation.advance(env, episodes, actions.to_env(act(observation, step_key)))
         return after, (observation, after.total - episodes.total, episodes.running)
 
     keys = jax.random.split(act_key, num_steps)

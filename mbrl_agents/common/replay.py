@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_envs import FunctionalEnv
 
@@ -21,7 +22,7 @@ class Transitions(NamedTuple):
 
     Attributes:
         observation: Observations before the step.
-        action: int32.
+        action: Actions as learners have them: int32, or float32 vectors.
         reward: float32.
         next_observation: Observations after the step, before any automatic reset.
         terminated: bool; nothing follows, targets do not bootstrap.
@@ -57,7 +58,7 @@ class Batch(NamedTuple):
 
     Attributes:
         observation: Features, float32 (B, f).
-        action: int32 (B,).
+        action: int32 (B,) or float32 (B, size).
         reward: Discounted sum of the rewards of up to n steps, float32 (B,).
         next_observation: Features after these steps, float32 (B, f).
         discount: What multiplies the value of the latter: γ to the number of steps, 0 after a termination; float32 (B,).
@@ -80,6 +81,7 @@ class Replay:
 
     Attributes:
         codec: How observations are stored.
+        actions: What actions are.
         rows: Rows per lane.
         lanes: Number of lanes (environments).
         n_steps: Steps of a return.
@@ -87,6 +89,7 @@ class Replay:
     """
 
     codec: ObservationCodec
+    actions: ActionCodec
     rows: int
     lanes: int
     n_steps: int = 1
@@ -94,14 +97,14 @@ class Replay:
 
     def init(self) -> ReplayState:
         """An empty memory."""
-        shape, observation = (self.rows, self.lanes), self.codec.row
+        shape, observation, action = (self.rows, self.lanes), self.codec.row, self.actions.row
 
         def zeros(dtype: Any, row: tuple[int, ...] = ()) -> jax.Array:
             return jnp.zeros((*shape, *row), dtype)
 
         stored = Transitions(
             observation=zeros(observation.dtype, observation.shape),
-            action=zeros(jnp.int32),
+            action=zeros(action.dtype, action.shape),
             reward=zeros(jnp.float32),
             next_observation=zeros(observation.dtype, observation.shape),
             terminated=zeros(bool),

@@ -78,7 +78,7 @@ class DeviceReplayBuffer:
         truncated = done & np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
         new = Transitions(
             observation=np.asarray(obs),
-            action=np.asarray(action, np.int32).reshape(-1),
+            action=np.asarray(action, self.replay.actions.row.dtype).reshape(self.n_envs, *self.replay.actions.row.shape),
             reward=np.asarray(reward, np.float32),
             next_observation=np.asarray(next_obs),
             terminated=done & ~truncated,

@@ -12,7 +12,12 @@ from mbrl_envs.checks import boolean, integer_in, one_of
 
 POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}
 _MANY = 2**31 - 1
-WITHOUT_CHOICES: dict[str, Any] = {
+NOT_OFFERED: dict[str, Any] = {
+    "buffer_size": _MANY,
+    "learning_starts": 0,
+    "train_freq": 1,
+    "gradient_steps": 1,
+    "n_steps": 1,
     "tau": 1.0,
     "target_update_interval": _MANY,
     "exploration": "softmax",
@@ -21,9 +26,11 @@ WITHOUT_CHOICES: dict[str, Any] = {
     "exploration_initial_eps": 1.0,
     "exploration_final_eps": 1.0,
     "double_q": False,
+    "weight_decay": 0.0,
+    "max_grad_norm": None,
     "policy_kwargs": None,
 }
-"""Arguments of agents that neither choose actions nor have a target network, which do not offer them."""
+"""What stands in for an argument that an agent does not offer, because it has no choice, no target network, no optimiser …"""
 # Smallest values of integers.
 _INTEGERS = {
     "buffer_size": 1,
@@ -53,18 +60,17 @@ def of_constructor(scope: dict[str, Any], first: str = "policy") -> dict[str, An
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments, completed and in plain form.
+    """Returns the arguments in plain form; an agent need not offer those of :data:`NOT_OFFERED`.
 
     Raises:
         TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
     """
-    given = dict(arguments)
+    given = NOT_OFFERED | arguments
     for name, low, open_low in (("learning_rate", 0, False), ("temperature", 0, True)):
         schedule = schedules.check(name, given[name], low, open_low=open_low)
         given[name] = given[name] if callable(given[name]) else schedule(1.0)
     for name, low in _INTEGERS.items():
-        if name in given:
-            given[name] = integer_in(name, given[name], low, _MANY)
+        given[name] = integer_in(name, given[name], low, _MANY)
     if given["batch_size"] > given["buffer_size"]:
         raise ValueError(f"batch_size must be at most buffer_size = {given['buffer_size']}, got {given['batch_size']}")
     given["train_freq"] = _check_train_freq(given["train_freq"])
@@ -80,7 +86,7 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         boolean("device_loop", given["device_loop"])
     jax_device(given["device"])
     given["policy_kwargs"] = check_policy_kwargs(given["policy_kwargs"])
-    return given
+    return {name: given[name] for name in arguments}
 
 
 def check_policy_kwargs(policy_kwargs: dict[str, Any] | None) -> dict[str, Any]:

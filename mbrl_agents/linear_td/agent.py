@@ -13,6 +13,7 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule, TrainFreq, T
 from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import settings
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
@@ -64,14 +65,6 @@ class LinearTD(JaxAgent):
 
     first_argument: ClassVar[str] = "features"
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LINEAR: JaxPolicy, TABULAR: JaxPolicy}
-    unoffered: ClassVar[dict[str, Any]] = settings.WITHOUT_CHOICES | {
-        "max_grad_norm": None,
-        "weight_decay": 0.0,
-        "buffer_size": _MANY,
-        "learning_starts": 0,
-        "train_freq": 1,
-        "gradient_steps": 1,
-    }
     learner: LinearTDLearner
     learner_state: LinearTDState
 
@@ -131,9 +124,10 @@ class LinearTD(JaxAgent):
         name = features.function if isinstance(features, FunctionFeatures) else to_json(features)
         self.policy_name = name  # type: ignore[assignment]
 
-    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> LinearTDLearner:
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> LinearTDLearner:
+        del actions  # the policy knows them
         features, policy = self._make_features()
-        return LinearTDLearner(features, policy, num_actions, codec.start, self.arguments["batch_size"])
+        return LinearTDLearner(features, policy, codec.start, self.arguments["batch_size"])
 
     def _make_hyperparameters(self) -> LinearTDHyperparameters:
         return LinearTDHyperparameters(self.arguments["gamma"])
@@ -141,7 +135,7 @@ class LinearTD(JaxAgent):
     def _make_replay(self, codec: ObservationCodec, rows: int) -> FreshReplay:
         del rows  # exactly what an update takes
         assert isinstance(self.train_freq, TrainFreq)
-        return FreshReplay(codec, self.train_freq.frequency, self.n_envs)
+        return FreshReplay(codec, self.actions, self.train_freq.frequency, self.n_envs)
 
     # ------------------------------------------------------------------ acting by a policy that is no JAX function
 
@@ -162,7 +156,7 @@ class LinearTD(JaxAgent):
             return super()._sample_action(learning_starts, action_noise, n_envs)
         assert self._last_obs is not None
         actions = policy.choose(np.asarray(self._last_obs))
-        return actions + self.action_space.start, actions  # type: ignore[attr-defined]
+        return self.actions.to_env(actions), actions
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
         if (policy := self._host_policy) is not None:

@@ -81,14 +81,12 @@ class LinearTDLearner:
     Attributes:
         features: ψ.
         policy: The policy whose value is learned.
-        num_actions: Number of actions.
         start: Smallest value of discrete observations; features count from 0.
         batch_size: B, episodes of an update.
     """
 
     features: Features
     policy: Policy
-    num_actions: int
     start: int
     batch_size: int
 

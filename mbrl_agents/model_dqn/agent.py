@@ -8,10 +8,11 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from mbrl_agents.common import settings
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.device_loop import TrainingPlan
-from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.q_agent import QAgent
 from mbrl_agents.common.schedules import Schedule
 from mbrl_agents.model_dqn.heads import Emission
 from mbrl_agents.model_dqn.latent import LatentModel
@@ -29,7 +30,7 @@ _MANY = 2**20
 _WEIGHTS = {f"{name}_weight": name for name in LossWeights._fields}
 
 
-class ModelDQN(JaxAgent):
+class ModelDQN(QAgent):
     """Base of the agents that learn from what a world model imagines; see :class:`SimpleModelDQN` for the arguments."""
 
     learner: ModelDQNLearner
@@ -58,11 +59,11 @@ class ModelDQN(JaxAgent):
         """The world model that the arguments ask for."""
         raise NotImplementedError
 
-    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> ModelDQNLearner:
-        model = self._world_model(codec, num_actions)
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> ModelDQNLearner:
+        model = self._world_model(codec, actions.num_actions)
         return ModelDQNLearner(
             codec,
-            self._q_learning(model.num_features, num_actions, model.num_codes),
+            self._q_learning(model.num_features, actions.num_actions, model.num_codes),
             model,
             self.arguments["rollout_length"],
             self.batch_size,

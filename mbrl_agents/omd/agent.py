@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from mbrl_agents.common import settings
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
@@ -77,13 +78,6 @@ class OMD(JaxAgent):
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
     """
 
-    unoffered: ClassVar[dict[str, Any]] = {
-        "n_steps": 1,
-        "exploration": "softmax",
-        "double_q": False,
-        "weight_decay": 0.0,
-        "max_grad_norm": None,
-    }
     learner: OMDLearner
     learner_state: OMDState
 
@@ -136,11 +130,11 @@ class OMD(JaxAgent):
         super()._check_spaces()
         checks.check_model(self.arguments, self.observation_space)
 
-    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> OMDLearner:
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDLearner:
         given = self.arguments
         model = DynamicsModel(
             codec,
-            num_actions,
+            actions.num_actions,
             hidden=tuple(given["model_net_arch"]),
             activation=given["model_activation_fn"],
             stochastic=given["stochastic_model"],
@@ -149,7 +143,7 @@ class OMD(JaxAgent):
         carry = given["model_loss"] != "omd" if given["carry_optimizer"] is None else given["carry_optimizer"]
         return OMDLearner(
             codec,
-            num_actions,
+            actions.num_actions,
             model,
             given["model_loss"],
             tuple(given["policy_kwargs"]["net_arch"]),

@@ -8,14 +8,15 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
 from mbrl_agents.common import settings
-from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.q_agent import QAgent
 from mbrl_agents.common.q_learning import DQNHyperparameters
 from mbrl_agents.common.schedules import Schedule
 from mbrl_agents.replay_dqn.learner import DQNLearner, DQNState
 
 
-class ReplayDQN(JaxAgent):
+class ReplayDQN(QAgent):
     """Deep Q-learning from uniform experience replay.
 
     The model-free agent of *The Benefits of Model-Based Generalization in RL* (arXiv 2211.02222), with its settings as
@@ -94,8 +95,8 @@ class ReplayDQN(JaxAgent):
     ) -> None:
         super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
 
-    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> DQNLearner:
-        return DQNLearner(codec, self._q_learning(codec.num_features, num_actions))
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> DQNLearner:
+        return DQNLearner(codec, self._q_learning(codec.num_features, actions.num_actions))
 
     def _make_hyperparameters(self) -> DQNHyperparameters:
         return self._q_hyperparameters()

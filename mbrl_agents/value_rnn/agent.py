@@ -14,6 +14,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import settings
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
@@ -44,7 +45,7 @@ class ValueRNN(JaxAgent):
 
     Args:
         policy: ``"RnnPolicy"``.
-        env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv``; None for :meth:`fit`.
+        env: Gymnasium environment with Discrete or bounded Box actions, its id, or a ``VecEnv``; None for :meth:`fit`.
         learning_rate: Step size of Adam, at least 0; a number or a schedule of the progress remaining (1 to 0, over the steps
             of ``learn`` or the epochs of ``fit``).
         hidden_size: Hidden units, 1 to 4096.
@@ -81,7 +82,7 @@ class ValueRNN(JaxAgent):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"RnnPolicy": JaxPolicy}
-    unoffered: ClassVar[dict[str, Any]] = settings.WITHOUT_CHOICES
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.Box)
     learner: ValueRNNLearner
     learner_state: ValueRNNState
 
@@ -126,13 +127,13 @@ class ValueRNN(JaxAgent):
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return checks.check(super()._check_arguments(arguments))
 
-    def _make_learner(self, codec: ObservationCodec, num_actions: int) -> ValueRNNLearner:
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> ValueRNNLearner:
         given = self.arguments
         cell = Cell(given["cell"], codec.num_features, given["hidden_size"])
         network = ValueNetwork(
             cell, given["readout"], given["num_values"], given["loss"], given["td_lambda"] > 0, given["initialization"]
         )
-        return ValueRNNLearner(codec, network, num_actions, clip=given["max_grad_norm"] is not None)
+        return ValueRNNLearner(codec, network, actions, clip=given["max_grad_norm"] is not None)
 
     def _make_hyperparameters(self) -> ValueRNNHyperparameters:
         given = self.arguments
@@ -150,8 +151,8 @@ class ValueRNN(JaxAgent):
                 f"got {self.buffer_size}"
             )
         if self._of_trials:  # nothing to be kept
-            return SequenceReplay(codec, 1, 1)
-        return SequenceReplay(codec, rows, self.n_envs, sequence_length=length, burn_in=burn_in)
+            return SequenceReplay(codec, self.actions, 1, 1)
+        return SequenceReplay(codec, self.actions, rows, self.n_envs, sequence_length=length, burn_in=burn_in)
 
     def _check_spaces(self) -> None:
         super()._check_spaces()

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common import exploration, optimizer
+from mbrl_agents.common import optimizer
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
@@ -55,13 +56,13 @@ class ValueRNNLearner:
     Attributes:
         codec: Reads observations.
         network: The network.
-        num_actions: Number of actions, of which all are taken equally often.
+        actions: What actions are; all are taken equally often.
         clip: Whether gradients are clipped.
     """
 
     codec: ObservationCodec
     network: ValueNetwork
-    num_actions: int
+    actions: ActionCodec
     clip: bool = False
 
     def init(self, key: jax.Array, hyper: ValueRNNHyperparameters) -> ValueRNNState:
@@ -71,14 +72,14 @@ class ValueRNNLearner:
         return ValueRNNState(params, optimizer.init(params), hyper)
 
     def act(self, state: ValueRNNState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Uniform actions, int32 (n,): what is learned is the value of this policy."""
+        """Uniform actions: what is learned is the value of this policy."""
         del state, explore
-        return exploration.uniform(key, observation.shape[0], self.num_actions)
+        return self.actions.uniform(key, observation.shape[0])
 
     def act_greedily(self, state: ValueRNNState, observation: jax.Array, key: jax.Array) -> jax.Array:
         """The same: there is nothing to be greedy about."""
         del state
-        return exploration.uniform(key, observation.shape[0], self.num_actions)
+        return self.actions.uniform(key, observation.shape[0])
 
     def update(self, state: ValueRNNState, batch: Sequences, key: jax.Array, now: Now) -> tuple[ValueRNNState, dict]:
         """One gradient step on a batch of sequences; the key is not used."""

@@ -12,6 +12,7 @@ import pytest
 from gymnasium import spaces
 
 from mbrl_agents.common import exploration, optimizer
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.networks import elu
 from mbrl_agents.common.observations import ObservationCodec
@@ -100,7 +101,7 @@ def test_codec_refuses_other_spaces() -> None:
 def test_the_study_needs_a_tenth_of_the_memory() -> None:
     """REFERENCE section 2: the published layout takes 52 MB for ProcMaze n=4 at 100 000 rows."""
     codec = ObservationCodec.of(spaces.Box(0, 1, (64,), np.bool_))
-    assert Replay(codec, 100_000, 1).bytes < 2.7e6
+    assert Replay(codec, ActionCodec(4), 100_000, 1).bytes < 2.7e6
 
 
 @pytest.mark.parametrize("n_steps", [1, 2, 3, 7])
@@ -108,7 +109,7 @@ def test_the_study_needs_a_tenth_of_the_memory() -> None:
 def test_n_step_returns_against_a_walk_through_the_list(n_steps: int, added: int) -> None:
     rows, lanes, gamma = 11, 2, 0.8
     rng = np.random.default_rng(n_steps * 100 + added)
-    replay = Replay(ObservationCodec.of(spaces.Discrete(1000)), rows, lanes, n_steps)
+    replay = Replay(ObservationCodec.of(spaces.Discrete(1000)), ActionCodec(4), rows, lanes, n_steps)
     memory, history = replay.init(), []
     for t in range(added):
         row = Transitions(
@@ -139,7 +140,7 @@ def test_n_step_returns_against_a_walk_through_the_list(n_steps: int, added: int
 
 
 def test_sampling_is_uniform_over_what_is_stored() -> None:
-    replay = Replay(ObservationCodec.of(spaces.Discrete(100)), 10, 2)
+    replay = Replay(ObservationCodec.of(spaces.Discrete(100)), ActionCodec(4), 10, 2)
     memory = replay.init()
     for t in range(6):
         row = Transitions(np.array([t, 50 + t]), *np.zeros((2, 2), np.float32), np.zeros(2), *np.zeros((2, 2), bool))

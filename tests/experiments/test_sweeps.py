@@ -288,8 +288,8 @@ class Frozen(DQNLearner):
 class FrozenDQN(ReplayDQN):
     """A user's own agent."""
 
-    def _make_learner(self, codec: Any, num_actions: int) -> DQNLearner:
-        given = super()._make_learner(codec, num_actions)
+    def _make_learner(self, codec: Any, actions: Any) -> DQNLearner:
+        given = super()._make_learner(codec, actions)
         return Frozen(**{field.name: getattr(given, field.name) for field in dataclasses.fields(given)})
 
 

@@ -14,6 +14,7 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from mbrl_agents import ValueRNN, train_sweep
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.replay import Transitions
 from mbrl_agents.experiments.environments import EnvironmentSpec
@@ -40,7 +41,7 @@ SMALL: dict[str, Any] = {
 @pytest.mark.parametrize("steps", [3, 9, 10, 25])
 def test_windows_are_what_was_stored(steps: int) -> None:
     """Every window of a ring of 10 rows and 2 lanes, beside lists of all transitions."""
-    replay = SequenceReplay(ObservationCodec("float", (1,), 1), 10, 2, sequence_length=4, burn_in=2)
+    replay = SequenceReplay(ObservationCodec("float", (1,), 1), ActionCodec(2), 10, 2, sequence_length=4, burn_in=2)
     rng, state, lists = np.random.default_rng(steps), replay.init(), []
     for t in range(steps):
         terminated = rng.random(2) < 0.2

@@ -1,0 +1,96 @@
+"""The part of Stable-Baselines3's contract that has to do with files: parameters, saving, loading."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Self, cast
+
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+from stable_baselines3.common.type_aliases import GymEnv
+
+from mbrl_agents.common import persistence
+
+if TYPE_CHECKING:
+    from mbrl_agents.common.jax_agent import JaxAgent
+    from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
+
+
+class SavedAgent(OffPolicyAlgorithm):
+    """Saves arrays as arrays and settings as JSON; see :mod:`mbrl_agents.common.persistence`."""
+
+    memory: DeviceReplayBuffer
+
+    @property
+    def _own(self) -> JaxAgent:
+        return cast("JaxAgent", self)
+
+    def get_parameters(self) -> dict[str, dict]:
+        """Arrays of ``"policy"``, ``"policy.target"`` and ``"policy.optimizer"``, NumPy copies by path."""
+        return persistence.get_parameters(self._own)
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Sets what :meth:`get_parameters` gives, from such a dictionary or from a saved agent.
+
+        Raises:
+            ValueError: Names, shapes or dtypes do not match (with ``exact_match=False`` some names may be missing).
+        """
+        del device
+        persistence.set_parameters(self._own, load_path_or_dict, exact_match)
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Saves everything but the replay memory (see :meth:`save_replay_buffer`) to a ``.zip``, whole or not at all.
+
+        Args:
+            path: File; ``.zip`` is added if there is no suffix.
+            exclude: Members to leave out: ``"policy.optimizer"`` or ``"lanes"`` (environments of the device loop).
+            include: Accepted for SB3's sake; everything that can be saved is.
+        """
+        del include
+        persistence.save(self._own, path, set(exclude or ()))
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls,
+        path: str | os.PathLike[str] | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Loads a saved agent. No code in the file is executed.
+
+        Args:
+            path: File (``.zip`` may be left out) or stream.
+            env: Environment to go on learning in; None for prediction alone.
+            device: Device to run on.
+            custom_objects: Constructor arguments that replace saved ones, as ``kwargs``.
+            print_system_info: Whether to print this system's versions.
+            force_reset: Whether the *host loop* resets the environment before it learns on. The device loop's environments are
+                part of the agent and go on where they were.
+            **kwargs: Constructor arguments that replace saved ones; a schedule that was a function must be given here.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged or of another kind of agent, or spaces do not match.
+        """
+        replaced = {**(custom_objects or {}), **kwargs}
+        return persistence.load(cls, path, env, device, replaced, print_system_info, force_reset)  # type: ignore[type-var]
+
+    def save_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
+        """Saves the replay memory to an NPZ file (``.npz`` is added if there is no suffix), whole or not at all."""
+        self.memory.save(path)
+
+    def load_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """Loads what :meth:`save_replay_buffer` saved."""
+        del truncate_last_traj
+        self.memory.load(path)
+        self.memory.state = self._own._put(self.memory.state)
