@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
@@ -159,13 +160,33 @@ def test_actions_are_drawn_whatever_is_asked_for() -> None:
     assert {*actions} == {0, 1}
 
 
+class _ManyButtons(gymnasium.Env[np.ndarray, np.ndarray]):
+    observation_space, action_space = spaces.Box(0, 1, (2,), np.float32), spaces.MultiBinary(3)
+
+
+def test_continuous_actions_are_uniform_and_in_the_environments_scale(tmp_path: pathlib.Path) -> None:
+    network = ValueRNN(env="Pendulum-v1", **SMALL).learn(60)
+    stored = np.asarray(network.memory.state.stored.action)[:60]
+    assert stored.shape == (60, 1, 1)
+    assert np.abs(stored).max() <= 1
+    assert stored.min() < -0.8
+    assert stored.max() > 0.8
+    actions = np.array([network.predict(np.zeros(3, np.float32))[0] for _ in range(200)])
+    assert actions.shape == (200, 1)
+    assert actions.min() < -1.6
+    assert 1.6 < actions.max() <= 2  # Pendulum's own bounds
+    network.save(tmp_path / "network.zip")
+    again = ValueRNN.load(tmp_path / "network.zip", env=gymnasium.make("Pendulum-v1"))
+    np.testing.assert_array_equal(again.learn(10, reset_num_timesteps=False).action_space.high, [2])
+
+
 def test_what_cannot_be_learned_is_refused() -> None:
     with pytest.raises(ValueError, match="gamma must be below 1 in mbrl/Starkweather-v0, which never ends"):
         ValueRNN(env="mbrl/Starkweather-v0", **(SMALL | {"gamma": 1.0}))
     with pytest.raises(ValueError, match="env must not be a VecNormalize"):
         ValueRNN(env=VecNormalize(make_vec_env("CartPole-v1")), **SMALL)
-    with pytest.raises(ValueError, match="needs a Discrete action space"):
-        ValueRNN(env="Pendulum-v1", **SMALL)
+    with pytest.raises(ValueError, match="needs a Discrete or Box action space"):
+        ValueRNN(env=_ManyButtons(), **SMALL)
     with pytest.raises(ValueError, match=r"buffer_size must be at least \(burn_in \+ sequence_length\) \* n_envs = 35, got 30"):
         ValueRNN(env="CartPole-v1", **(SMALL | {"buffer_size": 30}))
 
