@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 
 from mbrl_agents.experiments import statistics
-from mbrl_agents.experiments.evaluation import default_sizes, known_yardsticks
+from mbrl_agents.experiments.agents import find_agent
+from mbrl_agents.experiments.evaluation import default_sizes
 from mbrl_agents.experiments.figures import COLOURS, GREY, INK, STYLES, new_figure, plain
+from mbrl_agents.experiments.scores import yardsticks_of
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from tuning.confirm import CURVES, estimate, folder_of, read_confirmation
 from tuning.spaces import Range, Values
@@ -180,7 +182,7 @@ def _draw_curve(axis: Any, curves: pd.DataFrame, label: str, style: str, colour:
 def _draw_yardsticks(axis: Any, study: Study) -> None:
     dynamics = study.spec.environment.dynamics()
     steps = default_sizes(dynamics, None, study.spec.eval_steps)[1]
-    if (reference := known_yardsticks(dynamics, steps)) is not None:
+    if (reference := yardsticks_of(find_agent(study.spec.agent).cls, dynamics, steps)) is not None:
         for name, value in (("best policy", reference.optimal), ("uniform policy", reference.uniform)):
             axis.axhline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
             axis.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GREY)

@@ -193,7 +193,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
     evaluator.close()
     interval = statistics.mean_interval(scores)
     text = f"{scores.mean():.4g}" + (f" [{interval.low:.4g}, {interval.high:.4g}]" if interval else "")
-    print(f"{type(model).__name__} in {environment.title}: score {text}{_on_scale(scores.mean(), evaluator.yardsticks())}")
+    print(f"{type(model).__name__} in {environment.title}: score {text}{_on_scale(scores.mean(), evaluator.yardsticks(model))}")
     print(f"({evaluator.episodes} episodes, acting deterministically; in brackets the 95 % interval of their mean)")
     if arguments.video:
         frames = video.record(model, environment, arguments.video, steps=arguments.video_steps, seed=arguments.seed)

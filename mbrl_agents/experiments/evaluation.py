@@ -7,7 +7,7 @@ compares to the yardsticks. On other Gymnasium environments it is the return of 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from mbrl_agents.common import evaluation as functional
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.scores import Yardsticks, yardsticks_of
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in
 
@@ -65,14 +66,9 @@ class Evaluator:
             return np.asarray(compiled(model.learner_state, key))
         return _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)
 
-    def normalised(self, scores: np.ndarray) -> np.ndarray | None:
-        """Scores on the scale from the uniform policy (0) to the best one (1); None where these are not known."""
-        reference = self.yardsticks()
-        return None if reference is None or not reference.differ else reference.normalised(scores)
-
-    def yardsticks(self) -> Yardsticks | None:
-        """Scores of the uniform and of the best policy, or None where they are not known."""
-        return known_yardsticks(self.dynamics, self.steps)
+    def yardsticks(self, model: Any = None) -> Yardsticks | None:
+        """Scores of the uniform and of the best policy; None where they are not known, or the agent's scores are no returns."""
+        return yardsticks_of(type(model), self.dynamics, self.steps)
 
     def close(self) -> None:
         """Closes environments."""
@@ -100,23 +96,6 @@ class Evaluator:
         return np.asarray(returns, float)
 
 
-class Yardsticks(NamedTuple):
-    """Scores of the policy that draws every action uniformly, and of the best policy."""
-
-    uniform: float
-    optimal: float
-
-    @property
-    def differ(self) -> bool:
-        """Whether there is a scale between them."""
-        return self.optimal != self.uniform
-
-    def normalised(self, scores: Any) -> Any:
-        """Scores, of any shape, on the scale from the uniform policy (0) to the best one (1); NaN where there is none."""
-        span = self.optimal - self.uniform if self.differ else np.nan
-        return (np.asarray(scores, float) - self.uniform) / span
-
-
 def default_sizes(dynamics: FunctionalEnv | None, episodes: int | None, steps: int | None) -> tuple[int, int | None]:
     """Number of episodes and steps of an evaluation, with what is not given filled in.
 
@@ -131,21 +110,6 @@ def default_sizes(dynamics: FunctionalEnv | None, episodes: int | None, steps: i
     if steps is not None:
         integer_in("the number of evaluation steps", steps, 1, 10_000_000)
     return episodes, steps
-
-
-@functools.lru_cache(maxsize=32)
-def known_yardsticks(dynamics: FunctionalEnv | None, steps: int | None) -> Yardsticks | None:
-    """Yardsticks of an environment, or None where they are not known or out of reach."""
-    if dynamics is None:
-        return None
-    from mbrl_envs import yardsticks  # needs much of scipy: half a second and 50 MB
-
-    try:
-        uniform = yardsticks.uniform_score(dynamics, steps=steps)
-        found = Yardsticks(uniform, yardsticks.optimal_score(dynamics, steps=steps))
-    except (TypeError, ValueError):
-        return None
-    return found if found.differ else None  # where there is nothing to decide they say nothing, least of all about predictions
 
 
 def evaluate_score(

@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 
 from mbrl_agents.experiments import statistics
-from mbrl_agents.experiments.evaluation import Yardsticks
 from mbrl_agents.experiments.figures import COLOURS, GREY, INK, STYLES, image_kind, new_figure, plain, save
-from mbrl_agents.experiments.results import grouped, run_yardsticks
+from mbrl_agents.experiments.results import grouped, run_score_name, run_yardsticks
 from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_agents.experiments.scores import Yardsticks
 
 
 def plot_curves(
@@ -34,7 +34,7 @@ def plot_curves(
     panels: dict[tuple[str, str], list[RunFolder]] = {}
     for run in runs:
         if len(run.scores()):
-            panels.setdefault((run.config.environment.title, _score_name(run)), []).append(run)
+            panels.setdefault((run.config.environment.title, run_score_name(run)), []).append(run)
     if not panels:
         raise ValueError("there is nothing to plot: no run has been evaluated yet")
     save(_draw(list(panels.values()), normalised, until), path)
@@ -71,7 +71,7 @@ def _draw_panel(
 ) -> dict[str, Any]:
     """Draws one environment; returns its lines by the agents' names, best first."""
     tables = {label: _scores(several).loc[:until] for label, several in grouped(runs).items()}
-    reference, name = run_yardsticks(runs[0]), _score_name(runs[0])
+    reference, name = run_yardsticks(runs[0]), run_score_name(runs[0])
     if normalised and reference is not None and reference.differ:
         tables = {label: table.apply(reference.normalised) for label, table in tables.items()}
         reference, name = Yardsticks(0.0, 1.0), f"normalised {name}"
@@ -121,12 +121,3 @@ def _set_range(axis: Any, shown: np.ndarray) -> None:
     low, high = np.nanmin(shown), np.nanmax(shown)
     margin = 0.08 * (high - low) or 0.1 * abs(high) or 1.0
     axis.set_ylim(low - margin, high + margin)
-
-
-def _score_name(run: RunFolder) -> str:
-    config = run.config
-    dynamics = config.environment.dynamics()
-    if dynamics is None:
-        return f"return ({config.evaluation.episodes} episodes)"
-    steps = config.evaluation.steps
-    return f"reward per step, first {steps} steps" if dynamics.continuing else f"return, at most {steps} steps"

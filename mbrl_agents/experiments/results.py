@@ -14,9 +14,9 @@ from rich.table import Table
 
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments import statistics
-from mbrl_agents.experiments.evaluation import Yardsticks, known_yardsticks
 from mbrl_agents.experiments.progress import duration
 from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_agents.experiments.scores import Yardsticks, score_name, yardsticks_of
 
 FINAL_PART = 0.1  # of the steps; the evaluations in it make the final score
 BOOTSTRAP_FROM = 5  # runs, below which the interquartile mean is no better than the mean
@@ -71,7 +71,14 @@ def final_score(run: RunFolder) -> float:
 
 def run_yardsticks(run: RunFolder) -> Yardsticks | None:
     """Scores of the uniform and the best policy in a run's environment, if known."""
-    return known_yardsticks(run.config.environment.dynamics(), run.config.evaluation.steps)
+    config = run.config
+    return yardsticks_of(config.kind.cls, config.environment.dynamics(), config.evaluation.steps)
+
+
+def run_score_name(run: RunFolder) -> str:
+    """What a run's scores are."""
+    config = run.config
+    return score_name(config.kind.cls, config.environment.dynamics(), config.evaluation.steps)
 
 
 def curves(runs: Sequence[RunFolder]) -> pd.DataFrame:
@@ -116,13 +123,9 @@ def show(table: pd.DataFrame, runs: Sequence[RunFolder], console: Console) -> No
     """Prints the table for people."""
     config, reference = runs[0].config, run_yardsticks(runs[0])
     evaluation = config.evaluation
-    what = "return"
-    if (dynamics := config.environment.dynamics()) is not None:
-        limit = f"first {evaluation.steps} steps" if dynamics.continuing else f"at most {evaluation.steps} steps"
-        what = f"reward per step, {limit}" if dynamics.continuing else f"return, {limit}"
     out = Table(title=f"{config.environment.title} after {config.steps:,} steps", title_justify="left", title_style="bold")
     out.add_column("agent")
-    for name in ("runs", f"score ({what})", "normalised", "time per run"):
+    for name in ("runs", f"score ({run_score_name(runs[0])})", "normalised", "time per run"):
         out.add_column(name, justify="right")
     for _, row in table.iterrows():
         out.add_row(

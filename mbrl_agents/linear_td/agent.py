@@ -64,6 +64,7 @@ class LinearTD(JaxAgent):
     """
 
     first_argument: ClassVar[str] = "features"
+    score_name: ClassVar[str] = "minus the RMS error of values"
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LINEAR: JaxPolicy, TABULAR: JaxPolicy}
     learner: LinearTDLearner
     learner_state: LinearTDState

@@ -81,6 +81,7 @@ class ValueRNN(JaxAgent):
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
     """
 
+    score_name: ClassVar[str] = "minus the RMS error of values"
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"RnnPolicy": JaxPolicy}
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.Box)
     learner: ValueRNNLearner

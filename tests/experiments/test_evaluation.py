@@ -10,10 +10,11 @@ import pytest
 from stable_baselines3 import PPO
 
 import mbrl_envs
-from mbrl_agents import ReplayDQN
+from mbrl_agents import LinearTD, ReplayDQN, ValueRNN
 from mbrl_agents.common import evaluation as on_device
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator, evaluate_score
+from mbrl_agents.experiments.scores import score_name, yardsticks_of
 from mbrl_envs import yardsticks
 
 SPECS = [
@@ -80,8 +81,9 @@ def test_the_uniform_policy_scores_what_its_yardstick_says(spec: EnvironmentSpec
     scores = Evaluator(spec, 2000, 100).scores(Uniform(int(dynamics.action_space.n)))
     error = scores.std() / np.sqrt(len(scores))
     assert abs(scores.mean() - yardsticks.uniform_score(dynamics, steps=100)) < 4 * error
-    evaluator = Evaluator(spec, 2000, 100)
-    np.testing.assert_allclose(evaluator.normalised(np.array(evaluator.yardsticks())), [0, 1], atol=1e-12)
+    known = Evaluator(spec, 2000, 100).yardsticks()
+    assert known is not None
+    np.testing.assert_allclose(known.normalised(known), [0, 1], atol=1e-12)
 
 
 def test_recurrent_policies_keep_their_state() -> None:
@@ -99,7 +101,6 @@ def test_other_environments_are_scored_by_their_return() -> None:
     scores = evaluator.scores(model, seed=3)
     np.testing.assert_array_equal(scores, 7)  # a pole stands for a few steps, and the limit is below
     assert evaluator.yardsticks() is None
-    assert evaluator.normalised(scores) is None
     full = Evaluator(spec, 6)
     np.testing.assert_array_equal(full.scores(model, seed=3), full.scores(model, seed=3))
     evaluator.close()
@@ -123,3 +124,15 @@ class _Always:
     def predict(self, observation: np.ndarray, state: Any, episode_start: Any, deterministic: bool) -> tuple[np.ndarray, None]:
         del state, episode_start, deterministic
         return np.full(len(observation), self.action), None
+
+
+def test_scores_are_named_for_what_they_are() -> None:
+    """A value network in an environment with something to decide: its scores stand beside no policy's return."""
+    dynamics = EnvironmentSpec("mbrl/PanFlute-v0").dynamics()
+    assert score_name(ReplayDQN, dynamics, 100) == "reward per step, first 100 steps"
+    assert score_name(ReplayDQN, EnvironmentSpec("mbrl/ProcMaze-v0").dynamics(), 50) == "return, at most 50 steps"
+    assert score_name(PPO, None, None) == "return"
+    for agent in (ValueRNN, LinearTD):
+        assert score_name(agent, dynamics, 100) == "minus the RMS error of values"
+        assert yardsticks_of(agent, dynamics, 100) is None
+    assert yardsticks_of(ReplayDQN, dynamics, 100) is not None
