@@ -277,4 +277,7 @@ class Register:
 
     def _entries(self) -> list[dict[str, Any]]:
         trials = sorted(self.study.get_trials(deepcopy=False), key=lambda trial: trial.number)
-        return [trial.user_attrs[_ENTRY] for trial in trials]
+        entries: list[dict[str, Any]] = [trial.user_attrs.get(_ENTRY, {}) for trial in trials]
+        if not all(isinstance(entry, dict) and {"kind", "mark"} <= set(entry) for entry in entries):
+            raise ValueError(f"the register of the study, {self.study.study_name!r}, is damaged: an entry is none of ours")
+        return entries

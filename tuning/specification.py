@@ -110,7 +110,7 @@ class StudySpec:
             raise ValueError(f"{what} is not one of our studies: its description must say format: {FORMAT}")
         fields = {name: value for name, value in data.items() if name != "format"}
         try:
-            environment = EnvironmentSpec(**fields.pop("environment"))
+            environment = EnvironmentSpec.read(fields.pop("environment"))
             return cls(environment=environment, space=Space.from_dict(fields.pop("space")), **fields)
         except (KeyError, TypeError) as error:
             raise ValueError(f"{what} has an incomplete description: {error}") from error

@@ -36,6 +36,7 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
     Where the preset's settings come from is said on the error output, if the preset says it.
     """
     if (found := preset_of(arguments)) is not None:
+        arguments.env_from_file = arguments.env_id is None
         arguments.env_id = found.environment.id
         arguments.env_constants = found.environment.arguments
         if arguments.max_episode_steps is None:
@@ -72,7 +73,8 @@ def training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
 def environment_of(arguments: argparse.Namespace, env_id: str | None = None) -> EnvironmentSpec:
     """The environment that a command names; what it says itself goes before what its preset says."""
     constants = getattr(arguments, "env_constants", {}) | parse_assignments(arguments.env_arg, "--env-arg")
-    return EnvironmentSpec(env_id or arguments.env_id, constants, arguments.max_episode_steps)
+    from_file = env_id is None and getattr(arguments, "env_from_file", False)
+    return EnvironmentSpec(env_id or arguments.env_id, constants, arguments.max_episode_steps, from_file=from_file)
 
 
 def console() -> Console:

@@ -97,7 +97,7 @@ class RunConfig:
             raise ValueError(f"{what} is not the configuration of a run: it must say format: {FORMAT}")
         try:
             fields = {name: value for name, value in data.items() if name != "format"}
-            fields["environment"] = EnvironmentSpec(**fields["environment"])
+            fields["environment"] = EnvironmentSpec.read(fields["environment"])
             fields["evaluation"] = EvaluationConfig(**fields["evaluation"])
             return cls(**fields)
         except (KeyError, TypeError) as error:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import sys
 from typing import Any
 
 import gymnasium
@@ -12,6 +14,7 @@ from mbrl_envs.checks import integer_in
 from mbrl_envs.multi_agent import MultiAgentEnv
 
 NO_LIMIT = -1
+TRUSTED_MODULES = "MBRL_TRUSTED_MODULES"  # environment variable: modules, parted by commas, that ids in files may have imported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,12 +26,15 @@ class EnvironmentSpec:
         arguments: Its constants, as for ``gymnasium.make``.
         max_episode_steps: Time limit in training; None for the id's own, −1 for none.
         given: Dynamics without an id, which cannot be read back from a file; ``id`` then describes them.
+        from_file: Whether it was read from a file, which nobody need have looked at. An id ``"module:name"`` has Gymnasium
+            import the module: from a file it is refused, unless that was imported before or ``MBRL_TRUSTED_MODULES`` names it.
     """
 
     id: str
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     max_episode_steps: int | None = None
     given: FunctionalEnv | None = dataclasses.field(default=None, compare=False, repr=False)
+    from_file: bool = dataclasses.field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if self.max_episode_steps not in (None, NO_LIMIT):
@@ -62,6 +68,20 @@ class EnvironmentSpec:
             raise ValueError(f"env must be given by its id: {env} has wrappers or no id, so it could not be made again")
         return cls(spec.id, dict(spec.kwargs), spec.max_episode_steps)
 
+    @classmethod
+    def read(cls, data: dict[str, Any]) -> EnvironmentSpec:
+        """What :meth:`to_dict` gave and a file has kept.
+
+        Raises:
+            TypeError: It is something else.
+            ValueError: The time limit is out of range.
+        """
+        if not isinstance(data, dict) or not isinstance(data.get("id"), str):
+            raise TypeError(f"an environment must be a mapping with an id, got {data!r}")
+        if unknown := sorted(set(data) - {"id", "arguments", "max_episode_steps"}):
+            raise TypeError(f"an environment has no {', '.join(map(repr, unknown))}")
+        return cls(**data, from_file=True)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data."""
         return {"id": self.id, "arguments": self.arguments, "max_episode_steps": self.max_episode_steps}
@@ -81,8 +101,10 @@ class EnvironmentSpec:
         """A Gymnasium environment (a ``VecEnv`` if there are several agents); a time limit given here replaces the usual one.
 
         Raises:
-            gymnasium.error.Error, TypeError, ValueError: There is no such environment, or an argument is wrong.
+            gymnasium.error.Error, TypeError, ValueError: There is no such environment, or an argument is wrong; or the id is
+                from a file and would have a module imported.
         """
+        self._check_trusted()
         limit = max_episode_steps if max_episode_steps is not None else self.max_episode_steps
         if isinstance(self.given, MultiAgentEnv):  # no Gymnasium environment: as lanes, of which each agent is one
             return FunctionalVecEnv(self.given, 1, max_episode_steps=limit)
@@ -90,6 +112,15 @@ class EnvironmentSpec:
             env: gymnasium.Env = FunctionalGymEnv(self.given)
             return env if limit is None or limit == NO_LIMIT else gymnasium.wrappers.TimeLimit(env, limit)
         return gymnasium.make(self.id, max_episode_steps=limit, **{**self.arguments, **more})
+
+    def _check_trusted(self) -> None:
+        module, colon, _ = self.id.partition(":")
+        trusted = {*sys.modules, *os.environ.get(TRUSTED_MODULES, "").split(",")}
+        if self.from_file and self.given is None and colon and module not in trusted:
+            raise ValueError(
+                f"environment {self.id!r} was read from a file and would have the module {module!r} imported, which runs its "
+                f"code: if you trust it, set {TRUSTED_MODULES}={module} (in Python: import it first)"
+            )
 
     def dynamics(self) -> FunctionalEnv | None:
         """The functional dynamics, or None where there are none."""

@@ -180,7 +180,7 @@ def read(path: str | os.PathLike[str]) -> Preset:
     sizes = {name: integer_in(f"{path}: {name}", data[name], 1, most) for name, most in _SIZES.items() if name in data}
     regime = Regime(steps, interval, {}, **sizes)
     found = _found(data["found"], f"{path}: found") if "found" in data else None
-    return Preset(pathlib.Path(path).name, EnvironmentSpec(**environment), regime, arguments, agents, found)
+    return Preset(pathlib.Path(path).name, EnvironmentSpec.read(environment), regime, arguments, agents, found)
 
 
 def _found(data: Any, what: str) -> Found:

@@ -77,7 +77,7 @@ def execute(job: Job, report: training.Report) -> tuple[str, str | None]:
 def folder_of(job: Job) -> RunFolder:
     """A run's folder, to go on with or new."""
     if (job.path / "config.yaml").is_file() and not job.restart:
-        return RunFolder.open(job.path)
+        return RunFolder(job.path, job.config)
     return RunFolder.create(job.path, job.config, force=job.restart)
 
 

@@ -286,8 +286,21 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         """Trains; arguments as for SB3's agents."""
         return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
 
+    @classmethod
+    def load(cls, path: str | pathlib.Path | io.BufferedIOBase, *args: Any, **kwargs: Any) -> R2D2:
+        """Loads an agent, as SB3's agents are loaded: a pickle, WHICH MAY RUN CODE FROM THE FILE. Load only what you trust.
+
+        ``mbrl evaluate``, or making an agent and calling ``set_parameters(path)``, reads only the weights and runs nothing.
+
+        Args:
+            path: The agent's file, or a stream.
+            *args: As for :meth:`stable_baselines3.common.base_class.BaseAlgorithm.load`.
+            **kwargs: Likewise.
+        """
+        return super().load(path, *args, **kwargs)
+
     def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        """Loads a replay buffer saved by ``save_replay_buffer`` (a pickle: load only what you trust).
+        """Loads what ``save_replay_buffer`` saved: a pickle, WHICH MAY RUN CODE FROM THE FILE. Load only what you trust.
 
         Raises:
             ValueError: It is another kind of buffer, or was made for other sequences, states or environments.
