@@ -11,6 +11,9 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, create_
 from stable_baselines3.common.type_aliases import PyTorchObs
 from torch import nn
 
+from mbrl_agents.r2d2 import recurrence
+from mbrl_agents.r2d2.numpy_recurrence import Learned
+
 CELLS: dict[str, type[nn.LSTM] | type[nn.GRU]] = {"lstm": nn.LSTM, "gru": nn.GRU}
 States = tuple[th.Tensor, ...]
 
@@ -126,12 +129,15 @@ class RecurrentQNetwork(BasePolicy):
         if self.previous_reward:
             inputs.append(previous_rewards[..., None])
         x = th.cat(inputs, dim=-1)
-        in_parts = th.is_grad_enabled() and num_from_start is not None
-        outputs, states = (
-            self._recur_in_parts(x, states, burn_in, num_from_start or 0, only_looked_at)
-            if in_parts
-            else (self._recur(x, states))
-        )
+        if num_from_start is None:
+            num_from_start = batch
+        if recurrence.is_small(self.rnn, batch) and not any(state.requires_grad for state in states):
+            learned = Learned(burn_in, num_from_start, length - only_looked_at)
+            outputs, states = recurrence.recur(self.rnn, x, states, learned)
+        elif th.is_grad_enabled():
+            outputs, states = self._recur_in_parts(x, states, burn_in, num_from_start, only_looked_at)
+        else:
+            outputs, states = self._recur(x, states)
         return self.heads(outputs), states
 
     def _recur_in_parts(

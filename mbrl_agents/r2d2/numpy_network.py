@@ -7,28 +7,22 @@ update; the results agree with PyTorch's up to the rounding of float32.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable
-from typing import Any
+from typing import cast
 
 import numpy as np
+import torch as th
 from gymnasium import spaces
 from stable_baselines3.common.preprocessing import is_image_space
 from stable_baselines3.common.torch_layers import FlattenExtractor
 from torch import nn
 
 from mbrl_agents.r2d2.networks import RecurrentQNetwork
+from mbrl_agents.r2d2.numpy_layers import Linear, Stack, known, sigmoid, view
+from mbrl_agents.r2d2.recurrence import LAYERS
 
 MOST_ROWS = 64  # PyTorch is quicker for more observations at once, or for larger networks
 MOST_WEIGHTS = 300_000
 
-ACTIVATIONS: dict[type[nn.Module], Callable[[np.ndarray], np.ndarray]] = {
-    nn.ReLU: lambda x: np.maximum(x, 0),
-    nn.Tanh: np.tanh,
-    nn.Sigmoid: lambda x: _sigmoid(x),
-    nn.ELU: lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0))),
-    nn.LeakyReLU: lambda x: np.maximum(x, np.float32(0.01) * x),
-}
 States = tuple[np.ndarray, ...]
 
 
@@ -36,20 +30,22 @@ class NumpyNetwork:
     """A :class:`RecurrentQNetwork` of one step; see :func:`numpy_network`, which makes one where that is possible."""
 
     def __init__(self, network: RecurrentQNetwork) -> None:
-        self._parameters = list(network.parameters())
-        self._pointers = [parameter.data_ptr() for parameter in self._parameters]
-        self._pre, self._post = _layers(network.pre_net), _layers(network.post_net)
-        rnn = network.rnn
-        names = ("weight_ih", "bias_ih", "weight_hh", "bias_hh")
-        self._cells = [[_view(getattr(rnn, f"{name}_l{i}")) for name in names] for i in range(rnn.num_layers)]
-        self._cell = _lstm if isinstance(rnn, nn.LSTM) else _gru
-        self._advantages = _linear(network.advantages)
-        self._value = None if network.value is None else _linear(network.value)
+        self.parameters = list(network.parameters())
+        self._pointers = [parameter.data_ptr() for parameter in self.parameters]
+        self.pre_net, self.post_net = Stack(network.pre_net), Stack(network.post_net)
+        self.recurrent_parameters = network.rnn.all_weights
+        self.recurrent = [[view(weight) for weight in layer] for layer in self.recurrent_parameters]
+        self.layer = LAYERS[type(network.rnn)]  # over whole sequences
+        self._cell = _lstm if isinstance(network.rnn, nn.LSTM) else _gru
+        self.advantages = Linear(network.advantages)
+        self.value = None if network.value is None else Linear(network.value)
+        self._one_hot = cast(th.Tensor, network._one_hot).numpy() if network.previous_action else None
+        self._previous_reward = network.previous_reward
 
     @property
     def current(self) -> bool:
         """Whether the network's weights are still where they were (moving it to another device puts them elsewhere)."""
-        return all(parameter.data_ptr() == at for parameter, at in zip(self._parameters, self._pointers, strict=True))
+        return all(parameter.data_ptr() == at for parameter, at in zip(self.parameters, self._pointers, strict=True))
 
     def __call__(self, observations: np.ndarray, last: np.ndarray | None, states: States) -> tuple[np.ndarray, States]:
         """One step.
@@ -63,73 +59,70 @@ class NumpyNetwork:
             Q-values float32 (n, num_actions), and the states after the step.
         """
         x = observations.reshape(len(observations), -1).astype(np.float32)
-        for layer in self._pre:
-            x = layer(x)
+        x = self.pre_net(x)
         x = x if last is None else np.concatenate([x, last], axis=1)
         after = []
-        for i, weights in enumerate(self._cells):
+        for i, weights in enumerate(self.recurrent):
             state = self._cell(x, tuple(each[i] for each in states), *weights)
             after.append(state)
             x = state[0]
-        for layer in self._post:
-            x = layer(x)
-        values = self._advantages(x)
-        if self._value is not None:
-            values = self._value(x) + (values - np.add.reduce(values, axis=1, keepdims=True) / values.shape[1])
+        values = self.heads(self.post_net(x))
         if len(after) == 1:
             return values, tuple(each[None] for each in after[0])
         return values, tuple(np.stack(each) for each in zip(*after, strict=True))
 
+    def last(self, actions: np.ndarray, rewards: np.ndarray) -> list[np.ndarray]:
+        """Previous actions and rewards, each of any shape (…), as far as they are inputs: float32 (…, k) each."""
+        found = [] if self._one_hot is None else [self._one_hot[actions]]
+        return [*found, rewards[..., None]] if self._previous_reward else found
 
-def numpy_network(network: RecurrentQNetwork) -> NumpyNetwork | None:
-    """The network in NumPy, or None where it is not of plain layers on plain vectors on the CPU, or large."""
+    def heads(self, latent: np.ndarray) -> np.ndarray:
+        """Q-values (n, num_actions) of what the layers before the heads say, (n, units)."""
+        values = self.advantages(latent)
+        if self.value is None:
+            return values
+        return self.value(latent) + (values - np.add.reduce(values, axis=1, keepdims=True) / values.shape[1])
+
+    def heads_backward(self, latent: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Sets the gradients of the heads and returns that of ``latent``, given that of the Q-values."""
+        if self.value is None:
+            return self.advantages.backward(latent, gradient)
+        total = np.add.reduce(gradient, axis=1, keepdims=True)
+        return self.value.backward(latent, total) + self.advantages.backward(latent, gradient - total / gradient.shape[1])
+
+
+def numpy_network(network: RecurrentQNetwork, known_before: NumpyNetwork | None = None) -> NumpyNetwork | None:
+    """The network in NumPy (as it was before, if that still holds), or None: it is large or on a GPU, or has other layers."""
+    if known_before is not None and known_before.current:
+        return known_before
     space = network.observation_space
     plain = isinstance(space, spaces.Box) and not (network.normalize_images and is_image_space(space))
-    layers = itertools.chain(network.pre_net, network.post_net)
-    known = all(type(layer) in ACTIVATIONS or type(layer) is nn.Linear for layer in layers)
+    layers = known(network.pre_net) and known(network.post_net)
     size = sum(parameter.numel() for parameter in network.parameters())
     flat = type(network.features_extractor) is FlattenExtractor
     on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
-    return NumpyNetwork(network) if plain and known and flat and on_cpu and size <= MOST_WEIGHTS else None
-
-
-def _view(parameter: Any) -> np.ndarray:
-    """A parameter's memory; of a matrix, its transpose."""
-    return parameter.detach().numpy().T
-
-
-def _linear(layer: nn.Linear) -> Callable[[np.ndarray], np.ndarray]:
-    weight, bias = _view(layer.weight), _view(layer.bias)
-    return lambda x: x @ weight + bias
-
-
-def _layers(layers: nn.Sequential) -> list[Callable[[np.ndarray], np.ndarray]]:
-    return [_linear(layer) if isinstance(layer, nn.Linear) else ACTIVATIONS[type(layer)] for layer in layers]
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return np.float32(0.5) * np.tanh(np.float32(0.5) * x) + np.float32(0.5)  # exp would overflow
+    return NumpyNetwork(network) if plain and layers and flat and on_cpu and size <= MOST_WEIGHTS else None
 
 
 def _lstm(
-    x: np.ndarray, state: States, input_weight: np.ndarray, input_bias: np.ndarray, weight: np.ndarray, bias: np.ndarray
+    x: np.ndarray, state: States, input_weight: np.ndarray, weight: np.ndarray, input_bias: np.ndarray, bias: np.ndarray
 ) -> States:
     """i, f, o = σ(…), g = tanh(…); c′ = f·c + i·g; h′ = o·tanh(c′) (PyTorch's order of gates: i, f, g, o)."""
     hidden, cell = state
-    gates = x @ input_weight + hidden @ weight + (input_bias + bias)
+    gates = x @ input_weight.T + hidden @ weight.T + (input_bias + bias)
     size = hidden.shape[1]
-    in_and_forget, out = _sigmoid(gates[:, : 2 * size]), _sigmoid(gates[:, 3 * size :])
+    in_and_forget, out = sigmoid(gates[:, : 2 * size]), sigmoid(gates[:, 3 * size :])
     cell = in_and_forget[:, size:] * cell + in_and_forget[:, :size] * np.tanh(gates[:, 2 * size : 3 * size])
     return out * np.tanh(cell), cell
 
 
 def _gru(
-    x: np.ndarray, state: States, input_weight: np.ndarray, input_bias: np.ndarray, weight: np.ndarray, bias: np.ndarray
+    x: np.ndarray, state: States, input_weight: np.ndarray, weight: np.ndarray, input_bias: np.ndarray, bias: np.ndarray
 ) -> States:
     """r, z = σ(…), n = tanh(W x + b + r·(U h + c)); h′ = n + z·(h − n) (PyTorch's order of gates: r, z, n)."""
     (hidden,) = state
-    from_input, from_hidden = x @ input_weight + input_bias, hidden @ weight + bias
+    from_input, from_hidden = x @ input_weight.T + input_bias, hidden @ weight.T + bias
     size = 2 * hidden.shape[1]
-    gates = _sigmoid(from_input[:, :size] + from_hidden[:, :size])
+    gates = sigmoid(from_input[:, :size] + from_hidden[:, :size])
     new = np.tanh(from_input[:, size:] + gates[:, : size // 2] * from_hidden[:, size:])
     return (new + gates[:, size // 2 :] * (hidden - new),)

@@ -20,6 +20,7 @@ from torch import nn
 from mbrl_agents.common.checks import number_in
 from mbrl_agents.r2d2.networks import CELLS, RecurrentQNetwork
 from mbrl_agents.r2d2.numpy_network import MOST_ROWS, NumpyNetwork, numpy_network
+from mbrl_agents.r2d2.recurrence import is_small
 from mbrl_envs.checks import boolean, integer_in, one_of
 
 States = tuple[np.ndarray, ...]
@@ -121,6 +122,7 @@ class R2D2Policy(BasePolicy):
         self.num_actions = int(action_space.n)
         self._last_width = previous_action * self.num_actions + previous_reward
         self._in_numpy: NumpyNetwork | None = None
+        self._target_in_numpy: NumpyNetwork | None = None
         self.q_net, self.q_net_target = self.make_q_net(), self.make_q_net()
         self.q_net_target.load_state_dict(self.q_net.state_dict())
         self.q_net_target.set_training_mode(False)
@@ -148,7 +150,7 @@ class R2D2Policy(BasePolicy):
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but the views of the weights, which in a copy would be views of nothing."""
-        return self.__dict__ | {"_in_numpy": None}
+        return self.__dict__ | {"_in_numpy": None, "_target_in_numpy": None}
 
     def set_training_mode(self, mode: bool) -> None:
         """Puts the Q-network into training or evaluation mode; the target network stays in the latter.
@@ -158,8 +160,16 @@ class R2D2Policy(BasePolicy):
         if self.q_net.training != mode:
             self.q_net.set_training_mode(mode)
         self.training = mode
-        if not mode and (self._in_numpy is None or not self._in_numpy.current):
-            self._in_numpy = numpy_network(self.q_net)
+        if not mode:
+            self._in_numpy = numpy_network(self.q_net, self._in_numpy)
+
+    def networks_in_numpy(self, batch_size: int) -> tuple[NumpyNetwork, NumpyNetwork] | None:
+        """Both networks for learning from so many sequences in NumPy, or None where that is not possible or not quicker."""
+        if not is_small(self.q_net.rnn, batch_size):
+            return None
+        self._in_numpy = numpy_network(self.q_net, self._in_numpy)
+        self._target_in_numpy = numpy_network(self.q_net_target, self._target_in_numpy)
+        return None if self._in_numpy is None or self._target_in_numpy is None else (self._in_numpy, self._target_in_numpy)
 
     # ------------------------------------------------------------------ recurrent states
 

@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, get_pa
 
 from mbrl_agents.r2d2 import arguments as checks
 from mbrl_agents.r2d2.exploration import LADDER, epsilon_ladder
-from mbrl_agents.r2d2.learning import td_errors
+from mbrl_agents.r2d2.learning import gradient, gradient_in_numpy
 from mbrl_agents.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy
 from mbrl_agents.r2d2.recurrent_algorithm import RecurrentOffPolicyAlgorithm
 from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
@@ -241,31 +241,25 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         """
         if self.replay_buffer.empty:
             return
-        self.policy.set_training_mode(True)
         self._update_learning_rate(self.policy.optimizer)
         importance = self._importance_schedule(self._current_progress_remaining) if self.prioritized else 0.0
+        rescaling = self.rescaling_epsilon if self.value_rescaling else None
+        how = {"gamma": self.gamma, "double_q": self.double_q, "rescaling": rescaling}
+        policy, in_numpy = self.policy, self.policy.networks_in_numpy(batch_size)
+        if in_numpy is None:  # the layers known in NumPy are the same in training, and telling them so takes time
+            policy.set_training_mode(True)
         losses, sizes = [], []
         for _ in range(gradient_steps):
             batch = self.replay_buffer.sample(batch_size, self._vec_normalize_env, importance)
-            errors = td_errors(
-                self.policy.q_net,
-                self.policy.q_net_target,
-                batch,
-                self.layout,
-                gamma=self.gamma,
-                double_q=self.double_q,
-                rescaling=self.rescaling_epsilon if self.value_rescaling else None,
-            )
-            loss = 0.5 * (errors.square() * (batch.trained * batch.weights)).sum() / batch.trained.sum()
-            self.policy.optimizer.zero_grad()
-            loss.backward()
-            if self.max_grad_norm is not None:
-                th.nn.utils.clip_grad_norm_(self.policy.q_net.parameters(), self.max_grad_norm)
-            self.policy.optimizer.step()
-            priorities = sequence_priorities(errors.detach().cpu().numpy(), batch.trained.cpu().numpy(), self.priority_eta)
+            if in_numpy is None:
+                errors, loss = gradient(policy.q_net, policy.q_net_target, batch, self.layout, self.max_grad_norm, **how)
+            else:
+                errors, loss = gradient_in_numpy(in_numpy, batch, self.layout, self.max_grad_norm, **how)
+            policy.optimizer.step()
+            priorities = sequence_priorities(errors, batch.trained.cpu().numpy(), self.priority_eta)
             if self.prioritized:
                 self.replay_buffer.update_priorities(batch.indices, priorities)
-            losses.append(loss.item())
+            losses.append(loss)
             sizes.append(priorities.mean())
         self._n_updates += gradient_steps
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")

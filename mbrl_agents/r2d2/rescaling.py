@@ -13,10 +13,10 @@ the textbook's ``√(|x| + 1) − 1`` is 0 for |x| < 6e-8, and its inverse divid
 
 from __future__ import annotations
 
-import torch as th
+import numpy as np
 
 
-def rescale(values: th.Tensor, epsilon: float = 1e-3) -> th.Tensor:
+def rescale(values: np.ndarray, epsilon: float = 1e-3) -> np.ndarray:
     """``h(x)``, with √(|x| + 1) − 1 computed as |x| / (√(|x| + 1) + 1).
 
     Args:
@@ -26,10 +26,10 @@ def rescale(values: th.Tensor, epsilon: float = 1e-3) -> th.Tensor:
     Returns:
         Rescaled values, same shape and dtype.
     """
-    return values / (th.sqrt(values.abs() + 1) + 1) + epsilon * values
+    return values / (np.sqrt(np.abs(values) + 1) + 1) + epsilon * values
 
 
-def unscale(values: th.Tensor, epsilon: float = 1e-3) -> th.Tensor:
+def unscale(values: np.ndarray, epsilon: float = 1e-3) -> np.ndarray:
     """``h⁻¹(y)``, the exact inverse of :func:`rescale`.
 
     For y ≥ 0 let u = √(x + 1) − 1, so that x = u·(u + 2) and y = ε·u² + (1 + 2ε)·u. The positive root of that, in the form
@@ -42,6 +42,6 @@ def unscale(values: th.Tensor, epsilon: float = 1e-3) -> th.Tensor:
     Returns:
         Values on the scale of returns, same shape and dtype.
     """
-    size, slope = values.abs(), 1 + 2 * epsilon
-    root = 2 * size / (slope + th.sqrt(slope**2 + 4 * epsilon * size))
-    return th.sign(values) * root * (root + 2)
+    size, slope = np.abs(values), 1 + 2 * epsilon
+    root = 2 * size / (slope + np.sqrt(slope**2 + 4 * epsilon * size))
+    return np.sign(values) * root * (root + 2)

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mbrl_agents.r2d2.rescaling import rescale, unscale
+from mbrl_agents.r2d2.samples import SequenceSamples
+
 
 class NStepReturns(NamedTuple):
     """Sums of rewards up to where a target bootstraps; τ is the number of steps trained on, B that of sequences.
@@ -49,6 +52,37 @@ def n_step_returns(
     discounts = powers[np.maximum(bootstrap - steps, 0)] * ~(terminated & (bootstrap == last))
     returns = ahead @ powers[:n_steps]
     return NStepReturns(returns.astype(np.float32), discounts.astype(np.float32), bootstrap)
+
+
+def td_targets(
+    values: np.ndarray,
+    following: np.ndarray,
+    batch: SequenceSamples,
+    *,
+    n_steps: int,
+    gamma: float,
+    double_q: bool,
+    rescaling: float | None,
+) -> np.ndarray:
+    """What the values of the actions taken should be: h(R + γ^m·h⁻¹(Q⁻(s_{t+m}, a*))), float32 (τ, B).
+
+    Args:
+        values: Values of the network that is trained, (T, B, num_actions).
+        following: Values of the target network, (T, B, num_actions).
+        batch: The sequences.
+        n_steps: Steps of a return.
+        gamma: Discount factor.
+        double_q: Whether ``values`` or ``following`` choose the action a*.
+        rescaling: ε of h, or None for no rescaling.
+    """
+    rewards = batch.previous_rewards[1:].cpu().numpy()
+    returns, discounts, bootstrap = n_step_returns(rewards, batch.last, batch.terminated, gamma=gamma, n_steps=n_steps)
+    greedy = (values if double_q else following).argmax(axis=-1)
+    columns = np.arange(following.shape[1])
+    ahead = following[bootstrap, columns, greedy[bootstrap, columns]]
+    if rescaling is None:
+        return returns + discounts * ahead
+    return rescale(returns + discounts * unscale(ahead, rescaling), rescaling)
 
 
 def sequence_priorities(errors: np.ndarray, trained: np.ndarray, eta: float) -> np.ndarray:

@@ -13,6 +13,7 @@ from torch import nn
 
 from mbrl_agents.r2d2 import R2D2, SequenceLayout
 from mbrl_agents.r2d2.learning import td_errors
+from mbrl_agents.r2d2.recurrence import MOST_UNITS
 from mbrl_agents.r2d2.rescaling import rescale, unscale
 from mbrl_agents.r2d2.samples import SequenceSamples
 from tests.agents.r2d2.agents import agent
@@ -49,7 +50,9 @@ def test_replayed_values_are_those_of_acting(
     network: dict[str, Any], in_torch: bool, n_envs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if in_torch:
-        monkeypatch.setattr("mbrl_agents.r2d2.policies.numpy_network", lambda network: None)
+        monkeypatch.setattr("mbrl_agents.r2d2.policies.numpy_network", lambda *network: None)
+        for cell in (nn.LSTM, nn.GRU):
+            monkeypatch.setitem(MOST_UNITS, cell, 0)
     env = make_vec_env("CartPole-v1", n_envs, seed=0)
     learner = agent(env, learning_starts=100, exploration_final_eps=0.3, buffer_size=900, gradient_steps=0, **network)
     values = acted(learner, 400)
@@ -242,8 +245,8 @@ def test_two_step_td_errors_by_hand() -> None:
 
 def test_rescaled_td_errors_by_hand() -> None:
     found = td_by_hand(False, rescaling=1e-2)
-    following = [float(unscale(th.tensor(value), 1e-2)) for value in (-3.0, -5.0, -6.0)]
-    goals = [float(rescale(th.tensor(r + 0.5 * v), 1e-2)) for r, v in zip((10, 20, 30), following, strict=True)]
+    following = [float(unscale(np.float32(value), 1e-2)) for value in (-3.0, -5.0, -6.0)]
+    goals = [float(rescale(np.float32(r + 0.5 * v), 1e-2)) for r, v in zip((10, 20, 30), following, strict=True)]
     assert found == pytest.approx([goals[0] - 2, goals[1] - 3, goals[2] + 1], rel=1e-6)
 
 
