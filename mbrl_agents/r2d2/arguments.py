@@ -35,6 +35,12 @@ def check(arguments: dict[str, Any]) -> None:
     number_in("tau", arguments["tau"], 0, 1, open_low=True)
     integer_in("learning_starts", arguments["learning_starts"], 0, _MOST)
     integer_in("gradient_steps", arguments["gradient_steps"], -1, _MOST)
+    train_freq = arguments["train_freq"]  # SB3 checks the unit
+    integer_in("train_freq", train_freq[0] if isinstance(train_freq, tuple) and train_freq else train_freq, 1, _MOST)
+    if arguments["seed"] is not None:
+        integer_in("seed", arguments["seed"], 0, 2**32 - 1)
+    if arguments["env"] is None and arguments["_init_setup_model"]:
+        raise ValueError("env must be an environment or the id of one, got None")
     one_of("exploration", arguments["exploration"], (SCHEDULE, LADDER))
     number_in("ladder_base", arguments["ladder_base"], 0, 1, open_low=True)
     number_in("ladder_exponent", arguments["ladder_exponent"], 0)

@@ -93,7 +93,11 @@ class R2D2Policy(BasePolicy):
         if pre_net_arch is None:
             pre_net_arch = [] if features_extractor_class is NatureCNN else [lstm_hidden_size]
         net_arch = [lstm_hidden_size] if net_arch is None else net_arch
+        if not (isinstance(activation_fn, type) and issubclass(activation_fn, nn.Module)):
+            raise TypeError(f"activation_fn must be a class of PyTorch modules such as torch.nn.ReLU, got {activation_fn!r}")
         for name, arch in {"pre_net_arch": pre_net_arch, "net_arch": net_arch}.items():
+            if not isinstance(arch, (list, tuple)):
+                raise TypeError(f"{name} must be a list of units, got {arch!r} of type {type(arch).__name__}")
             for units in arch:
                 integer_in(f"each entry of {name}", units, 1, _MOST_UNITS)
         if optimizer_kwargs is None:

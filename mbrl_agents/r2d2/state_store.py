@@ -28,7 +28,13 @@ class StateStore:
 
         Returns:
             Where they are, int (n,), for :meth:`get`.
+
+        Raises:
+            ValueError: The states have other shapes.
         """
+        wanted = tuple((layers, len(self._count), hidden) for layers, hidden in self.shapes)
+        if (given := tuple(state.shape for state in states)) != wanted:
+            raise ValueError(f"states must be arrays of shapes {wanted} (layers, environments, hidden), got {given}")
         rows = envs * self._per_env + self._count[envs] % self._per_env
         for stored, state in zip(self._stored, states, strict=True):
             stored[:, rows] = state[:, envs]

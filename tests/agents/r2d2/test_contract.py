@@ -298,11 +298,15 @@ def test_loading_for_prediction_with_other_numbers_of_environments(tmp_path: pat
 
 def test_replay_buffers_of_others_are_refused(tmp_path: pathlib.Path) -> None:
     agent().learn(30).save_replay_buffer(tmp_path / "replay")
-    learner = agent(burn_in=2)
-    before = learner.replay_buffer
-    with pytest.raises(ValueError, match="the replay buffer's layout must be SequenceLayout"):
-        learner.load_replay_buffer(tmp_path / "replay")
-    assert learner.replay_buffer is before
+    for changes, message in (
+        ({"burn_in": 2}, "layout must be SequenceLayout"),
+        ({"cell": "gru"}, r"state_shapes must be \(\(1, 8\),\), got \(\(1, 8\), \(1, 8\)\)"),
+    ):
+        learner = agent(**changes)
+        before = learner.replay_buffer
+        with pytest.raises(ValueError, match=f"the replay buffer's {message}"):
+            learner.load_replay_buffer(tmp_path / "replay")
+        assert learner.replay_buffer is before
 
 
 def test_policies_can_be_copied_saved_and_loaded(tmp_path: pathlib.Path) -> None:

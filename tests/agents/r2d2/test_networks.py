@@ -13,6 +13,8 @@ from torch import nn
 
 from mbrl_agents.r2d2 import R2D2, SequenceLayout
 from mbrl_agents.r2d2.learning import td_errors
+from mbrl_agents.r2d2.numpy_learning import Unrolled
+from mbrl_agents.r2d2.numpy_recurrence import Learned
 from mbrl_agents.r2d2.recurrence import MOST_UNITS
 from mbrl_agents.r2d2.rescaling import rescale, unscale
 from mbrl_agents.r2d2.samples import SequenceSamples
@@ -63,6 +65,10 @@ def test_replayed_values_are_those_of_acting(
         replayed, _ = learner.policy.q_net.unroll(
             batch.observations, batch.previous_actions, batch.previous_rewards, batch.states
         )
+    in_numpy = None if in_torch else learner.policy.networks_in_numpy(len(batch.last))
+    if in_numpy is not None:  # as it learns
+        learned = Learned(learner.layout.burn_in, batch.num_from_start, learner.layout.trainable)
+        np.testing.assert_allclose(Unrolled(in_numpy, batch, learned).values[0], replayed.numpy(), atol=1e-6, rtol=1e-6)
     compared = 0
     for i, last in enumerate(batch.last):
         for t in range(int(last)):

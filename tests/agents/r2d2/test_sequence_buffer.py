@@ -235,6 +235,14 @@ def test_buffers_that_cannot_hold_a_sequence_are_refused() -> None:
         Streams(LAYOUT, 2, 7)
 
 
+def test_states_of_another_shape_are_refused() -> None:
+    streams = Streams(LAYOUT, 2, 40, state_shapes=((2, 4),))  # the streams' are (2, 3)
+    for _ in range(3):
+        streams.step(GO_ON, GO_ON)
+    with pytest.raises(ValueError, match=r"states must be arrays of shapes \(\(2, 2, 4\),\).*, got \(\(2, 2, 3\),\)"):
+        streams.step(GO_ON, GO_ON)  # the second sequence begins
+
+
 @pytest.mark.parametrize(
     ("numbers", "message"),
     [
