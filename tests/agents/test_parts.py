@@ -104,41 +104,6 @@ def test_the_study_needs_a_tenth_of_the_memory() -> None:
     assert Replay(codec, ActionCodec(4), 100_000, 1).bytes < 2.7e6
 
 
-@pytest.mark.parametrize("n_steps", [1, 2, 3, 7])
-@pytest.mark.parametrize("added", [9, 11, 29], ids=["not yet full", "just full", "wrapped"])
-def test_n_step_returns_against_a_walk_through_the_list(n_steps: int, added: int) -> None:
-    rows, lanes, gamma = 11, 2, 0.8
-    rng = np.random.default_rng(n_steps * 100 + added)
-    replay = Replay(ObservationCodec.of(spaces.Discrete(1000)), ActionCodec(4), rows, lanes, n_steps)
-    memory, history = replay.init(), []
-    for t in range(added):
-        row = Transitions(
-            observation=np.array([t, 500 + t]),
-            action=rng.integers(3, size=lanes).astype(np.int32),
-            reward=rng.normal(size=lanes).astype(np.float32),
-            next_observation=np.array([t + 1, 501 + t]),
-            terminated=rng.random(lanes) < 0.2,
-            truncated=rng.random(lanes) < 0.2,
-        )
-        memory = replay.add(memory, jax.tree.map(jnp.asarray, row))
-        history.append(row)
-    kept = range(max(added - rows, 0), added)
-    for t in kept:
-        for lane in range(lanes):
-            batch = replay.gather(memory, jnp.array([t % rows]), jnp.array([lane]), jnp.float32(gamma))
-            total, power, i = 0.0, 1.0, t
-            for i in range(t, min(t + n_steps, added)):
-                total += power * history[i].reward[lane]
-                power *= gamma
-                if history[i].terminated[lane] or history[i].truncated[lane]:
-                    break
-            assert batch.observation[0].argmax() == history[t].observation[lane]
-            assert batch.next_observation[0].argmax() == history[i].next_observation[lane]
-            assert batch.action[0] == history[t].action[lane]
-            np.testing.assert_allclose(batch.reward[0], total, rtol=1e-5)
-            np.testing.assert_allclose(batch.discount[0], 0 if history[i].terminated[lane] else power, rtol=1e-5)
-
-
 def test_sampling_is_uniform_over_what_is_stored() -> None:
     replay = Replay(ObservationCodec.of(spaces.Discrete(100)), ActionCodec(4), 10, 2)
     memory = replay.init()

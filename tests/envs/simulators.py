@@ -1,4 +1,4 @@
-"""The four environments once more, written from the reference text alone: plain Python, lists, no JAX, no bit tricks.
+"""The environments once more, written from the reference text alone: plain Python, lists, no JAX, no bit tricks.
 
 A simulator is slow and obvious. It takes the random events of a step as an argument, so that it can be replayed against
 :mod:`mbrl_envs` with the very same events. Cells are ``(row, column)`` pairs. An observation is a nested list, ``planes`` of
@@ -9,6 +9,8 @@ Below them: an independent generator of random depth-first mazes, and the exact 
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import random
 from fractions import Fraction
 from typing import NamedTuple
@@ -183,6 +185,55 @@ class PanFluteSimulator:
 
 def pan_flute_all_on_probability(num_pipes: int) -> Fraction:
     return Fraction(1, num_pipes * num_pipes)
+
+
+# --- CueRecall --------------------------------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class CueRecallSimulator:
+    """One episode."""
+
+    delay: int
+    num_cues: int
+    cue: int
+
+    def __post_init__(self) -> None:
+        self.seen = 0  # observations so far
+        self.lit = [i == self.cue for i in range(self.num_cues)]
+
+    def observation(self) -> list[bool]:
+        return [*self.lit, self.seen == self.delay + 1]
+
+    def step(self, action: int, lit: list[bool]) -> tuple[float, bool]:
+        asked = self.seen == self.delay + 1
+        self.seen += 1
+        self.lit = lit
+        return float(asked and action == self.cue), asked
+
+
+# --- RandomWalk2D -----------------------------------------------------------------------------------------------------
+
+
+class RandomWalkSimulator:
+    """The state is the walker's cell."""
+
+    def __init__(self, n: int, goal: Cell | None, reward_width: int) -> None:
+        self.n, self.goal, self.reward_width = n, goal or (n // 4, n // 4), reward_width
+
+    def start(self) -> Cell:
+        return self.n // 2, self.n // 2
+
+    def step(self, here: Cell, action: int) -> Step:
+        squared = (here[0] - self.goal[0]) ** 2 + (here[1] - self.goal[1]) ** 2
+        reward = math.exp(-squared / (2 * self.reward_width**2)) if self.reward_width else float(squared == 0)
+        there = target(here, action + 1)  # there is no way to stay
+        return Step(there if on_grid(there, self.n) else here, reward, False)
+
+    def observe(self, here: Cell, one_hot: bool) -> list[float]:
+        if one_hot:
+            return [here == (row, column) for row in range(self.n) for column in range(self.n)]
+        return [float(here[0]), float(here[1])]
 
 
 # --- Mazes ------------------------------------------------------------------------------------------------------------

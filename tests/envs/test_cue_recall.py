@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import gymnasium
@@ -18,28 +17,7 @@ from mbrl_envs import CueRecall, yardsticks
 from mbrl_envs.cue_recall import CueRecallEvents, CueRecallState
 from mbrl_envs.rendering import ansi, rgb_array
 from tests.envs import brute_force
-
-
-@dataclasses.dataclass
-class Simulator:
-    """The task told again, without arrays."""
-
-    delay: int
-    num_cues: int
-    cue: int
-
-    def __post_init__(self) -> None:
-        self.seen = 0  # observations so far
-        self.lit = [i == self.cue for i in range(self.num_cues)]
-
-    def observation(self) -> list[bool]:
-        return [*self.lit, self.seen == self.delay + 1]
-
-    def step(self, action: int, lit: list[bool]) -> tuple[float, bool]:
-        asked = self.seen == self.delay + 1
-        self.seen += 1
-        self.lit = lit
-        return float(asked and action == self.cue), asked
+from tests.envs.simulators import CueRecallSimulator
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.3, 1.0])
@@ -50,7 +28,7 @@ def test_every_step_equals_the_simulator(delay: int, num_cues: int, noise: float
     rng = np.random.default_rng(0)
     for episode in range(4):
         state = env.reset(jax.random.key(episode))
-        simulator = Simulator(delay, num_cues, int(state.cue))
+        simulator = CueRecallSimulator(delay, num_cues, int(state.cue))
         for t in range(env.num_steps):
             assert observe(state).tolist() == simulator.observation()
             assert env.observation_space.contains(np.asarray(observe(state)))

@@ -19,28 +19,25 @@ from mbrl_envs.random_walk_2d import NoEvents, RandomWalkState
 from mbrl_envs.rendering import ansi, rgb_array
 from mbrl_envs.yardsticks import random_walk_2d
 from tests.envs import brute_force
+from tests.envs.simulators import RandomWalkSimulator
 
 MOVES = ((-1, 0), (0, -1), (1, 0), (0, 1))
 
 
 @pytest.mark.parametrize("env", [RandomWalk2D(), RandomWalk2D(2, (1, 0), 0), RandomWalk2D(5, (0, 3), 1)], ids=str)
 def test_every_step_equals_the_simulator(env: RandomWalk2D) -> None:
-    n = env.grid_size
-    goal = env.goal or (n // 4, n // 4)
+    simulator = RandomWalkSimulator(env.grid_size, env.goal, env.reward_width)
     transition, observe = jax.jit(env.transition), jax.jit(env.observe)
-    state, here = env.reset(jax.random.key(0)), [n // 2, n // 2]
+    state, here = env.reset(jax.random.key(0)), simulator.start()
     rng = np.random.default_rng(0)
     for _ in range(60):
-        assert observe(state).tolist() == here
+        assert observe(state).tolist() == list(here)
         assert env.observation_space.contains(np.asarray(observe(state)))
-        squared = (here[0] - goal[0]) ** 2 + (here[1] - goal[1]) ** 2
-        wanted = np.exp(-squared / (2 * env.reward_width**2)) if env.reward_width else float(squared == 0)
         action = int(rng.integers(4))
         state, reward, terminated = transition(state, jnp.int32(action), NoEvents())
+        here, wanted, _ = simulator.step(here, action)
         assert float(reward) == pytest.approx(wanted, rel=1e-6)
         assert not terminated
-        moved = [here[0] + MOVES[action][0], here[1] + MOVES[action][1]]
-        here = moved if min(moved) >= 0 and max(moved) < n else here
 
 
 def test_one_hot_observations_tell_the_cell() -> None:

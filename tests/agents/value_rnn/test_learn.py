@@ -15,9 +15,6 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from mbrl_agents import ValueRNN, train_sweep
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.replay import Transitions
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import evaluate_score
 from mbrl_agents.value_rnn import analysis, scoring
@@ -37,45 +34,6 @@ SMALL: dict[str, Any] = {
     "train_freq": 5,
     "seed": 0,
 }
-
-
-@pytest.mark.parametrize("steps", [3, 9, 10, 25])
-def test_windows_are_what_was_stored(steps: int) -> None:
-    """Every window of a ring of 10 rows and 2 lanes, beside lists of all transitions."""
-    replay = SequenceReplay(ObservationCodec("float", (1,), 1), ActionCodec(2), 10, 2, sequence_length=4, burn_in=2)
-    rng, state, lists = np.random.default_rng(steps), replay.init(), []
-    for t in range(steps):
-        terminated = rng.random(2) < 0.2
-        truncated = ~terminated & (rng.random(2) < 0.2)
-        row = (t + np.array([[0.0], [0.5]]), np.zeros(2, np.int32), rng.normal(size=2), np.full((2, 1), t + 0.25))
-        lists.append((*row, terminated, truncated))
-        state = replay.add(state, Transitions(*(jnp.asarray(each) for each in lists[-1])))
-    kept = lists[-10:]
-    number = max(len(kept) - 6, 0) + 1
-    for lane in range(2):
-        for first in range(number):
-            found = jax.tree.map(np.asarray, replay.windows(state, jnp.array([first]), jnp.array([lane])))
-            started = len(lists) < 10 and first == 0  # a full ring does not know
-            for i in range(6):
-                if first + i >= len(kept):
-                    assert found.trained[i, 0] == 0
-                    continue
-                observation, _, reward, following, terminated, truncated = kept[first + i]
-                before = kept[first + i - 1] if first + i > 0 else None
-                is_start = (before is None and len(lists) < 10) or (
-                    before is not None and bool(before[4][lane] | before[5][lane])
-                )
-                started |= is_start
-                assert found.inputs[i, 0, 0] == observation[lane, 0]
-                assert found.rewards[i, 0] == np.float32(reward[lane])
-                assert found.goes_on[i, 0] == (not terminated[lane])
-                assert found.final_inputs is not None
-                assert found.final_inputs[i, 0, 0] == following[lane, 0]
-                if i > 0:
-                    assert found.starts[i, 0] == is_start
-                is_end = bool(terminated[lane] | truncated[lane])
-                assert found.last[i, 0] == (is_end or i == 5 or first + i == len(kept) - 1)
-                assert found.trained[i, 0] == (i >= 2 or started)
 
 
 @pytest.mark.parametrize("env", [conditioning.CueReward(delays=(3, 5)), conditioning.Starkweather(task=2)], ids=str)

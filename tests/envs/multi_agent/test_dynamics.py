@@ -14,8 +14,7 @@ from scipy import stats
 
 from mbrl_envs import ButtonGrid, FunctionalEnv, PanFlute
 from mbrl_envs.multi_agent import ButtonContest, CoopButtonGrid, CoopPanFlute, MultiAgentEnv
-from tests.envs.multi_agent import simulators
-from tests.envs.multi_agent.simulators import Players
+from tests.envs.multi_agent.readings import flag, plain, plain_events, simulator
 
 LANES, STEPS = 6, 250
 FORCED = 0.1  # how often the rare event happens in half of the lanes
@@ -25,42 +24,6 @@ ENVS: list[MultiAgentEnv] = [
     *(CoopButtonGrid(n, k, a, sight=s) for n, k, a, s in ((2, 2, 2, None), (3, 3, 3, 1), (5, 3, 2, None))),
     *(ButtonContest(n, k, t, sight=s) for n, k, t, s in ((2, 2, 1, None), (3, 3, 2, 1))),
 ]
-
-
-def cell_of(index: Any, n: int) -> tuple[int, int]:
-    assert 0 <= int(index) < n * n
-    return divmod(int(index), n)
-
-
-def plain(env: MultiAgentEnv, state: Any) -> Any:
-    """A state (NumPy, one step of one lane) as the simulator's."""
-    if isinstance(env, CoopPanFlute):
-        bits = iter(state.pipes.tolist())
-        return [[next(bits) for _ in range(i + 1)] for i in range(env.num_pipes)]
-    n = env.grid_size
-    return Players([cell_of(c, n) for c in state.positions], [cell_of(c, n) for c in state.buttons], state.on.tolist())
-
-
-def plain_events(env: MultiAgentEnv, events: Any) -> tuple:
-    if isinstance(env, CoopPanFlute):
-        return (bool(events.all_on),)
-    if isinstance(env, CoopButtonGrid):
-        return bool(events.all_on), plain(env, events.layout)
-    return bool(events.all_alike), bool(events.way), plain(env, events.layout)
-
-
-def simulator(env: MultiAgentEnv) -> Any:
-    match env:
-        case CoopPanFlute():
-            return simulators.CoopPanFluteSimulator(env.num_pipes, env.num_agents, env.split)
-        case CoopButtonGrid():
-            return simulators.CoopButtonGridSimulator(env.grid_size, env.sight)
-        case _:
-            return simulators.ButtonContestSimulator(env.grid_size, env.sight)
-
-
-def flag(env: MultiAgentEnv) -> str:
-    return "all_alike" if isinstance(env, ButtonContest) else "all_on"
 
 
 @functools.cache
