@@ -1,0 +1,152 @@
+"""Trainings that are interrupted anywhere, saved, loaded and continued come to the bits of those that never were."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import gymnasium
+import jax
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
+
+from mbrl_agents import OMD, R2D2, LatentModelDQN, LinearTD, PerfectModelDQN, ReplayDQN, SimpleModelDQN, ValueRNN
+from mbrl_agents.common.jax_agent import JaxAgent
+
+STEPS = 120
+DQN: dict[str, Any] = {"learning_starts": 30, "batch_size": 8, "buffer_size": 90, "policy_kwargs": {"net_arch": [8]}}
+MODEL: dict[str, Any] = DQN | {"rollout_length": 2, "target_update_interval": 10}
+CASES: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
+    "replay": (ReplayDQN, DQN | {"n_steps": 3, "exploration": "epsilon_greedy", "exploration_fraction": 0.9}),
+    "perfect": (PerfectModelDQN, MODEL),
+    "simple": (SimpleModelDQN, MODEL | {"max_grad_norm": 1.0}),
+    "latent": (LatentModelDQN, MODEL | {"latent": "gaussian"}),
+    "omd": (OMD, DQN | {"model_net_arch": [4]}),
+    "linear": (LinearTD, {"episode_steps": 6, "learning_rate": 0.01}),
+    "rnn": (
+        ValueRNN,
+        {
+            **{"hidden_size": 3, "sequence_length": 10, "burn_in": 2},
+            **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
+        },
+    ),
+    "r2d2": (
+        R2D2,
+        {
+            "policy_kwargs": {"lstm_hidden_size": 4, "net_arch": [4], "pre_net_arch": []},
+            **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
+            **{"burn_in": 2, "sequence_length": 4, "overlap": 1, "n_steps": 2},
+        },
+    ),
+}
+
+
+def environment() -> gymnasium.Env:
+    return gymnasium.make("mbrl/CartPole-v0", max_episode_steps=13)
+
+
+def make(case: str, device_loop: bool) -> OffPolicyAlgorithm:
+    cls, arguments = CASES[case]
+    if issubclass(cls, JaxAgent):
+        arguments = arguments | {"device_loop": device_loop}
+    first = {LinearTD: "linear", ValueRNN: None, R2D2: "MlpLstmPolicy"}.get(cls, "MlpPolicy")
+    given = (environment(),) if first is None else (first, environment())
+    if cls is ValueRNN:
+        return cls(env=given[0], seed=3, **arguments)  # type: ignore[call-arg]
+    return cls(*given, seed=3, **arguments)  # type: ignore[arg-type]
+
+
+class Stop(BaseCallback):
+    """Ends the training."""
+
+    def _on_step(self) -> bool:
+        return False
+
+
+def through_files(agent: OffPolicyAlgorithm, folder: pathlib.Path) -> OffPolicyAlgorithm:
+    """The agent, saved and loaded with another environment."""
+    agent.save(folder / "agent")
+    agent.save_replay_buffer(folder / "replay")
+    loaded = type(agent).load(folder / "agent", env=environment())
+    loaded.load_replay_buffer(folder / "replay")
+    return loaded
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """To the bit: what was learned, what is remembered, and where the training is."""
+    for name in ("num_timesteps", "_n_updates", "_episode_num"):
+        assert getattr(one, name) == getattr(other, name), name
+    if isinstance(one, JaxAgent):
+        parts = ((one.learner_state, one.memory.state), (other.learner_state, other.memory.state))  # type: ignore[attr-defined]
+        jax.tree.map(np.testing.assert_array_equal, *jax.device_get(parts))
+        return
+    ours, theirs = (agent.policy.state_dict() for agent in (one, other))
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours | theirs)
+    assert one.replay_buffer.sequences.tolist() == other.replay_buffer.sequences.tolist()
+
+
+def exploring(examples: int) -> Any:
+    """Random points at which a training is interrupted, and whether it then goes through files each time."""
+    points = st.lists(st.tuples(st.integers(1, STEPS - 1), st.booleans()), min_size=1, max_size=4, unique_by=lambda p: p[0])
+
+    def decorate(function: Any) -> Any:
+        quiet = {"deadline": None, "derandomize": True, "database": None, "suppress_health_check": list(HealthCheck)}
+        return settings(max_examples=examples, **quiet)(given(points.map(sorted))(function))
+
+    return decorate
+
+
+def check_device_loop(case: str, examples: int, folder: pathlib.Path) -> None:
+    """The device loop's environments are the agent's own: it goes on in the midst of an episode."""
+    undisturbed = make(case, True).learn(STEPS)
+
+    @exploring(examples)
+    def run(points: list[tuple[int, bool]]) -> None:
+        agent, reset = make(case, True), True
+        for point, saved in points:
+            agent.learn(STEPS - agent.num_timesteps, EveryNTimesteps(point, Stop()), reset_num_timesteps=reset)
+            assert agent.num_timesteps == point
+            agent, reset = through_files(agent, folder) if saved else agent, False
+        agent.learn(STEPS - agent.num_timesteps, reset_num_timesteps=False)
+        assert_same(agent, undisturbed)
+
+    run()
+
+
+def check_host_loop(case: str, examples: int, folder: pathlib.Path) -> None:
+    """Somebody else's environment cannot be saved: with and without files, the training goes on in a new episode."""
+
+    @exploring(examples)
+    def run(points: list[tuple[int, bool]]) -> None:
+        agents = make(case, False), make(case, False)
+        for point, _ in [*points, (STEPS, False)]:
+            kept, loaded = (agent.learn(point - agent.num_timesteps, reset_num_timesteps=False) for agent in agents)
+            assert_same(kept, loaded)
+            loaded = through_files(loaded, folder)
+            kept.set_env(environment())
+            for agent in (agents := (kept, loaded)):
+                agent.env.seed(point)  # type: ignore[union-attr]
+
+    run()
+
+
+@pytest.mark.parametrize(("check", "case"), [(check_device_loop, "replay"), (check_host_loop, "linear")])
+def test_interrupted_at_random_points(check: Any, case: str, tmp_path: pathlib.Path) -> None:
+    check(case, 3, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case != "r2d2"])
+def test_every_device_loop_interrupted_at_random_points(case: str, tmp_path: pathlib.Path) -> None:
+    check_device_loop(case, 30, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", [case for case in CASES if case != "perfect"])
+def test_every_host_loop_interrupted_at_random_points(case: str, tmp_path: pathlib.Path) -> None:
+    check_host_loop(case, 15, tmp_path)
