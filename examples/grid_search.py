@@ -1,9 +1,10 @@
 """The published search of step size and temperature for one agent and environment, as large as a budget of time allows.
 
-Run as ``python examples/grid_search.py ReplayDQN mbrl/PanFlute-v0 --minutes 20``; arXiv 2211.02222 searched step sizes from
-3.125e-6 to 1.6e-3 and temperatures from 0.0125 to 12.8, in factors of two: 110 points. A short sweep shows how long a run
-takes; then as many points around 1e-4 and 0.1 are searched as there is time for. The same command goes on where it was stopped.
-Writes a heat map, slices, curves and a page with all of them; the winner is trained again on fresh seeds.
+Run as ``python examples/grid_search.py ReplayDQN mbrl/PanFlute-v0 --minutes 20`` (``--quick`` for a minute's worth); arXiv
+2211.02222 searched step sizes from 3.125e-6 to 1.6e-3 and temperatures from 0.0125 to 12.8, in factors of two: 110 points. A
+short sweep shows how long a run takes; then as many points around 1e-4 and 0.1 are searched as there is time for. The same
+command goes on where it was stopped. Writes a heat map, slices, curves and a page with all of them; the winner is trained again
+on fresh seeds.
 """
 
 import argparse
@@ -59,8 +60,11 @@ def main() -> None:
     parser.add_argument("--pruning", default="none", help="halving: stop early what does badly (default: none)")
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--env-arg", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--quick", action="store_true", help="4 points, 1 seed, 1500 steps, 1 fresh seed")
     parser.add_argument("--out", help="folder (default: runs/grid_search)")
     options = parser.parse_args()
+    if options.quick:
+        options.points, options.seeds, options.steps, options.fresh_seeds = 4, 1, 1500, 1
 
     environment = EnvironmentSpec(options.env_id, parse_assignments(options.env_arg, "--env-arg"))
     arguments = parse_assignments(options.set, "--set")

@@ -1,9 +1,9 @@
 """Does experience from a learned model help more than replay? The study's five agents side by side, in a budget of time.
 
 Run as ``python examples/model_based_generalization.py panflute-high --seeds 3 --minutes 20`` (any preset of the study, any
-number of seeds; ``--env-arg grid_size=6`` for another size); arXiv 2211.02222. All runs go forward together, so that they have
-seen equally much when time is up; the same command goes on from there. Writes ``curves.csv`` and ``curves.png`` into a folder
-that also has every run.
+number of seeds; ``--env-arg grid_size=6`` for another size; ``--quick`` for some minutes' worth); arXiv 2211.02222. All runs
+go forward together, so that they have seen equally much when time is up; the same command goes on from there. Writes
+``curves.csv`` and ``curves.png`` into a folder that also has every run.
 """
 
 import argparse
@@ -28,8 +28,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, help="at most so many (default: the study's)")
     parser.add_argument("--eval-interval", type=int, default=1000)
     parser.add_argument("--env-arg", action="append", default=[], metavar="NAME=VALUE")
+    parser.add_argument("--quick", action="store_true", help="1 seed, 1500 steps, however long they take")
     parser.add_argument("--out", help="folder (default: runs/PRESET)")
     options = parser.parse_args()
+    if options.quick:
+        options.seeds, options.steps, options.eval_interval, options.minutes = 1, 1500, 500, 60
 
     chosen = preset(options.preset)
     environment = dataclasses.replace(chosen.environment, arguments=parse_assignments(options.env_arg, "--env-arg"))

@@ -264,18 +264,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small problems, few repeats")
     parser.add_argument("--only", nargs="+", choices=list(STUDIES), default=list(STUDIES), metavar="STUDY")
-    parser.add_argument("--to", type=pathlib.Path, default=pathlib.Path("runs/td_theory"), help="folder of the results")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/td_theory"), help="folder of the results")
     options = parser.parse_args()
-    options.to.mkdir(parents=True, exist_ok=True)
+    options.out.mkdir(parents=True, exist_ok=True)
     scale = QUICK if options.quick else Scale()
     for name in options.only:
         title, study = STUDIES[name]
         began = time.perf_counter()
         curves = study(scale)
-        table(curves).to_csv(options.to / f"{name}.csv", index=False, float_format="%.5g")
-        draw(title, curves, options.to / f"{name}.png", name in ABSOLUTE)
+        table(curves).to_csv(options.out / f"{name}.csv", index=False, float_format="%.5g")
+        draw(title, curves, options.out / f"{name}.png", name in ABSOLUTE)
         found = pd.DataFrame(windows(name, curves))
-        found.to_csv(options.to / f"{name}_agreement.csv", index=False, float_format="%.4g")
+        found.to_csv(options.out / f"{name}_agreement.csv", index=False, float_format="%.4g")
         print(f"{name}: {time.perf_counter() - began:.0f} s", flush=True)
         print(found.groupby(["simulation", "theory"]).z.agg(["count", "std", "min", "max"]).round(2).to_string(), flush=True)
 
