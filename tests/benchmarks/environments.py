@@ -23,6 +23,9 @@ import numpy as np
 from mbrl_envs import BatchedEnv, ProcMaze, bitboard, maze
 from mbrl_envs import lane as lanes
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(("--steps", "400", "--repeats", "7"), quick=("--steps", "10", "--repeats", "1"))
 
 NUM_ENVS, LIMIT = 1024, 1000
 

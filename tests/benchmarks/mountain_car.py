@@ -24,6 +24,9 @@ from mbrl_agents.td_dynamics.policy_evaluation import BatchTD
 from mbrl_agents.td_dynamics.tabular_control import q_learning
 from mbrl_envs import MountainCar
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(quick=("--episodes", "2000"))
 
 ENV, STEPS = MountainCar(), 350
 CELLS = FourierModes(ENV.observation_space.low, ENV.observation_space.high, (42, 28))

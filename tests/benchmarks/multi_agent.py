@@ -15,6 +15,9 @@ from mbrl_envs import ButtonGrid, FunctionalEnv, FunctionalTask, PanFlute
 from mbrl_envs.multi_agent import ButtonContest, CoopButtonGrid, CoopPanFlute
 from tests.benchmarks.environments import LIMIT, NUM_ENVS, rates, with_resets
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(quick=("--steps", "10", "--repeats", "1"), one_thread=True)
 
 ENVS: tuple[FunctionalEnv, ...] = (
     PanFlute(5),

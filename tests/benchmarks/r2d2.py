@@ -24,6 +24,14 @@ from torch import nn
 from mbrl_agents.r2d2 import R2D2
 from mbrl_agents.r2d2.learning import td_errors
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(
+    ("--repeats", "4", "--steps", "1500"),
+    quick=("--repeats", "1", "--steps", "100", "--without-large"),
+    one_thread=True,
+    one_core=True,
+)
 
 UPDATE_EVERY, SEQUENCES, BURN_IN, LENGTH, UNITS = 10, 12, 5, 10, 64
 SMALL: dict[str, Any] = {

@@ -14,6 +14,9 @@ import gymnasium
 import mbrl_envs
 from mbrl_envs.registration import DYNAMICS
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(quick=("--steps", "50", "--repeats", "1"))
 
 
 def microseconds(env: gymnasium.Env, num: int) -> float:

@@ -21,10 +21,16 @@ import optuna
 
 from mbrl_agents import train_sweep
 from tests.benchmarks import machine
+from tests.benchmarks.recorded import Recorded
 from tests.tuning.servers import Postgres, postgres_programs
 from tuning import Space, StudySpec, Worker, create_study
 from tuning.objectives import Curve
 from tuning.training import Portion
+
+RECORDED = Recorded(
+    ("--repeats", "1", "--samplers", "grid", "--runs", "2", "--steps", "2000"),
+    quick=("--trials", "4", "--batch-size", "2", "--samplers", "grid", "--steps", "200", "--runs", "1", "--repeats", "1"),
+)
 
 FLUTE, EVALUATIONS, LEARNING_STARTS = "mbrl/PanFlute-v0", 30, 1000
 GRID = {"learning_rate": [2.0**-i for i in range(4, 24)], "temperature": [2.0**i for i in range(-5, 5)]}  # 200 points

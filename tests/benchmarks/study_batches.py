@@ -19,8 +19,11 @@ import psutil
 
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from tests.benchmarks import machine
+from tests.benchmarks.recorded import Recorded
 from tuning import Worker, create_study
 from tuning.training import SweepTrainer
+
+RECORDED = Recorded(("--trials", "4", "--repeats", "1"), quick=("--trials", "2", "--steps", "200", "--repeats", "1"))
 
 SEEDS = 3
 RATES = (2.5e-5, 5e-5, 1e-4, 2e-4, 4e-4, 8e-4)
@@ -55,11 +58,11 @@ def main() -> None:
     for _ in range(options.repeats):
         for name, (batch_size, parallel) in WAYS.items():
             found[name].append(search(options.trials, options.steps, batch_size or options.trials, parallel))
-    print(f"\n{options.trials} trials of {SEEDS} seeds and {options.steps} steps")
-    print(f"{'':16}{'wall s':>9}{'CPU s':>9}{'wall, batch = 1':>18}")
+    print(f"{options.trials} trials of {SEEDS} seeds and {options.steps:,} steps\n")
+    print("| way | wall, s | CPU, s | wall beside one batch |\n|---|---|---|---|")
     best: dict[str, Any] = {name: min(each) for name, each in found.items()}
     for name, (wall, cpu) in best.items():
-        print(f"{name:16}{wall:9.1f}{cpu:9.1f}{wall / best['one batch'][0]:18.2f}")
+        print(f"| {name} | {wall:.1f} | {cpu:.1f} | {wall / best['one batch'][0]:.2f} |")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import time
 
@@ -20,6 +21,9 @@ from mbrl_envs import BatchedEnv
 from mbrl_envs.registration import DYNAMICS
 from tests.benchmarks.environments import NUM_ENVS, rates, with_resets
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(quick=("--steps", "10"))
 
 OTHERS = """
 import json, time, jax, numpy as np
@@ -80,7 +84,11 @@ def vector_rate(env_id: str, num: int = 200) -> float:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--other-python", help="interpreter that has gymnax and minigrid")
+    other = os.environ.get("OTHER_PYTHON")
+    parser.add_argument(
+        "--other-python", default=other, help="an interpreter with gymnax and minigrid (default: $OTHER_PYTHON)"
+    )
+    parser.add_argument("--steps", type=int, default=300)
     options = parser.parse_args()
     print(header("jax", "gymnasium"))
     print("| environment | compiled scan, M steps/s | VectorEnv.step, M steps/s |\n|---|---|---|")
@@ -88,9 +96,9 @@ def main() -> None:
         env = dynamics()
         batched = BatchedEnv(env, NUM_ENVS, env.max_episode_steps)
         state = jax.jit(batched.init)(jax.random.split(jax.random.PRNGKey(0), NUM_ENVS))
-        actions = jax.random.randint(jax.random.PRNGKey(1), (300, NUM_ENVS), 0, env.action_space.n)
+        actions = jax.random.randint(jax.random.PRNGKey(1), (options.steps, NUM_ENVS), 0, env.action_space.n)
         scan = rates({"scan": (with_resets(batched), state, actions)}, 5)["scan"]
-        print(f"| {env.env_id} | {scan:.2f} | {vector_rate(env.env_id) / 1e6:.2f} |", flush=True)
+        print(f"| {env.env_id} | {scan:.2f} | {vector_rate(env.env_id, options.steps) / 1e6:.2f} |", flush=True)
     if options.other_python:
         found = subprocess.run([options.other_python, "-c", OTHERS], capture_output=True, text=True, check=True)
         for name, rate in json.loads(found.stdout.splitlines()[-1]).items():

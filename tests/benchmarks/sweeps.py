@@ -27,7 +27,10 @@ import mbrl_envs
 from mbrl_agents import ReplayDQN
 from mbrl_agents.experiments.sweeps.execution import Execution, Member, Unit, make_execution
 from tests.benchmarks import machine
+from tests.benchmarks.recorded import Recorded
 from tests.benchmarks.training import matrix_products, measure
+
+RECORDED = Recorded(("--repeats", "2"), quick=("--executions", "loop", "--sizes", "1", "--steps", "20", "--repeats", "1"))
 
 TOTAL = 10**6
 

@@ -17,6 +17,9 @@ from mbrl_agents import td_dynamics as td
 from mbrl_envs import RandomWalk2D
 from mbrl_envs.yardsticks import random_walk_2d
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(("--repeats", "9"), quick=("--repeats", "1"), one_thread=True)
 
 GAMMA, STEP_SIZE, UPDATES = 0.9, 0.025, 500
 

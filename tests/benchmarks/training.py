@@ -23,6 +23,10 @@ import mbrl_envs  # noqa: F401  (registers the ids)
 from mbrl_agents import ReplayDQN
 from mbrl_agents.common import device_training
 from mbrl_agents.common.compilation import jit
+from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(("--repeats", "4"), quick=("--repeats", "1", "--steps", "20"), one_core=True)
 
 BATCH, FEATURES, HIDDEN, ACTIONS = 320, 64, 200, 5
 WIDTHS = (FEATURES, HIDDEN, HIDDEN, HIDDEN, ACTIONS)
@@ -115,10 +119,11 @@ def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=9)
-    repeats = parser.parse_args().repeats
+    parser.add_argument("--steps", type=int, default=300)
+    options = parser.parse_args()
+    repeats, num = options.repeats, options.steps
     torch.set_num_threads(1)
-
-    num = 300
+    print(header("jax", "torch", "stable-baselines3"))
     best = measure({"matrix products alone": matrix_products(num), "device loop": device_loop(num)}, repeats)
     floor = best["matrix products alone"][0]
     print(f"replay DQN, ProcMaze n=4, batch {BATCH}, one update per step\n")
@@ -126,7 +131,7 @@ def main() -> None:
     for name, (cpu, wall) in best.items():
         print(f"| {name} | {cpu / num * 1e3:.3f} | {cpu / floor:.2f} | {num / wall:.0f} |")
 
-    num = 500
+    num = 5 * num // 3
     print("\nhost loop beside SB3's DQN: network 2x128 ReLU, batch 128, one update per step\n")
     print("| environment | agent | CPU ms per step | steps/s (wall) | rate beside SB3 |\n|---|---|---|---|---|")
     for env_id in ("CartPole-v1", "mbrl/ProcMaze-v0"):

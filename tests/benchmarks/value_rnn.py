@@ -18,6 +18,13 @@ from mbrl_agents.value_rnn import ValueRNN, fit_many
 from mbrl_agents.value_rnn.trial_arrays import pad
 from mbrl_envs.conditioning import CueReward, sample_trials
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+
+RECORDED = Recorded(
+    ("--sizes", "2", "--repeats", "2", "--epochs", "100"),
+    quick=("--sizes", "2", "--repeats", "1", "--epochs", "2"),
+    one_core=True,
+)
 
 BATCH, GAMMA = 12, 0.5
 TRIALS = sample_trials(CueReward(), 100, seed=1)

@@ -15,7 +15,11 @@ import gymnasium
 import mbrl_envs
 from mbrl_agents import LatentModelDQN, PerfectModelDQN, ReplayDQN, SimpleModelDQN
 from mbrl_agents.common import device_training
+from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
 from tests.benchmarks.training import measure
+
+RECORDED = Recorded(quick=("--steps", "5", "--repeats", "1"), one_core=True)
 
 AGENTS: dict[str, tuple[Any, dict[str, Any]]] = {
     "replay": (ReplayDQN, {}),
@@ -50,6 +54,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--steps", type=int, default=60)
     options = parser.parse_args()
+    print(header("jax"))
     best = measure({name: training(name, options.steps) for name in AGENTS}, options.repeats)
     print("| agent | CPU ms per step | beside replay | steps/s |\n|---|---|---|---|")
     for name, (cpu, wall) in best.items():
