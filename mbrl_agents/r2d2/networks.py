@@ -118,7 +118,7 @@ class RecurrentQNetwork(BasePolicy):
             only_looked_at: Steps at the end whose values get no gradient.
 
         Returns:
-            Q-values (T, B, num_actions), and the states after the last step.
+            Q-values (T, B, num_actions), and the states after the last step, whose gradient is not to be relied on.
         """
         length, batch = previous_actions.shape
         flat = {key: obs.flatten(0, 1) for key, obs in observations.items()} if isinstance(observations, dict) else None

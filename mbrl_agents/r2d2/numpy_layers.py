@@ -36,9 +36,9 @@ def view(parameter: th.Tensor) -> Array:
 
 
 def set_gradients(parameters: Sequence[th.Tensor], gradients: Sequence[Array]) -> None:
-    """Sets the gradients of parameters to arrays, which are not copied."""
+    """Sets the gradients of parameters to arrays, which are not copied; frozen parameters get none."""
     for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.grad = th.from_numpy(gradient)
+        parameter.grad = th.from_numpy(gradient) if parameter.requires_grad else None
 
 
 def clip_gradients(parameters: Sequence[th.Tensor], most: float) -> None:

@@ -27,7 +27,7 @@ States = tuple[np.ndarray, ...]
 
 
 class NumpyNetwork:
-    """A :class:`RecurrentQNetwork` of one step; see :func:`numpy_network`, which makes one where that is possible."""
+    """A :class:`RecurrentQNetwork`: one step of it, and parts to learn with; made by :func:`numpy_network` where possible."""
 
     def __init__(self, network: RecurrentQNetwork) -> None:
         self.parameters = list(network.parameters())
@@ -91,17 +91,17 @@ class NumpyNetwork:
         return self.value.backward(latent, total) + self.advantages.backward(latent, gradient - total / gradient.shape[1])
 
 
-def numpy_network(network: RecurrentQNetwork, known_before: NumpyNetwork | None = None) -> NumpyNetwork | None:
+def numpy_network(network: RecurrentQNetwork, before: NumpyNetwork | None = None) -> NumpyNetwork | None:
     """The network in NumPy (as it was before, if that still holds), or None: it is large or on a GPU, or has other layers."""
-    if known_before is not None and known_before.current:
-        return known_before
+    if before is not None and before.current:
+        return before
     space = network.observation_space
     plain = isinstance(space, spaces.Box) and not (network.normalize_images and is_image_space(space))
     layers = known(network.pre_net) and known(network.post_net)
     size = sum(parameter.numel() for parameter in network.parameters())
-    flat = type(network.features_extractor) is FlattenExtractor
+    own = type(network) is RecurrentQNetwork and type(network.features_extractor) is FlattenExtractor
     on_cpu = all(parameter.device.type == "cpu" for parameter in network.parameters())
-    return NumpyNetwork(network) if plain and layers and flat and on_cpu and size <= MOST_WEIGHTS else None
+    return NumpyNetwork(network) if own and plain and layers and on_cpu and size <= MOST_WEIGHTS else None
 
 
 def _lstm(

@@ -144,3 +144,13 @@ def test_training_in_both_is_the_same(cell: str, in_torch: Any) -> None:
     assert one._n_updates > 10
     for mine, theirs in zip(one.policy.q_net.parameters(), other.policy.q_net.parameters(), strict=True):
         th.testing.assert_close(mine, theirs, rtol=1e-3, atol=1e-4)
+
+
+def test_frozen_parameters_stay_as_they_are() -> None:
+    learner = agent()
+    network = learner.policy.q_net
+    network.rnn.requires_grad_(False)
+    before = [parameter.clone() for parameter in network.parameters()]
+    learner.learn(100)
+    changed = [not th.equal(one, other) for one, other in zip(before, network.parameters(), strict=True)]
+    assert changed == [parameter.requires_grad for parameter in network.parameters()]
