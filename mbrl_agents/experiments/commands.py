@@ -64,9 +64,9 @@ def _register_compare(subparsers: Any) -> None:
     compare.add_argument(
         "--preset",
         default="study",
-        help="study: in the study's environments, agents of other libraries get its discount, and DQNs its rhythm of learning, "
-        "unless --set says otherwise; none: everyone's own defaults; procmaze-high, panflute-low, …: the study's own "
-        "comparison in an environment and a regime; or a .yaml file of settings (default: study)",
+        help="study: in the study's environments, agents made for others get its discount, and DQNs of other libraries its "
+        "rhythm of learning, unless --set says otherwise; none: everyone's own defaults; procmaze-high, panflute-low, …: the "
+        "study's own comparison in an environment and a regime; or a .yaml file of settings (default: study)",
     )
     compare.add_argument(
         "--seeds", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"runs per agent (default: {DEFAULT_SEEDS})"

@@ -19,11 +19,12 @@ STUDY_Q_LEARNING = {"train_freq": 1, "target_update_interval": 100}
 
 
 def study(kind: AgentKind, environment: EnvironmentSpec) -> dict[str, Any]:
-    """The study's settings as far as an agent of another library has them; our own have them as defaults."""
-    if kind.ours or environment.id not in STUDY_ENVIRONMENTS:
+    """The study's settings as far as an agent has them at all, and not as defaults."""
+    if environment.id not in STUDY_ENVIRONMENTS:
         return {}
     settings = STUDY_DISCOUNT | (STUDY_Q_LEARNING if kind.name in ("DQN", "QRDQN") else {})
-    return {name: value for name, value in settings.items() if name in kind.parameters}
+    known = kind.parameters
+    return {name: value for name, value in settings.items() if name in known and known[name].default != value}
 
 
 def none(kind: AgentKind, environment: EnvironmentSpec) -> dict[str, Any]:

@@ -21,11 +21,15 @@ class Prediction(NamedTuple):
         mean: Features of the next observations, float32 (n, f).
         log_std: Logarithm of their standard deviations, float32 (n, f); None of a deterministic model.
         reward: float32 (n,).
+        log_on: Where features are 0 or 1, logarithm of the probability of 1, float32 (n, f); else None.
+        log_off: The same of 0; None also where exactly one of the features is 1.
     """
 
     mean: jax.Array
     log_std: jax.Array | None
     reward: jax.Array
+    log_on: jax.Array | None = None
+    log_off: jax.Array | None = None
 
     def draw(self, key: jax.Array) -> jax.Array:
         """Next observations: drawn (and differentiable in mean and deviation), or the mean of a deterministic model."""
@@ -38,7 +42,8 @@ class Prediction(NamedTuple):
 class DynamicsModel:
     """Two networks of (features, action): one for the next observation, one for the reward.
 
-    Bits and bytes are predicted as numbers from 0 to 1 (by a sigmoid), the values of a Discrete observation as probabilities.
+    Bits and the values of a Discrete observation are predicted as probabilities, bytes as numbers from 0 to 1. Q-networks read
+    these as they are: drawn bits would have no derivative.
 
     Attributes:
         codec: Reads observations.
@@ -90,10 +95,13 @@ class DynamicsModel:
         if self.stochastic:
             outputs, log_std = jnp.split(outputs, 2, axis=-1)
             log_std = jnp.clip(log_std, *_LOG_STD)
-        mean = self._scaled(outputs) if not self.predicts_change else features + outputs
-        return Prediction(mean, log_std, reward[..., 0])
-
-    def _scaled(self, outputs: Any) -> jax.Array:
-        if self.codec.kind == "index":
-            return jax.nn.softmax(outputs, axis=-1)
-        return outputs if self.codec.kind == "float" else jax.nn.sigmoid(outputs)
+        reward = reward[..., 0]
+        match self.codec.kind:
+            case "index":
+                return Prediction(jax.nn.softmax(outputs, axis=-1), None, reward, jax.nn.log_softmax(outputs, axis=-1))
+            case "bits":
+                mean, on, off = jax.nn.sigmoid(outputs), jax.nn.log_sigmoid(outputs), jax.nn.log_sigmoid(-outputs)
+                return Prediction(mean, None, reward, on, off)
+            case "bytes":
+                return Prediction(jax.nn.sigmoid(outputs), None, reward)
+        return Prediction(features + outputs if self.predicts_change else outputs, log_std, reward)

@@ -18,7 +18,15 @@ MODEL_LOSSES = ("omd", "mle", "vep", "vagram")
 
 
 def likelihood(prediction: Prediction, batch: Batch) -> jax.Array:
-    """Maximum likelihood: squared errors ‖ŝ′ − s′‖², or the negative log-likelihood of a Gaussian model."""
+    """Maximum likelihood: squared errors ‖ŝ′ − s′‖², or the negative log-likelihood of a Gaussian model.
+
+    Of bits and of a Discrete observation it is the cross-entropy, −Σ log p.
+    """
+    if prediction.log_on is not None:
+        likely = batch.next_observation * prediction.log_on
+        if prediction.log_off is not None:
+            likely += (1 - batch.next_observation) * prediction.log_off
+        return -likely.sum(axis=-1).mean() + _reward(prediction, batch)
     miss = jnp.square(prediction.mean - batch.next_observation)
     if prediction.log_std is not None:
         miss = 0.5 * miss * jnp.exp(-2 * prediction.log_std) + prediction.log_std

@@ -225,27 +225,6 @@ def project(model: Model, bound: jax.Array, scale: float, projection: str) -> Mo
     return jax.tree.map(own, model)
 
 
-def value_errors(mdp: FiniteMDP, q_values: Any, temperature: float = 0.01) -> tuple[float, float]:
-    """How wrong values are: max |Q − Q*| with Q* the soft optimal values of the true MDP, and what bounds it from above.
-
-    The bound is that of a contraction, ‖Q − Q*‖ ≤ ‖Q − B Q‖ / (1 − γ) in the largest difference, B being the true operator.
-
-    Args:
-        mdp: The true MDP.
-        q_values: Q, (S, A).
-        temperature: α.
-    """
-    error, residual = _errors(mdp.transitions, mdp.rewards, np.asarray(q_values), mdp.gamma, temperature)
-    return float(error), float(residual) / (1 - mdp.gamma)
-
-
-@jax.jit
-def _errors(transitions: jax.Array, rewards: jax.Array, q_values: jax.Array, gamma: float, temperature: float) -> Any:
-    best = soft_q_values(transitions, rewards, gamma, temperature)
-    after = soft_bellman(q_values, transitions, rewards, gamma, temperature)
-    return jnp.abs(q_values - best).max(), jnp.abs(q_values - after).max()
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Program:
     mdp: FiniteMDP

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 import yaml
 
 from mbrl_agents.experiments import config as configs
+from mbrl_agents.experiments import presets
+from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.config import RunConfig, default_interval, differences
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from tests.experiments.runs import config
@@ -36,6 +39,21 @@ def test_the_studys_environments_are_evaluated_as_in_the_study() -> None:
     assert (made.evaluation.episodes, made.evaluation.steps) == (32, 100)
     other = configs.make_config("PPO", EnvironmentSpec("CartPole-v1"), steps=1000)
     assert (other.evaluation.episodes, other.evaluation.steps) == (10, None)
+
+
+@pytest.mark.parametrize(
+    ("agent", "changes"),
+    [
+        ("ReplayDQN", {}),
+        ("OMD", {"gamma": 0.9}),
+        ("PPO", {"gamma": 0.9}),
+        ("DQN", {"gamma": 0.9, "train_freq": 1, "target_update_interval": 100}),
+    ],
+)
+def test_agents_in_the_studys_environments_discount_alike(agent: str, changes: dict[str, Any]) -> None:
+    kind = find_agent(agent)
+    assert presets.study(kind, EnvironmentSpec("mbrl/ProcMaze-v0")) == changes
+    assert presets.study(kind, EnvironmentSpec("CartPole-v1")) == {}
 
 
 def test_differences() -> None:

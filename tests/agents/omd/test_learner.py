@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy import stats
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import OMD
@@ -115,6 +116,33 @@ def test_losses_by_hand() -> None:
     by_slope = np.square(slope * miss).sum(1).mean()
     found = model_losses.value_gradient(plain, batch, key, lambda f: jnp.sin(f @ weights[0]))
     assert float(found) == pytest.approx(by_slope + of_reward, rel=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["bits", "index"])
+def test_likelihood_of_bits_and_of_one_value_of_many(kind: str) -> None:
+    """Against SciPy's distributions; and a model that is surely wrong still learns, which it would not from squared errors."""
+    rng = np.random.default_rng(4)
+    codec = ObservationCodec(kind, (4,) if kind == "bits" else (), 4)
+    model = DynamicsModel(codec, ACTIONS, hidden=())
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), model.init(jax.random.PRNGKey(0)))
+    value = rng.integers(0, 4, ROWS)
+    following = (rng.random((ROWS, 4)) < 0.5 if kind == "bits" else np.eye(4)[value]).astype(np.float32)
+    reward, action = rng.normal(size=ROWS), rng.integers(0, ACTIONS, ROWS)
+    batch = Batch(following[::-1], action, reward, following, np.full(ROWS, GAMMA), np.zeros(ROWS, bool))
+    said = model.predict(params, batch.observation, batch.action)
+    p = np.asarray(said.mean, np.float64)
+    likely = stats.bernoulli.logpmf(following, p).sum(1) if kind == "bits" else np.log(p[np.arange(ROWS), value])
+    wanted = -likely.mean() + np.square(np.asarray(said.reward) - reward).mean()
+    assert float(model_losses.likelihood(said, batch)) == pytest.approx(wanted, rel=1e-5)
+
+    def of_bias(bias: jax.Array) -> jax.Array:
+        wrong = jax.tree.map(jnp.zeros_like, params)
+        wrong["observation"]["Dense_0"]["bias"] = bias
+        sure = batch._replace(next_observation=jnp.tile(jnp.eye(4)[0], (ROWS, 1)))
+        return model_losses.likelihood(model.predict(wrong, batch.observation, batch.action), sure)
+
+    slope = jax.grad(of_bias)(jnp.array([-60.0, 60.0, -60.0, -60.0]))
+    np.testing.assert_allclose(slope, [-1.0, 1.0, 0.0, 0.0], atol=1e-6)
 
 
 def test_predictions_stay_where_observations_are() -> None:

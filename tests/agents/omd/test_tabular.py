@@ -11,6 +11,7 @@ import pytest
 
 from mbrl_agents.omd import tabular
 from mbrl_agents.omd.tabular import FiniteMDP, Model, solve, two_states
+from mbrl_agents.omd.value_bounds import value_bounds
 
 # Published returns at some bounds, MLE and OMD (the variant that projects each array).
 PUBLISHED = {0.6316: (-0.72, -0.33), 1.2632: (0.19, 0.59), 2.8421: (0.92, 1.02), 5.0526: (1.01, 1.03)}
@@ -69,14 +70,32 @@ def test_the_published_figure(model_loss: str, column: int) -> None:
 
 
 def test_value_errors_are_bounded() -> None:
+    """Each bound lies above what it bounds, for models of all kinds; a model that is right has no error."""
     mdp, rng = two_states(), np.random.default_rng(0)
-    for _ in range(20):
-        error, bound = tabular.value_errors(mdp, rng.normal(size=(2, 2)))
-        assert error <= bound * (1 + 1e-4)
+    near = 0.0
+    for width in (0.1, 1.0, 3.0):
+        for _ in range(10):
+            model = Model(0.01 * width * rng.normal(size=(2, 2, 2)), rng.normal(size=(2, 2)))
+            told = np.exp(model.logits / 0.01) / np.exp(model.logits / 0.01).sum(axis=-1, keepdims=True)
+            fixed = tabular.soft_q_values(jnp.asarray(told), jnp.asarray(model.rewards), 0.9, 0.01)
+            found = value_bounds(mdp, model, fixed)
+            assert found.error <= found.by_residual * (1 + 1e-4)
+            assert found.by_residual <= found.by_model * (1 + 1e-4)
+            near = max(near, found.error / found.by_residual)
+    assert near > 0.3  # none so loose that it says nothing
+    right = Model(0.01 * np.log(mdp.transitions), mdp.rewards)
     exact = tabular.soft_q_values(jnp.asarray(mdp.transitions), jnp.asarray(mdp.rewards), 0.9, 0.01)
-    error, bound = tabular.value_errors(mdp, exact)
-    assert error < 1e-4
-    assert bound < 1e-3
+    found = value_bounds(mdp, right, exact)
+    assert found.error < 1e-4
+    assert found.by_residual < 1e-3
+    assert found.by_model < 1e-3
+
+
+def test_value_errors_by_hand() -> None:
+    """One state, one action: Q = r̂ / (1 − γ), so that all three are |r̂ − r| / (1 − γ)."""
+    mdp = FiniteMDP(np.ones((1, 1, 1)), np.array([[0.5]]), 0.8)
+    found = value_bounds(mdp, Model(np.zeros((1, 1, 1)), np.array([[0.7]])), np.array([[0.7 / 0.2]]))
+    np.testing.assert_allclose(found, 1.0, rtol=1e-4)
 
 
 def test_noise_in_the_inner_solution_hurts() -> None:
