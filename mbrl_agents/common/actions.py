@@ -69,10 +69,10 @@ class ActionCodec:
         low, high = (np.array(end, np.float32) for end in (self.low, self.high))
         return (low + np.float32(0.5) * (actions + np.float32(1)) * (high - low)).reshape(-1, *self.shape)
 
-    def from_env(self, actions: np.ndarray) -> np.ndarray:
-        """The environment's actions, with one leading axis, as a learner has them."""
+    def from_env(self, actions: Any) -> Any:
+        """The environment's actions, NumPy's or JAX's with one leading axis, as a learner has them."""
         if self.num_actions:
-            return np.asarray(actions, np.int32) - np.int32(self.start)
-        low, high = (np.array(end, np.float64) for end in (self.low, self.high))
-        flat = np.asarray(actions, np.float64).reshape(-1, self.size)
+            return (actions - self.start).astype(np.int32)
+        low, high = (np.array(end) for end in (self.low, self.high))
+        flat = actions.reshape(-1, self.size)
         return (2 * (flat - low) / (high - low) - 1).astype(np.float32)

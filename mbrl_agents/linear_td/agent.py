@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, ClassVar
 
 import jax
@@ -17,9 +18,10 @@ from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
+from mbrl_agents.common.predictions import Played
 from mbrl_agents.linear_td import scoring
 from mbrl_agents.linear_td.learner import FreshReplay, LinearTDHyperparameters, LinearTDLearner, LinearTDState
-from mbrl_agents.linear_td.policies import UNIFORM, HostPolicy, Predicting, as_policy
+from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, Predicting, as_policy
 from mbrl_agents.td_dynamics import arguments as theory_arguments
 from mbrl_agents.td_dynamics.given_features import LINEAR, TABULAR, FunctionFeatures, as_features, to_json
 from mbrl_agents.td_dynamics.linear_features import Features
@@ -44,7 +46,7 @@ class LinearTD(JaxAgent):
         features: ψ: one of :mod:`mbrl_agents.td_dynamics.linear_features`; an array (S, N) with a row for each discrete
             observation; ``"tabular"``, one feature for each of these; ``"linear"``, the observation itself and a constant; or a
             JAX function of one observation to N numbers.
-        env: Environment with discrete actions, its Gymnasium id, or a ``VecEnv``; None for loading.
+        env: Environment with discrete actions or vectors within bounds, its Gymnasium id, or a ``VecEnv``; None for loading.
         policy: What is evaluated: ``"uniform"``; integers, an action for each cell that the features tell apart; a JAX function
             of (observation) or (observation, key) to an action; any other function of one observation, or an agent with SB3's
             ``predict`` (both in the host loop).
@@ -65,6 +67,7 @@ class LinearTD(JaxAgent):
 
     first_argument: ClassVar[str] = "features"
     score_name: ClassVar[str] = "minus the RMS error of values"
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.Box)
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LINEAR: JaxPolicy, TABULAR: JaxPolicy}
     learner: LinearTDLearner
     learner_state: LinearTDState
@@ -109,7 +112,7 @@ class LinearTD(JaxAgent):
         self._make_features()
 
     def _make_features(self) -> tuple[Features, Any]:
-        assert isinstance(self.action_space, spaces.Discrete)
+        assert isinstance(self.action_space, ActionSpace)
         features = as_features(self._features_given, self.observation_space)
         return features, as_policy(self.arguments["policy"], features, self.observation_space, self.action_space)
 
@@ -157,11 +160,11 @@ class LinearTD(JaxAgent):
             return super()._sample_action(learning_starts, action_noise, n_envs)
         assert self._last_obs is not None
         actions = policy.choose(np.asarray(self._last_obs))
-        return self.actions.to_env(actions), actions
+        return actions, self.actions.from_env(actions)
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
         if (policy := self._host_policy) is not None:
-            return policy.choose(observations)
+            return self.actions.from_env(policy.choose(observations))
         return super()._act_for_policy(observations, False)  # the policy is what it is
 
     def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
@@ -198,7 +201,8 @@ class LinearTD(JaxAgent):
         """The typical learning curve from w = 0 in the agent's environment, by theory; nothing is learned.
 
         The features' second moments are taken from episodes of ``episode_steps`` steps from reset; so the curve is that of an
-        agent whose episodes are cut there, by a time limit. It needs (episodes · T · N) numbers of memory.
+        agent whose episodes are cut there, by a time limit. It needs (episodes · T · N) numbers of memory. Where the device
+        loop cannot be used, they are played in the agent's own environments, and a later :meth:`learn` begins new ones.
 
         Args:
             num_updates: Updates to predict.
@@ -212,29 +216,20 @@ class LinearTD(JaxAgent):
             Losses, float64 (num_updates + 1,): the expected squared error of values, summed over an episode's T steps.
 
         Raises:
-            ValueError: The environment has no functional dynamics, the policy is no JAX function, or the step size is unstable
-                (the message names the largest stable one).
+            ValueError: There is no environment, it cuts episodes off before T steps, or the step size is unstable (the message
+                names the largest stable one).
         """
         from mbrl_agents.td_dynamics import EpisodeCovariance, theory_curve
 
-        task = self._functional_task()
-        if task is None:
-            raise ValueError("predict_curve needs an environment with functional dynamics and a policy that is a JAX function")
-        steps = self.arguments["episode_steps"]
-        number = integer_in("num_episodes", num_episodes, 2, _MANY)
         updates = integer_in("num_updates", num_updates, 1, _MANY)
-
-        @jax.jit
-        def sample(key: jax.Array) -> tuple[jax.Array, jax.Array]:
-            played = scoring.play(self.learner, task.env, key, number, steps)
-            return self.learner.read(played.observations) * played.running[..., None], played.rewards
-
-        sampled = sample(jax.random.PRNGKey(integer_in("seed", seed, 0, 2**32 - 1)))
-        features, rewards = (np.asarray(array, np.float64) for array in sampled)
+        number = integer_in("num_episodes", num_episodes, 2, _MANY)
+        played = self._play(number, self.arguments["episode_steps"], integer_in("seed", seed, 0, 2**32 - 1))
+        features = np.asarray(self.learner.read(jnp.asarray(played.observations)), np.float64)
+        features *= np.asarray(played.running)[..., None]
         covariance = EpisodeCovariance(features.transpose(1, 0, 2))
         if reward_weights is None:
             now = features[:-1].reshape(-1, features.shape[-1])
-            reward_weights = np.linalg.lstsq(now, rewards.ravel(), rcond=None)[0]
+            reward_weights = np.linalg.lstsq(now, np.asarray(played.rewards, np.float64).ravel(), rcond=None)[0]
         etas = np.array([self.lr_schedule(1 - n / updates) for n in range(updates)])
         return theory_curve(
             covariance,
@@ -245,3 +240,24 @@ class LinearTD(JaxAgent):
             num_steps=updates,
             **more,
         )
+
+    def _play(self, num_episodes: int, num_steps: int, seed: int) -> Played:
+        """Episodes of the policy from reset."""
+        task, key = self._functional_task(), jax.random.PRNGKey(seed)
+        if task is not None:
+            return _play_on_device(self.learner, task.env, key, num_episodes, num_steps)
+        if self.env is None:
+            raise ValueError("predict_curve needs an environment to play in; see set_env")
+        self.env.seed(seed)
+        self._last_obs = None  # so that learning begins with a reset
+        if (policy := self._host_policy) is not None:
+            return scoring.host_play(self.env, policy.choose, num_episodes, num_steps)
+        keys = (jax.random.fold_in(key, step) for step in itertools.count())
+
+        def act(observations: np.ndarray) -> np.ndarray:
+            return self.actions.to_env(np.array(self._functions.act_greedily(self.learner_state, observations, next(keys))))
+
+        return scoring.host_play(self.env, act, num_episodes, num_steps)
+
+
+_play_on_device = jax.jit(scoring.play, static_argnums=(0, 1, 3, 4))

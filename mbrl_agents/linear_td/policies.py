@@ -12,9 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_agents.common import exploration
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.td_dynamics.given_features import TableFeatures
 from mbrl_agents.td_dynamics.linear_features import Features, TabularBins
+
+ActionSpace = spaces.Discrete | spaces.Box
 
 UNIFORM = "uniform"
 _SAMPLES = 16  # observations on which a policy is tried
@@ -24,11 +26,11 @@ _SAMPLES = 16  # observations on which a policy is tried
 class UniformPolicy:
     """Every action equally often."""
 
-    num_actions: int
+    actions: ActionCodec
 
     def __call__(self, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """Actions from 0, int32 (n,)."""
-        return exploration.uniform(key, observation.shape[0], self.num_actions)
+        """Actions as learners have them, (n,) or (n, size)."""
+        return self.actions.uniform(key, observation.shape[0])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,20 +66,22 @@ class FunctionPolicy:
     Attributes:
         function: The function.
         takes_key: Whether it takes a key.
-        start: Smallest action of the space.
+        actions: What actions are.
     """
 
     function: Callable[..., Any]
     takes_key: bool
-    start: int
+    actions: ActionCodec
+
+    def in_env(self, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Actions as the function returns them, (n, …)."""
+        if self.takes_key:
+            return jax.vmap(self.function)(observation, jax.random.split(key, observation.shape[0]))
+        return jax.vmap(self.function)(observation)
 
     def __call__(self, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """Actions from 0, int32 (n,)."""
-        if self.takes_key:
-            actions = jax.vmap(self.function)(observation, jax.random.split(key, observation.shape[0]))
-        else:
-            actions = jax.vmap(self.function)(observation)
-        return actions.astype(jnp.int32) - self.start
+        """Actions as learners have them, (n,) or (n, size)."""
+        return self.actions.from_env(self.in_env(observation, key))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,24 +94,35 @@ class HostPolicy:
     """
 
     function: Callable[[Any], Any]
-    space: spaces.Discrete = dataclasses.field(hash=False)
+    space: ActionSpace = dataclasses.field(hash=False)
 
     def choose(self, observations: np.ndarray) -> np.ndarray:
-        """Actions from 0, int32 (n,), of observations (n, …).
+        """The environment's actions, (n, …), of observations (n, …).
 
         Raises:
             ValueError: One is no action of the space.
         """
-        found = []
-        for observation in observations:
-            action = np.asarray(self.function(observation))
-            if action.size != 1 or action.dtype.kind not in "iu" or not self.space.contains(int(action.item())):
-                raise ValueError(f"policy must return one action of {self.space}, got {action!r} for {observation!r}")
-            found.append(int(action.item()))
-        return np.array(found, np.int32) - np.int32(self.space.start)
+        return np.stack([_checked(self.function(each), self.space, each) for each in observations])
 
     def __call__(self, observation: jax.Array, key: jax.Array) -> jax.Array:
         raise RuntimeError("a policy that is no JAX function cannot be part of a compiled program")
+
+
+def _checked(given: Any, space: ActionSpace, observation: Any) -> np.ndarray:
+    """An action in the space's own dtype.
+
+    Raises:
+        ValueError: It is none of the space.
+    """
+    action = np.asarray(given)
+    if isinstance(space, spaces.Discrete):
+        fits = action.size == 1 and action.dtype.kind in "iu" and space.contains(int(action.item()))
+        action = action.reshape(()) if fits else action
+    else:
+        fits = action.dtype.kind in "iuf" and space.contains(action.astype(space.dtype))
+    if not fits:
+        raise ValueError(f"policy must return one action of {space}, got {action!r} for {observation!r}")
+    return action.astype(space.dtype)
 
 
 class Predicting:
@@ -128,11 +143,11 @@ class Predicting:
 Policy = UniformPolicy | TablePolicy | FunctionPolicy | HostPolicy
 
 
-def as_policy(given: Any, features: Features, observations: spaces.Space[Any], actions: spaces.Discrete) -> Policy:
+def as_policy(given: Any, features: Features, observations: spaces.Space[Any], actions: ActionSpace) -> Policy:
     """Anything that names a policy, as a policy in the given spaces.
 
     Args:
-        given: ``"uniform"``; integers (S,), an action of the space for each cell of the features (a grid, or discrete
+        given: ``"uniform"``; integers (S,), a discrete action for each cell of the features (a grid, or discrete
             observations); a JAX function of (observation) or (observation, key) to an action; any other function of one
             observation; or an agent with SB3's ``predict``.
         features: The features.
@@ -146,7 +161,7 @@ def as_policy(given: Any, features: Features, observations: spaces.Space[Any], a
     if isinstance(given, str):
         if given != UNIFORM:
             raise ValueError(f"policy must be 'uniform' if it is given by name, got {given!r}")
-        return UniformPolicy(int(actions.n))
+        return UniformPolicy(ActionCodec.of(actions))
     if isinstance(given, (list, tuple, np.ndarray, jax.Array)):
         return _table(given, features, actions)
     if hasattr(given, "predict"):
@@ -156,17 +171,19 @@ def as_policy(given: Any, features: Features, observations: spaces.Space[Any], a
     examples = np.stack([np.asarray(observations.sample()) for _ in range(_SAMPLES)])
     host = HostPolicy(given, actions)
     for takes_key in (True, False):
-        if _is_traceable(given, examples[0], takes_key):
-            policy = FunctionPolicy(given, takes_key, int(actions.start))
-            found = np.asarray(policy(jnp.asarray(examples), jax.random.PRNGKey(0)))
-            if found.shape != (_SAMPLES,) or found.min() < 0 or found.max() >= actions.n:
-                raise ValueError(f"policy must return one action of {actions} for one observation, got {found + actions.start}")
+        if _is_traceable(given, examples[0], takes_key, actions):
+            policy = FunctionPolicy(given, takes_key, ActionCodec.of(actions))
+            found = np.asarray(policy.in_env(jnp.asarray(examples), jax.random.PRNGKey(0)))
+            for action, observation in zip(found, examples, strict=True):
+                _checked(action, actions, observation)
             return policy
     host.choose(examples[:1])
     return host
 
 
-def _table(given: Any, features: Features, actions: spaces.Discrete) -> TablePolicy:
+def _table(given: Any, features: Features, actions: ActionSpace) -> TablePolicy:
+    if not isinstance(actions, spaces.Discrete):
+        raise ValueError(f"policy may be a table where actions are Discrete, got {actions}")
     table = np.asarray(given)
     cells = features if isinstance(features, TabularBins) else None
     if cells is None and not isinstance(features, TableFeatures):
@@ -180,16 +197,18 @@ def _table(given: Any, features: Features, actions: spaces.Discrete) -> TablePol
     return TablePolicy(table.astype(np.int32), cells)
 
 
-def _is_traceable(function: Callable[..., Any], example: np.ndarray, takes_key: bool) -> bool:
+def _is_traceable(function: Callable[..., Any], example: np.ndarray, takes_key: bool, space: ActionSpace) -> bool:
     """Whether it is a JAX function: it can be traced, and what it returns depends on what goes in.
 
     A function that draws from NumPy's generator can be traced as well, once, and would always do the same then.
     """
     traced = []
+    kind = jnp.integer if isinstance(space, spaces.Discrete) else jnp.floating
 
     def watch(*arguments: Any) -> Any:
         action = function(*arguments)
-        traced.append(isinstance(action, jax.core.Tracer) and action.ndim == 0 and jnp.issubdtype(action.dtype, jnp.integer))
+        like_one = isinstance(action, jax.core.Tracer) and action.shape == space.shape
+        traced.append(like_one and jnp.issubdtype(action.dtype, kind))
         return action
 
     arguments = (jnp.asarray(example), jax.random.PRNGKey(0)) if takes_key else (jnp.asarray(example),)

@@ -1,47 +1,19 @@
-"""LinearTD beside its formula in plain NumPy, in both loops; policies, saving, sweeps, and its own prediction."""
+"""LinearTD beside its formula in plain NumPy, in both loops; policies, saving, sweeps."""
 
 import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from gymnasium import spaces
 from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from mbrl_agents import LinearTD, train_sweep
-from mbrl_agents.linear_td import scoring
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.linear_td.policies import FunctionPolicy, HostPolicy, TablePolicy, UniformPolicy
 from mbrl_agents.td_dynamics.given_features import to_json
-from mbrl_agents.td_dynamics.linear_features import FourierBasis, TabularBins
-from mbrl_envs import MountainCar
-
-GAMMA, RATE, STEPS = 0.8, 0.1, 6
-CELLS = TabularBins((-1.2, -0.07), (0.6, 0.07), (6, 4))
-FEATURES = FourierBasis((-1.2, -0.07), (0.6, 0.07), 2)
-SETTINGS = {"gamma": GAMMA, "learning_rate": RATE, "episode_steps": STEPS, "seed": 0, "device": "cpu"}
-
-
-class Corridor(gymnasium.Env):
-    """Places 3 to 7 of a discrete space that begins at 3; a step to the right a time, −1 each, the end at 7."""
-
-    observation_space = spaces.Discrete(5, start=3)
-    action_space = spaces.Discrete(2, start=1)
-
-    def __init__(self):
-        self.seen = []  # (place, action, reward, next place, terminated)
-
-    def reset(self, *, seed=None, options=None):
-        super().reset(seed=seed)
-        self.place = 3
-        return self.place, {}
-
-    def step(self, action):
-        before = self.place
-        self.place = max(self.place + (1 if action == 2 else -1), 3)
-        terminated = self.place == 7
-        self.seen.append((before, int(action), -1.0, self.place, terminated))
-        return self.place, -1.0, terminated, False, {}
+from mbrl_agents.td_dynamics.linear_features import TabularBins
+from tests.agents.linear_td.probes import CELLS, FEATURES, GAMMA, RATE, SETTINGS, STEPS, Buttons, Corridor
 
 
 def formula(weights, transitions, read, batch_size=1):
@@ -149,7 +121,7 @@ def test_kinds_of_policies():
     def policy_of(given, features="linear"):
         return LinearTD(features, "mbrl/MountainCar-v0", policy=given, **SETTINGS).learner.policy
 
-    assert policy_of("uniform") == UniformPolicy(3)
+    assert policy_of("uniform") == UniformPolicy(ActionCodec(3))
     table = policy_of(np.arange(24) % 3, CELLS)
     assert isinstance(table, TablePolicy)
     points = np.float32([[-1.2, -0.07], [0.5, 0.06], [-0.4, 0.0]])
@@ -208,43 +180,6 @@ def test_sweep():
         np.testing.assert_allclose(result.agent(run).weights, alone.weights, rtol=1e-5)
 
 
-def test_predicted_curve_is_the_mean_of_many_runs():
-    """Uniform actions from the valley, three place-like features of the velocity; 400 runs of 30 updates, in windows of 10."""
-    env = gymnasium.make("mbrl/MountainCar-v0", max_episode_steps=STEPS)
-    features = FourierBasis((-0.6, -0.004), (-0.4, 0.004), (0, 2))
-    agent = LinearTD(features, env, batch_size=2, **{**SETTINGS, "learning_rate": 0.05})
-    predicted = agent.predict_curve(30, num_episodes=4000, fourth_moments="exact")
-    learner, begin = agent.learner, agent.learner_state
-
-    @jax.jit
-    def run(key):
-        def update(weights, own):
-            played = scoring.play(learner, MountainCar(), own, 2, STEPS)
-            psi = learner.read(played.observations)
-            delta = played.rewards + GAMMA * psi[1:] @ weights - psi[:-1] @ weights
-            return weights + 0.05 / 2 * jnp.einsum("tb,tbn->n", delta, psi[:-1]), weights
-
-        return jax.lax.scan(update, begin.params["weights"], jax.random.split(key, 30))[1]
-
-    weights = np.asarray(jax.lax.map(run, jax.random.split(jax.random.PRNGKey(5), 400)), float)
-    sample = scoring.play(learner, MountainCar(), jax.random.PRNGKey(9), 4000, STEPS)
-    psi = np.asarray(learner.read(sample.observations), float)
-    now, later = psi[:-1].reshape(-1, 3), psi[1:].reshape(-1, 3)
-    true = np.linalg.solve(now.T @ (now - GAMMA * later), now.T @ np.asarray(sample.rewards, float).ravel())
-    losses = np.einsum("rkn,nm,rkm->rk", weights - true, now.T @ now / 4000, weights - true)
-    for first in range(0, 30, 10):
-        window = losses[:, first : first + 10].mean(axis=1)
-        error = window.std(ddof=1) / np.sqrt(400) + 2e-3 * window.mean()  # and that of the moments
-        assert abs(window.mean() - predicted[first : first + 10].mean()) < 4 * error
-    assert losses[:, -1].mean() < 0.5 * losses[:, 0].mean()
-
-
-def test_prediction_refuses_unstable_step_sizes():
-    agent = LinearTD(FEATURES, "mbrl/MountainCar-v0", **{**SETTINGS, "learning_rate": 5.0})
-    with pytest.raises(ValueError, match="step_size"):
-        agent.predict_curve(10, num_episodes=50)
-
-
 @pytest.mark.parametrize(
     ("features", "changes", "message"),
     [
@@ -280,5 +215,5 @@ def test_more_bad_arguments():
         agent.predict_curve(3)
     with pytest.raises(ValueError, match=r"observations must have shape \(…, 2\), got \(3,\)"):
         agent.value(np.zeros(3))
-    with pytest.raises(ValueError, match="Discrete action space"):
-        LinearTD("linear", "MountainCarContinuous-v0", **SETTINGS)
+    with pytest.raises(ValueError, match="needs a Discrete or Box action space, got MultiBinary"):
+        LinearTD("linear", Buttons(), **SETTINGS)
