@@ -1,0 +1,290 @@
+"""The recipes of the packages' READMEs, followed: an environment, an agent and a kind of search space that are not there yet.
+
+A corridor of n cells: from the first to the last, where an episode ends with a reward of 1. So the best Q-values are known.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+from collections.abc import Iterator
+from typing import Any, ClassVar, NamedTuple
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium import spaces
+from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.type_aliases import GymEnv
+
+from mbrl_agents import train_sweep
+from mbrl_agents.common import exploration, settings
+from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.replay import Batch
+from mbrl_agents.common.schedules import Now, Schedule
+from mbrl_envs import FunctionalEnv, FunctionalVecEnv, Transition, commands, documentation, registration, rendering, yardsticks
+from mbrl_envs.checks import integer_in
+from mbrl_envs.rendering import Picture, Style
+from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
+from tuning import Worker, create_study
+from tuning import spaces as search_spaces
+from tuning.spaces import Values
+from tuning.training import SweepTrainer
+
+GAMMA = 0.5
+
+# --- an environment (mbrl_envs/README.md) -------------------------------------------------------------------------------------
+
+
+class CorridorState(NamedTuple):
+    """State: the player's ``cell``, int32 scalar."""
+
+    cell: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Corridor(FunctionalEnv[CorridorState, None]):
+    """Walk to the end of a corridor.
+
+    **Reset.** The player is in the first cell.
+
+    **Step.** The player moves, unless the corridor ends there; the episode terminates in the last cell.
+
+    **Reward.** 1 for the step into the last cell.
+
+    Args:
+        length: Number of cells n, 2 to 100.
+
+    Observation planes:
+        player: The player's cell.
+    """
+
+    length: int = 3
+
+    env_id: ClassVar[str] = "mbrl/Corridor-v0"
+    continuing: ClassVar[bool] = False
+    max_episode_steps: ClassVar[int] = 50
+    action_names: ClassVar[tuple[str, ...]] = ("back", "on")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "length", integer_in("length", self.length, 2, 100))
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(0, 1, (self.length,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(2)
+
+    def reset(self, key: jax.Array) -> CorridorState:
+        del key
+        return CorridorState(jnp.int32(0))
+
+    def events(self, key: jax.Array) -> None:
+        del key
+
+    def transition(self, state: CorridorState, action: jax.Array, events: None) -> Transition:
+        cell = jnp.clip(state.cell + 2 * action - 1, 0, self.length - 1).astype(jnp.int32)
+        there = cell == self.length - 1
+        return Transition(CorridorState(cell), there.astype(jnp.float32), there)
+
+    def observe(self, state: CorridorState) -> jax.Array:
+        return jax.nn.one_hot(state.cell, self.length)
+
+    def picture(self, state: CorridorState) -> Picture:
+        cells = np.full((1, self.length), "floor", dtype=object)
+        cells[0, int(state.cell)] = "player"
+        return Picture(cells, legend=("player", "floor"))
+
+
+@optimal_solver.register(Corridor)
+def _optimal(env: Corridor, steps: int | None) -> Score:
+    return Score(1.0 if steps is None or steps >= env.length - 1 else 0.0)
+
+
+@uniform_solver.register(Corridor)
+def _uniform(env: Corridor, steps: int | None) -> Score:
+    """The probability of arriving within so many steps, of a walk that the first cell reflects."""
+    if steps is None:
+        return Score(1.0)
+    walk = np.zeros((env.length, env.length))
+    for cell in range(env.length - 1):
+        walk[cell, max(cell - 1, 0)] += 0.5
+        walk[cell, cell + 1] += 0.5
+    walk[-1, -1] = 1
+    return Score(float(np.linalg.matrix_power(walk, steps)[0, -1]))
+
+
+@pytest.fixture
+def corridor(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The corridor's id, while it is one of the environments."""
+    monkeypatch.setitem(registration.DYNAMICS, "Corridor", Corridor)
+    monkeypatch.setitem(rendering.STYLES, "floor", Style("_", "floor", rendering.STYLES["empty"].layers))
+    registration.register()
+    yield Corridor.env_id
+    del gymnasium.registry[Corridor.env_id]
+
+
+def test_an_environment(corridor: str) -> None:
+    env = gymnasium.make(corridor, length=4, render_mode="ansi")
+    check_env(env.unwrapped, skip_render_check=True)
+    env.reset(seed=0)
+    assert [env.step(1)[1:3] for _ in range(3)] == [(0, False), (0, False), (1, True)]
+    assert "player" in str(env.render())
+    envs = gymnasium.make_vec(corridor, num_envs=5)
+    envs.reset(seed=0)
+    assert envs.step(np.ones(5, int))[0].shape == (5, 3)
+    assert FunctionalVecEnv(corridor, num_envs=2, length=6).reset().shape == (2, 6)
+    with pytest.raises(ValueError, match="length must be"):
+        gymnasium.make(corridor, length=1)
+    described = commands.describe(corridor)
+    assert (described["summary"], described["arguments"]) == ("Walk to the end of a corridor.", {"length": 3})
+    assert yardsticks.optimal_score(corridor, steps=100) == 1
+    assert yardsticks.uniform_score(corridor, steps=2) == 0.25
+    text = documentation.section(Corridor, [])
+    for part in ("## Corridor", "Number of cells n, 2 to 100.", "**Reward.** 1 for the step", "| 1 | on |"):
+        assert part in text
+
+
+# --- an agent (mbrl_agents/README.md) -----------------------------------------------------------------------------------------
+
+
+class LinearQHyperparameters(NamedTuple):
+    """Numbers in which runs of one program may differ: the discount factor."""
+
+    gamma: Any
+
+
+class LinearQState(NamedTuple):
+    """What learning changes: the weights (features, actions); and the numbers."""
+
+    params: dict[str, jax.Array]
+    hyper: LinearQHyperparameters
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearQLearner:
+    """Q-learning, linear in observations; the fields are what shapes the program."""
+
+    codec: ObservationCodec
+    num_actions: int
+
+    def init(self, key: jax.Array, hyper: LinearQHyperparameters) -> LinearQState:
+        del key
+        weights = jnp.zeros((self.codec.num_features, self.num_actions))
+        return LinearQState({"weights": weights}, jax.tree.map(jnp.float32, hyper))
+
+    def values(self, state: LinearQState, observation: jax.Array) -> jax.Array:
+        return self.codec.features(observation) @ state.params["weights"]
+
+    def act(self, state: LinearQState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
+        return exploration.select(self.values(state, observation), key, "softmax", explore)
+
+    def act_greedily(self, state: LinearQState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        del key
+        return exploration.greedy(self.values(state, observation))
+
+    def update(self, state: LinearQState, batch: Batch, key: jax.Array, now: Now) -> tuple[LinearQState, dict]:
+        del key
+        target = batch.reward + batch.discount * self.values(state, batch.next_observation).max(axis=-1)
+        taken = jax.nn.one_hot(batch.action, self.num_actions)
+        errors = target - (self.values(state, batch.observation) * taken).sum(axis=-1)
+        step = self.codec.features(batch.observation).T @ (taken * errors[:, None]) / len(errors)
+        weights = state.params["weights"] + now.learning_rate * step
+        return state._replace(params={"weights": weights}), {"loss": jnp.square(errors).mean()}
+
+    def update_target(self, state: LinearQState) -> LinearQState:
+        return state
+
+
+class LinearQ(JaxAgent):
+    """Q-learning, linear in observations, behind Stable-Baselines3's interface."""
+
+    def __init__(
+        self,
+        policy: str,
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1.0,
+        buffer_size: int = 1000,
+        learning_starts: int = 20,
+        batch_size: int = 32,
+        gamma: float = GAMMA,
+        temperature: float | Schedule = 1.0,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: str = "auto",
+        device_loop: bool | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
+
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> LinearQLearner:
+        return LinearQLearner(codec, actions.num_actions)
+
+    def _make_hyperparameters(self) -> LinearQHyperparameters:
+        return LinearQHyperparameters(self.arguments["gamma"])
+
+
+@pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])
+def test_an_agent_in_both_loops(corridor: str, device_loop: bool, tmp_path: pathlib.Path) -> None:
+    agent = LinearQ("MlpPolicy", corridor, seed=0, device_loop=device_loop).learn(600)
+    # The last cell is terminal. The step into it is worth 1, the one before γ, and any step back leads to the start, worth γ.
+    wanted = [[GAMMA**2, GAMMA], [GAMMA**2, 1.0]]
+    np.testing.assert_allclose(agent.learner_state.params["weights"][:2], wanted, atol=0.01)
+    agent.save(tmp_path / "agent.zip")
+    loaded = LinearQ.load(tmp_path / "agent.zip", env=gymnasium.make(corridor))
+    np.testing.assert_array_equal(loaded.predict(np.eye(3, dtype=np.float32)[:2], deterministic=True)[0], [1, 1])
+    assert loaded.learn(50, reset_num_timesteps=False).num_timesteps == 650
+
+
+def test_many_runs_of_an_agent(corridor: str) -> None:
+    result = train_sweep(
+        LinearQ,
+        corridor,
+        {"gamma": [0.5, 0.8]},
+        seeds=2,
+        total_timesteps=400,
+        eval_interval=200,
+        eval_episodes=2,
+        eval_steps=10,
+    )
+    assert len(result) == 4
+    values = [float(result.agent(run).learner_state.params["weights"][0, 1]) for run in range(4)]
+    np.testing.assert_allclose(values, [0.5, 0.5, 0.8, 0.8], atol=0.02)
+
+
+# --- a kind of search space (tuning/README.md) --------------------------------------------------------------------------------
+
+
+def tenfold(low: float, high: float) -> Values:
+    """From the first to the last number in factors of ten."""
+    return Values(tuple(round(float(low * 10**i), 12) for i in range(round(np.log10(high / low)) + 1)))
+
+
+def test_a_kind_of_space(corridor: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(search_spaces._KINDS, "tenfold", tenfold)
+    study = create_study(
+        LinearQ,
+        corridor,
+        {"learning_rate": "tenfold:0.0001:1"},
+        steps=300,
+        seeds_per_trial=1,
+        eval_interval=150,
+        eval_episodes=2,
+        eval_steps=4,
+        folder=tmp_path,
+    )
+    assert study.set_trials(None) == 5
+    Worker(study, batch_size=5, trainer=SweepTrainer(execution="loop")).run()
+    table = study.table()
+    assert sorted(table["learning_rate"]) == [0.0001, 0.001, 0.01, 0.1, 1.0]
+    assert set(table["state"]) == {"complete"}
+    assert study.best().value == 1  # with the largest step size at least, the way is learned
