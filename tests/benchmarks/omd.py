@@ -12,7 +12,10 @@ from typing import Any
 
 from mbrl_agents import OMD
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
 from tests.benchmarks.training import measure
+
+RECORDED = Recorded(quick=("--repeats", "1", "--steps", "20", "--loops", "device"), one_core=True)
 
 WAYS: dict[str, dict[str, Any]] = {
     "omd, identity": {},
