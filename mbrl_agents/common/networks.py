@@ -181,18 +181,32 @@ class CodeDense(nn.Module):
         return self.product(codes if isinstance(codes, Codes) else Codes(codes), kernel) + bias
 
 
-INITIALIZERS = {"lecun_normal": nn.initializers.lecun_normal(), "orthogonal": nn.initializers.orthogonal()}
+INITIALIZERS = {
+    "lecun_normal": nn.initializers.lecun_normal(),
+    "orthogonal": nn.initializers.orthogonal(),
+    "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),  # uniform in ±1/√fan_in
+}
+
+
+def _biases(initializer: str, inputs: int) -> Any:
+    """How biases begin: at zero, but for ``"torch"``, whose linear layers draw them as they draw their kernels."""
+    if initializer != "torch":
+        return nn.initializers.zeros
+    bound = inputs**-0.5
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
 
 
 class MLP(nn.Module):
-    """A multi-layer perceptron; biases begin at zero.
+    """A multi-layer perceptron; biases begin at zero, unless the initializer is torch's.
 
     Attributes:
         hidden: Widths of the hidden layers.
         outputs: Width of the linear output layer.
         activation: Key of ``ACTIVATIONS``.
         num_values: If not 0, the inputs are codes: so many ones and zeros, of which is told where the ones are.
-        initializer: Of the kernels, a key of ``INITIALIZERS`` (codes: LeCun-normal in any case).
+        initializer: Of the kernels, a key of ``INITIALIZERS`` (codes: LeCun-normal in any case). ``"torch"``: kernels and
+            biases uniform in ±1/√inputs, as of ``torch.nn.Linear``.
     """
 
     hidden: tuple[int, ...]
@@ -225,7 +239,8 @@ class MLP(nn.Module):
             if i == 0 and self.num_values:
                 x = CodeDense(width, self.num_values, product)(x)
             else:
-                x = nn.Dense(width, dot_general=product, kernel_init=INITIALIZERS[self.initializer])(x)
+                kernels, biases = INITIALIZERS[self.initializer], _biases(self.initializer, x.shape[-1])
+                x = nn.Dense(width, dot_general=product, kernel_init=kernels, bias_init=biases)(x)
             if i < len(self.hidden):
                 x = ACTIVATIONS[self.activation](x)
         return x, products

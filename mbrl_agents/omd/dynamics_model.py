@@ -47,7 +47,7 @@ class DynamicsModel:
 
     Attributes:
         codec: Reads observations.
-        num_actions: Number of actions.
+        num_actions: Number of actions, or of an action's components if these are real numbers.
         hidden: Widths of the hidden layers: how much the model can hold.
         activation: Activation function.
         stochastic: Whether a diagonal Gaussian is predicted; else one observation.
@@ -84,9 +84,10 @@ class DynamicsModel:
         Args:
             params: The parameters.
             features: Float32 (n, f).
-            action: int32 (n,).
+            action: int32 (n,), or float32 (n, num_actions).
         """
-        inputs = jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions)], axis=-1)
+        chosen = jax.nn.one_hot(action, self.num_actions) if jnp.issubdtype(action.dtype, jnp.integer) else action
+        inputs = jnp.concatenate([features, chosen], axis=-1)
         said: dict[str, Any] = {
             name: network.apply({"params": params[name]}, inputs) for name, network in self._networks.items()
         }

@@ -1,0 +1,85 @@
+"""The networks of soft actor-critic: a squashed Gaussian actor, and critics side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from mbrl_agents.common.networks import MLP
+
+LOG_STD = (-20.0, 2.0)  # bounds of what the actor says of its deviations
+_SMALL = 1e-6  # keeps the logarithm of the squashing's slope finite, as Stable-Baselines3 does
+
+
+@dataclasses.dataclass(frozen=True)
+class SquashedGaussianActor:
+    """Actions tanh(μ(s) + σ(s) ε), ε ~ N(0, 1), each component in (−1, 1) (Haarnoja et al. 2018, arXiv 1812.05905, appendix C).
+
+    Attributes:
+        num_actions: Number of components of an action, a.
+        hidden: Widths of the hidden layers.
+        activation: Activation function.
+    """
+
+    num_actions: int
+    hidden: tuple[int, ...] = (256, 256)
+    activation: str = "relu"
+
+    @property
+    def _network(self) -> MLP:
+        return MLP(self.hidden, 2 * self.num_actions, self.activation, initializer="torch")
+
+    def init(self, key: jax.Array, num_features: int) -> Any:
+        """Fresh parameters, drawn as PyTorch draws those of linear layers."""
+        return self._network.init(key, jnp.zeros((1, num_features)))["params"]
+
+    def moments(self, params: Any, features: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """μ and log σ before squashing, (n, a) each, of features (n, f)."""
+        outputs: Any = self._network.apply({"params": params}, features)
+        mean, log_std = jnp.split(outputs, 2, axis=-1)
+        return mean, jnp.clip(log_std, *LOG_STD)
+
+    def sample(self, params: Any, features: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Actions (n, a) for given noise ε (n, a), and log π of them, (n,); both differentiable."""
+        mean, log_std = self.moments(params, features)
+        action = jnp.tanh(mean + jnp.exp(log_std) * noise)
+        gaussian = -0.5 * jnp.square(noise) - log_std - 0.5 * math.log(2 * math.pi)
+        return action, (gaussian - jnp.log(1 - jnp.square(action) + _SMALL)).sum(axis=-1)
+
+    def best(self, params: Any, features: jax.Array) -> jax.Array:
+        """tanh(μ), (n, a)."""
+        return jnp.tanh(self.moments(params, features)[0])
+
+
+@dataclasses.dataclass(frozen=True)
+class Critics:
+    """Networks of observation and action, each of which says one action value; their parameters have a leading axis.
+
+    Attributes:
+        number: How many there are.
+        hidden: Widths of the hidden layers.
+        activation: Activation function.
+    """
+
+    number: int = 2
+    hidden: tuple[int, ...] = (256, 256)
+    activation: str = "relu"
+
+    @property
+    def _network(self) -> MLP:
+        return MLP(self.hidden, 1, self.activation, initializer="torch")
+
+    def init(self, key: jax.Array, num_features: int, num_actions: int) -> Any:
+        """Fresh parameters, drawn as PyTorch draws those of linear layers."""
+        example = jnp.zeros((1, num_features + num_actions))
+        return jax.vmap(lambda each: self._network.init(each, example)["params"])(jax.random.split(key, self.number))
+
+    def values(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:
+        """Q of each critic, (number, n), of features (n, f) and actions (n, a)."""
+        inputs = jnp.concatenate([features, action], axis=-1)
+        values: Any = jax.vmap(lambda each: self._network.apply({"params": each}, inputs))(params)
+        return values[..., 0]

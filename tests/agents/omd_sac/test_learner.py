@@ -1,0 +1,236 @@
+"""OMDSAC's update: beside Stable-Baselines3's own SAC, number by number; and the model's gradient beside finite differences."""
+
+from __future__ import annotations
+
+import types
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import torch
+from gymnasium import spaces
+from stable_baselines3 import SAC
+from stable_baselines3.common.logger import configure
+
+from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.replay import Batch
+from mbrl_agents.common.schedules import Now
+from mbrl_agents.omd import LinearSolver
+from mbrl_agents.omd.dynamics_model import DynamicsModel
+from mbrl_agents.omd_sac.learner import OMDSACLearner, SACHyperparameters
+from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
+
+FEATURES, ACTIONS, ROWS, GAMMA, RATE, ENT_COEF = 5, 3, 64, 0.99, 3e-4, 0.7
+CODEC = ObservationCodec("float", (FEATURES,), FEATURES)
+ADAM = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=0.0)
+HYPER = SACHyperparameters(GAMMA, 0.005, RATE, -float(ACTIONS), ENT_COEF, ADAM)
+
+
+def batch_of(rng: np.random.Generator, rows: int = ROWS) -> Batch:
+    observation, following = rng.normal(size=(2, rows, FEATURES))
+    terminated = rng.random(rows) < 0.2
+    action = rng.uniform(-1, 1, (rows, ACTIONS))
+    return Batch(observation, action, rng.normal(size=rows), following, GAMMA * ~terminated, terminated)
+
+
+def wide(tree: Any) -> Any:
+    """The tree with all its real numbers in double precision."""
+    leaves, structure = jax.tree.flatten(tree)
+    arrays = [jnp.asarray(each) for each in leaves]
+    return structure.unflatten([each.astype(jnp.promote_types(each.dtype, jnp.float64)) if jnp.issubdtype(each.dtype, jnp.floating) else each for each in arrays])
+
+
+class Nowhere(gymnasium.Env):
+    """Spaces without dynamics."""
+
+    observation_space = spaces.Box(-np.inf, np.inf, (FEATURES,), np.float32)
+    action_space = spaces.Box(-1, 1, (ACTIONS,), np.float32)
+
+
+class SB3:
+    """Stable-Baselines3's SAC with our parameters, batches and noise."""
+
+    def __init__(self, state: Any, ent_coef: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.sac = SAC("MlpPolicy", Nowhere(), ent_coef=ent_coef, gamma=GAMMA, learning_rate=RATE, device="cpu")
+        self.sac.set_logger(configure(None, []))
+        self.sac.policy.double()
+        actor, critics = state.params.actor, state.params.critics
+        last = {name: np.split(np.asarray(values), 2, axis=-1) for name, values in actor["Dense_2"].items()}
+        for layer, given in (
+            (self.sac.actor.latent_pi[0], actor["Dense_0"]),
+            (self.sac.actor.latent_pi[2], actor["Dense_1"]),
+            (self.sac.actor.mu, {name: each[0] for name, each in last.items()}),
+            (self.sac.actor.log_std, {name: each[1] for name, each in last.items()}),
+        ):
+            self._set(layer, given)
+        for i, name in enumerate(("qf0", "qf1")):
+            for place in range(3):
+                given = {key: each[i] for key, each in critics[f"Dense_{place}"].items()}
+                self._set(getattr(self.sac.critic, name)[2 * place], given)
+                self._set(getattr(self.sac.critic_target, name)[2 * place], given)
+        if self.sac.log_ent_coef is not None:
+            self.sac.log_ent_coef.data = torch.tensor([float(state.params.log_ent_coef)], dtype=torch.float64)
+        else:
+            self.sac.ent_coef_tensor = torch.tensor(ENT_COEF, dtype=torch.float64)
+        self.noise: list[torch.Tensor] = []
+        monkeypatch.setattr("stable_baselines3.common.policies.preprocess_obs", lambda obs, *_, **__: obs)  # casts to float32
+        monkeypatch.setattr("torch.distributions.normal._standard_normal", lambda *_, **__: self.noise.pop(0))
+
+    def _set(self, layer: Any, given: dict[str, Any]) -> None:
+        layer.weight.data = torch.tensor(np.array(given["kernel"]).T, dtype=torch.float64)
+        layer.bias.data = torch.tensor(np.array(given["bias"]), dtype=torch.float64)
+
+    def update(self, batch: Batch, noise: Any) -> None:
+        def tensor(array: Any) -> torch.Tensor:
+            return torch.tensor(np.array(array), dtype=torch.float64)
+
+        data = types.SimpleNamespace(
+            observations=tensor(batch.observation),
+            actions=tensor(batch.action),
+            rewards=tensor(batch.reward)[:, None],
+            next_observations=tensor(batch.next_observation),
+            dones=tensor(batch.terminated)[:, None],
+            discounts=None,
+        )
+        self.noise = [tensor(noise.now), tensor(noise.following)]
+        self.sac.replay_buffer = types.SimpleNamespace(sample=lambda *_, **__: data)  # type: ignore[assignment]
+        self.sac.train(1, ROWS)
+        assert not self.noise
+
+    def critic(self, which: Any) -> list[np.ndarray]:
+        return [layer.detach().numpy() for name in ("qf0", "qf1") for layer in getattr(which, name).parameters()]
+
+
+def critic_arrays(params: Any) -> list[np.ndarray]:
+    arrays = []
+    for i in range(2):
+        for place in range(3):
+            layer = params[f"Dense_{place}"]
+            arrays += [np.asarray(layer["kernel"][i]).T, np.asarray(layer["bias"][i])]
+    return arrays
+
+
+@pytest.mark.parametrize("ent_coef", [f"auto_{ENT_COEF}", f"{ENT_COEF}"])
+def test_updates_are_those_of_sb3(ent_coef: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three updates in double precision: in single, Adam makes steps of any size of gradients that are rounding errors."""
+    tolerance = 1e-11
+    with jax.enable_x64(True):
+        rng, now = np.random.default_rng(0), Now(Exploration(1.0, 0.0), RATE)
+        learner = OMDSACLearner(CODEC, None, "none", SquashedGaussianActor(ACTIONS), learn_ent_coef=ent_coef.startswith("auto"))
+        state = wide(learner.init(jax.random.PRNGKey(0), HYPER))
+        state = state._replace(hyper=wide(HYPER), params=state.params._replace(log_ent_coef=jnp.log(ENT_COEF)))
+        begin = state
+        sb3 = SB3(state, ent_coef, monkeypatch)
+        update = jax.jit(learner.update)
+        for step in range(3):
+            batch, key = batch_of(rng), jax.random.PRNGKey(step)
+            state, told = update(state, batch, key, now)
+            sb3.update(batch, learner.noise(key, ROWS))
+            logged = sb3.sac.logger.name_to_value
+            for name in ("actor_loss", "critic_loss", *(("ent_coef", "ent_coef_loss") if learner.learn_ent_coef else ())):
+                assert float(told[name]) == pytest.approx(float(logged[f"train/{name}"]), rel=tolerance, abs=tolerance), name
+
+        def same(ours: list[np.ndarray], theirs: list[np.ndarray], before: list[np.ndarray]) -> None:
+            for mine, yours, first in zip(ours, theirs, before, strict=True):
+                np.testing.assert_allclose(mine, yours, atol=tolerance, rtol=0)
+                assert np.abs(mine - first).max() > 5e-6  # it has moved, by more than the tolerance
+
+        same(critic_arrays(state.params.critics), sb3.critic(sb3.sac.critic), critic_arrays(begin.params.critics))
+        same(critic_arrays(state.target_params), sb3.critic(sb3.sac.critic_target), critic_arrays(begin.target_params))
+        theirs = [each.detach().numpy() for each in sb3.sac.actor.parameters()]
+        ours = [np.asarray(state.params.actor[f"Dense_{i}"][name]).T for i in range(2) for name in ("kernel", "bias")]
+        ends = {name: np.split(np.asarray(state.params.actor["Dense_2"][name]), 2, axis=-1) for name in ("kernel", "bias")}
+        ours += [ends[name][i].T for i in range(2) for name in ("kernel", "bias")]
+        for mine, yours in zip(ours, theirs, strict=True):
+            np.testing.assert_allclose(mine, yours, atol=tolerance, rtol=0)
+        if learner.learn_ent_coef:
+            assert float(state.params.log_ent_coef) == pytest.approx(float(sb3.sac.log_ent_coef), abs=tolerance)
+            assert float(state.params.log_ent_coef) != float(begin.params.log_ent_coef)
+        else:
+            assert float(state.params.log_ent_coef) == float(begin.params.log_ent_coef)
+
+
+def test_networks_begin_as_those_of_torch() -> None:
+    """Kernels and biases of ``torch.nn.Linear``: uniform in ±1/√inputs; compared by range and deviation."""
+    learner = OMDSACLearner(CODEC, None, "none", SquashedGaussianActor(ACTIONS))
+    state = learner.init(jax.random.PRNGKey(1), HYPER)
+    networks = [(state.params.actor, FEATURES), (state.params.critics, FEATURES + ACTIONS)]
+    for params, inputs in networks:
+        for layer, width in (("Dense_0", inputs), ("Dense_1", 256)):
+            torch_layer = torch.nn.Linear(width, 256)
+            for ours, theirs in ((params[layer]["kernel"], torch_layer.weight), (params[layer]["bias"], torch_layer.bias)):
+                numbers, yours = np.asarray(ours).ravel(), theirs.detach().numpy().ravel()
+                assert np.abs(numbers).max() <= width**-0.5
+                assert numbers.std() == pytest.approx(yours.std(), rel=0.12)
+    first, second = np.asarray(state.params.critics["Dense_1"]["kernel"])
+    assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02  # two networks, not one twice
+
+
+class Linear:
+    """The inner problem in NumPy, for linear critics: one of least squares, solved anew for every model."""
+
+    def __init__(self, learner: OMDSACLearner, state: Any, batch: Batch, following: np.ndarray) -> None:
+        self.batch, self.state, self.noise = batch, state, following
+        self.actor = {name: np.asarray(each) for name, each in state.params.actor["Dense_0"].items()}
+        target = state.target_params["Dense_0"]
+        self.target = [(np.asarray(target["kernel"])[i, :, 0], np.asarray(target["bias"])[i, 0]) for i in range(2)]
+        self.alpha = np.exp(float(state.params.log_ent_coef))
+        self.inputs = np.concatenate([batch.observation, batch.action], 1)
+        self.design = np.concatenate([self.inputs, np.ones((len(self.inputs), 1))], 1)
+
+    def bootstrap(self, features: np.ndarray) -> np.ndarray:
+        mean, log_std = np.split(features @ self.actor["kernel"] + self.actor["bias"], 2, axis=1)
+        action = np.tanh(mean + np.exp(log_std) * self.noise)
+        log_prob = -0.5 * self.noise**2 - log_std - 0.5 * np.log(2 * np.pi) - np.log(1 - action**2 + 1e-6)
+        least = np.minimum(*(np.concatenate([features, action], 1) @ kernel + bias for kernel, bias in self.target))
+        return least - self.alpha * log_prob.sum(1)
+
+    def solution(self, model: Any) -> np.ndarray:
+        parts = {name: {k: np.asarray(v) for k, v in model[name]["Dense_0"].items()} for name in model}
+        following = self.inputs @ parts["observation"]["kernel"] + parts["observation"]["bias"]
+        reward = (self.inputs @ parts["reward"]["kernel"] + parts["reward"]["bias"])[:, 0]
+        return np.linalg.lstsq(self.design, reward + self.batch.discount * self.bootstrap(following), rcond=None)[0]
+
+    def outer(self, model: Any) -> float:
+        """The true loss of both critics, which have the same solution."""
+        targets = self.batch.reward + self.batch.discount * self.bootstrap(np.asarray(self.batch.next_observation))
+        return np.square(self.design @ self.solution(model) - targets).mean()
+
+
+def test_the_models_gradient_is_that_of_solving_anew() -> None:
+    """Central differences of the true loss at the exact solution for the model, in NumPy, against one whole update."""
+    with jax.enable_x64(True):
+        batch = batch_of(np.random.default_rng(0))
+        huge = 1e8  # as Adam's ε, so that its first step is the gradient divided by that
+        learner = OMDSACLearner(
+            CODEC,
+            DynamicsModel(CODEC, ACTIONS, hidden=()),
+            "omd",
+            SquashedGaussianActor(ACTIONS, hidden=()),
+            Critics(hidden=()),
+            solver=LinearSolver("direct", damping=0.0),
+        )
+        hyper = HYPER._replace(model_learning_rate=huge, adam=ADAM._replace(eps=huge))
+        state = wide(learner.init(jax.random.PRNGKey(0), hyper))
+        other = wide(learner.init(jax.random.PRNGKey(1), hyper))
+        state = state._replace(target_params=other.params.critics, model=other.model)
+        key = jax.random.PRNGKey(2)
+        reference = Linear(learner, state, batch, np.asarray(learner.noise(key, ROWS).following))
+        solution = reference.solution(state.model)
+        critics = {"Dense_0": {"kernel": np.stack([solution[:-1, None]] * 2), "bias": np.stack([solution[-1:]] * 2)}}
+        now = Now(Exploration(1.0, 0.0), jnp.float64(0.0))  # the critics stay at the solution
+        state = state._replace(params=state.params._replace(critics=critics))
+        after, told = jax.jit(learner.update)(state, batch, key, now)
+        assert told["residual"] < 1e-8
+        assert float(told["model_loss"]) == pytest.approx(reference.outer(state.model), rel=1e-10)
+        flat, unravel = jax.flatten_util.ravel_pytree(state.model)
+        ours = flat - jax.flatten_util.ravel_pytree(after.model)[0]
+        moves = 1e-6 * np.eye(len(flat))
+        slopes = np.array([(reference.outer(unravel(flat + m)) - reference.outer(unravel(flat - m))) / 2e-6 for m in moves])
+        np.testing.assert_allclose(ours, slopes, rtol=1e-5, atol=1e-6 * np.abs(slopes).max())
+        assert np.abs(slopes).max() > 1e-3
