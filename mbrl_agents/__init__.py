@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from mbrl_agents.linear_td import LinearTD
     from mbrl_agents.model_dqn import LatentModelDQN, PerfectModelDQN, SimpleModelDQN
     from mbrl_agents.omd.agent import OMD
+    from mbrl_agents.omd_sac.agent import OMDSAC
     from mbrl_agents.r2d2 import R2D2
     from mbrl_agents.replay_dqn import ReplayDQN
     from mbrl_agents.value_rnn import ValueRNN
 
 __all__ = [
     "OMD",
+    "OMDSAC",
     "R2D2",
     "LatentModelDQN",
     "LinearTD",
@@ -35,6 +37,7 @@ _LAZY = {
     "PerfectModelDQN": "mbrl_agents.model_dqn",
     "SimpleModelDQN": "mbrl_agents.model_dqn",
     "OMD": "mbrl_agents.omd.agent",
+    "OMDSAC": "mbrl_agents.omd_sac.agent",
     "R2D2": "mbrl_agents.r2d2",
     "ReplayDQN": "mbrl_agents.replay_dqn",
     "SweepResult": "mbrl_agents.experiments.sweeps",

@@ -11,6 +11,7 @@ import gymnasium
 
 from mbrl_envs import FunctionalEnv, FunctionalGymEnv, FunctionalVecEnv, functional_task
 from mbrl_envs.checks import integer_in
+from mbrl_envs.dependencies import advice
 from mbrl_envs.multi_agent import MultiAgentEnv
 
 NO_LIMIT = -1
@@ -111,7 +112,8 @@ class EnvironmentSpec:
         if self.given is not None:
             env: gymnasium.Env = FunctionalGymEnv(self.given)
             return env if limit is None or limit == NO_LIMIT else gymnasium.wrappers.TimeLimit(env, limit)
-        return gymnasium.make(self.id, max_episode_steps=limit, **{**self.arguments, **more})
+        with advice():
+            return gymnasium.make(self.id, max_episode_steps=limit, **{**self.arguments, **more})
 
     def _check_trusted(self) -> None:
         module, colon, _ = self.id.partition(":")

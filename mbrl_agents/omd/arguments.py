@@ -28,15 +28,26 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         TypeError, ValueError: One is of the wrong kind or out of range.
     """
-    given = dict(arguments)
+    given = check_learning(arguments)
     one_of("model_loss", given["model_loss"], MODEL_LOSSES)
-    given["model_learning_rate"] = number_in("model_learning_rate", given["model_learning_rate"], 0)
-    for name in ("inner_steps", "num_value_networks"):
-        given[name] = integer_in(name, given[name], 1, _MANY)
-    for name in ("stochastic_model", "predict_change", "twin"):
-        boolean(name, given[name])
     if given["carry_optimizer"] is not None:
         boolean("carry_optimizer", given["carry_optimizer"])
+    given["num_value_networks"] = integer_in("num_value_networks", given["num_value_networks"], 1, _MANY)
+    boolean("twin", given["twin"])
+    return given
+
+
+def check_learning(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments, in plain form, with those of the model and of learning on it checked, whatever the actions are.
+
+    Raises:
+        TypeError, ValueError: One is of the wrong kind or out of range.
+    """
+    given = dict(arguments)
+    given["model_learning_rate"] = number_in("model_learning_rate", given["model_learning_rate"], 0)
+    given["inner_steps"] = integer_in("inner_steps", given["inner_steps"], 1, _MANY)
+    for name in ("stochastic_model", "predict_change"):
+        boolean(name, given[name])
     one_of("solver", given["solver"], SOLVERS)
     given["damping"] = number_in("damping", given["damping"], 0)
     given["solver_tolerance"] = number_in("solver_tolerance", given["solver_tolerance"], 0, open_low=True)

@@ -70,7 +70,60 @@ class Probe(FunctionalEnv[ProbeState, None]):
         return Picture(np.array([["empty"]], dtype=object))
 
 
-def make(probe: Probe, max_episode_steps: int | None = None) -> gymnasium.Env:
+class AimState(NamedTuple):
+    """``step``: steps taken; ``sign``: −1 or 1."""
+
+    step: jax.Array
+    sign: jax.Array
+
+
+@dataclasses.dataclass(frozen=True)
+class Aim(FunctionalEnv[AimState, None]):
+    """Actions are two numbers; in the last step the reward is −‖action − sign · aim‖², before that 0.
+
+    So an action of a last step is worth its reward, the best one is known, and what comes before is worth γ times that of the
+    policy. Bounds are no unit cube, so that scaling shows.
+
+    Args:
+        length: Steps until termination (0: endless, and every step is rewarded).
+        aim: The best action where the sign is 1.
+    """
+
+    length: int = 1
+    aim: tuple[float, float] = (1.0, -0.5)
+
+    env_id: ClassVar[str] = "Aim"
+    continuing: ClassVar[bool] = False
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(-10, 10, (2,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Box:
+        return spaces.Box(np.array([-2, -1], np.float32), np.array([2, 1], np.float32))
+
+    def reset(self, key: jax.Array) -> AimState:
+        return AimState(jnp.int32(0), jnp.where(jax.random.bernoulli(key), 1.0, -1.0))
+
+    def events(self, key: jax.Array) -> None:
+        del key
+
+    def transition(self, state: AimState, action: jax.Array, events: None) -> Transition:
+        step = state.step + 1
+        last = (step == self.length) if self.length else jnp.bool_(False)
+        cost = jnp.square(action - state.sign * jnp.array(self.aim)).sum()
+        reward = jnp.where(last | (self.length == 0), -cost, 0.0)
+        return Transition(AimState(step if self.length else state.step, state.sign), reward, last)
+
+    def observe(self, state: AimState) -> jax.Array:
+        return jnp.stack([state.step.astype(jnp.float32), state.sign])
+
+    def picture(self, state: Any) -> Picture:
+        return Picture(np.array([["empty"]], dtype=object))
+
+
+def make(probe: FunctionalEnv, max_episode_steps: int | None = None) -> gymnasium.Env:
     """The probe as a Gymnasium environment."""
     env: gymnasium.Env = FunctionalGymEnv(probe)
     return env if max_episode_steps is None else gymnasium.wrappers.TimeLimit(env, max_episode_steps)

@@ -11,8 +11,9 @@ import pytest
 from gymnasium import spaces
 
 import mbrl_envs
-from mbrl_agents import ReplayDQN
+from mbrl_agents import OMDSAC, ReplayDQN
 from mbrl_agents.common import device_training
+from tests.agents.probes import Aim, make
 
 SETTINGS: dict[str, Any] = {
     "learning_starts": 40,
@@ -29,7 +30,7 @@ STEPS = 260
 class Playback(gymnasium.Env):
     """Shows recorded transitions one after the other, and notes the actions it is given."""
 
-    def __init__(self, observation_space: spaces.Space, action_space: spaces.Discrete, records: dict[str, np.ndarray]) -> None:
+    def __init__(self, observation_space: spaces.Space, action_space: spaces.Space, records: dict[str, np.ndarray]) -> None:
         self.observation_space, self.action_space = observation_space, action_space
         self.records, self.index, self.actions = records, 0, []
 
@@ -37,18 +38,17 @@ class Playback(gymnasium.Env):
         super().reset(seed=seed)
         return self.records["observation"][self.index], {}
 
-    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         i = self.index
-        self.actions.append(int(action))
+        self.actions.append(np.array(action))
         self.index = min(i + 1, len(self.records["observation"]) - 1)
         r = self.records
         return r["next_observation"][i], float(r["reward"][i]), bool(r["terminated"][i]), bool(r["truncated"][i]), {}
 
 
-def record(env_id: str, limit: int, **changes: Any) -> tuple[ReplayDQN, dict[str, np.ndarray]]:
+def record(cls: Any, env: gymnasium.Env, settings: dict[str, Any]) -> tuple[Any, dict[str, np.ndarray]]:
     """Trains in the device loop, one step a chunk, and takes down every transition."""
-    env = gymnasium.make(env_id, max_episode_steps=limit)
-    agent = ReplayDQN("MlpPolicy", env, device_loop=True, **(SETTINGS | changes))
+    agent = cls("MlpPolicy", env, device_loop=True, **settings)
     rows: list[Any] = []
 
     def note(local: dict, _: dict) -> bool:
@@ -64,8 +64,24 @@ def record(env_id: str, limit: int, **changes: Any) -> tuple[ReplayDQN, dict[str
         device_training.SECONDS_PER_CHUNK, device_training.FIRST_CHUNK = original
     records = {name: np.stack([getattr(row, name) for row in rows]) for name in rows[0]._fields}
     for name in ("observation", "next_observation"):
-        records[name] = np.asarray(agent.replay.codec.decode(records[name])).astype(bool)
+        records[name] = np.asarray(agent.replay.codec.decode(records[name])).astype(env.observation_space.dtype)
+    records["action"] = agent.actions.to_env(records["action"])
     return agent, records
+
+
+def check_both_loops(cls: Any, env: gymnasium.Env, settings: dict[str, Any]) -> None:
+    """What the host loop does with the device loop's transitions is what that did."""
+    device, records = record(cls, env, settings)
+    assert records["terminated"].any() or records["truncated"].any()
+    playback = Playback(device.observation_space, device.action_space, records)
+    host = cls("MlpPolicy", playback, device_loop=False, **settings)
+    host.learn(STEPS)
+    np.testing.assert_allclose(np.stack(playback.actions), records["action"], rtol=1e-4, atol=1e-5)
+    assert host._n_updates == device._n_updates > 100
+    ours, theirs = device.get_parameters(), host.get_parameters()
+    for part in ours:
+        for name in ours[part]:
+            np.testing.assert_allclose(ours[part][name], theirs[part][name], rtol=1e-4, atol=1e-6, err_msg=f"{part} {name}")
 
 
 CHANGES = [
@@ -79,17 +95,13 @@ CHANGES = [
 @pytest.mark.parametrize("changes", CHANGES, ids=str)
 @pytest.mark.parametrize("env_id", ["mbrl/ProcMaze-v0", "mbrl/PanFlute-v0"])
 def test_both_loops_act_and_learn_alike(env_id: str, changes: dict) -> None:
-    device, records = record(env_id, 15, **changes)
-    assert records["terminated"].any() or records["truncated"].any()
-    playback = Playback(device.observation_space, device.action_space, records)
-    host = ReplayDQN("MlpPolicy", playback, device_loop=False, **(SETTINGS | changes))
-    host.learn(STEPS)
-    assert playback.actions == records["action"].tolist()
-    assert host._n_updates == device._n_updates > 100
-    ours, theirs = device.get_parameters(), host.get_parameters()
-    for part in ours:
-        for name in ours[part]:
-            np.testing.assert_allclose(ours[part][name], theirs[part][name], rtol=1e-4, atol=1e-6, err_msg=f"{part} {name}")
+    check_both_loops(ReplayDQN, gymnasium.make(env_id, max_episode_steps=15), SETTINGS | changes)
+
+
+@pytest.mark.parametrize("model_loss", ["none", "omd"])
+def test_both_loops_act_and_learn_alike_in_continuous_actions(model_loss: str) -> None:
+    small = {name: value for name, value in SETTINGS.items() if name != "target_update_interval"} | {"model_net_arch": [8]}
+    check_both_loops(OMDSAC, make(Aim(3)), small | {"model_loss": model_loss})
 
 
 def test_chunks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:

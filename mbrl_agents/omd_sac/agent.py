@@ -1,0 +1,165 @@
+"""Soft actor-critic on real steps or on models that are trained for return, behind Stable-Baselines3's interface."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+from gymnasium import spaces
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+
+from mbrl_agents.common import settings
+from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.omd.dynamics_model import DynamicsModel
+from mbrl_agents.omd.linear_solvers import LinearSolver
+from mbrl_agents.omd_sac import arguments as checks
+from mbrl_agents.omd_sac.learner import OMDSACLearner, OMDSACState, SACHyperparameters
+from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
+from mbrl_envs.dependencies import advice
+
+
+class OMDSAC(JaxAgent):
+    """Soft actor-critic for continuous actions, whose critics may learn from a model instead of from real steps.
+
+    *Soft Actor-Critic Algorithms and Applications* (Haarnoja et al. 2018, arXiv 1812.05905) with the model of
+    *Control-Oriented Model-Based Reinforcement Learning with Implicit Differentiation* (Nikishin et al. 2022, arXiv 2106.03273;
+    its settings for HalfCheetah as defaults). ``model_loss`` says from what the critics learn:
+
+    * ``"omd"``: from what a model says of the next observation and the reward of replayed steps; the model is trained so that
+      critics that are right for the model are right for the real steps, by the implicit gradient (see :class:`OMD`).
+    * ``"mle"``: the same, with a model trained on squared errors of next observation and reward.
+    * ``"none"``: from the real steps. This is SAC, and does what Stable-Baselines3's SAC does, update by update, if it is told
+      ``target_entropy`` and ``learning_starts`` as that has them: −|A| (so −6.0 for HalfCheetah) and 100.
+
+    Args:
+        policy: ``"MlpPolicy"``.
+        env: Gymnasium environment with actions in a bounded Box, its id, or a ``VecEnv``.
+        model_loss: ``"omd"``, ``"mle"`` or ``"none"``.
+        learning_rate: Step size of actor, critics and entropy coefficient, at least 0; a number or a schedule of the progress
+            remaining (1 to 0).
+        model_learning_rate: Step size of the model, at least 0.
+        buffer_size: Transitions kept for replay, over all environments.
+        learning_starts: Transitions collected with uniform actions before learning.
+        batch_size: Transitions per update, at most ``buffer_size``.
+        tau: Fraction of the way the target critics go at every update, in (0, 1].
+        gamma: Discount factor, in [0, 1].
+        train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
+        gradient_steps: Updates per training; −1 for as many as there were transitions.
+        ent_coef: Entropy coefficient α: ``"auto"`` to learn it from 1 on, ``"auto_0.1"`` from another number on, or a number
+            above 0 that it stays at.
+        target_entropy: Entropy that α is learned for: a number, or ``"auto"`` for −|A|/2, half a nat below 0 for each component
+            of an action, as published for OMD (Stable-Baselines3's ``"auto"`` is −|A|).
+        inner_steps: Gradient steps of the critics in each update.
+        carry_optimizer: Whether the critics' optimiser goes on from update to update, or begins anew in each.
+        solver: What takes the place of the inverse Hessian in ``"omd"``: ``"identity"`` (as published), ``"cg"`` (conjugate
+            gradients), ``"normal_cg"``, ``"gmres"`` or ``"direct"``. One that finds no finite solution falls back to the
+            identity; how often it did is in ``learner_state.fallbacks`` and in the log.
+        damping: Added to the Hessian's diagonal, at least 0.
+        solver_tolerance: Relative residual at which iterations stop, above 0.
+        solver_steps: Most iterations.
+        model_net_arch: Hidden layers of the model's two networks: how much it can hold.
+        model_activation_fn: Their activation function.
+        stochastic_model: Whether the model predicts a diagonal Gaussian; else one observation. Only for real-valued ones.
+        predict_change: Whether it predicts the difference to the observation before. Only for real-valued ones.
+        stats_window_size: Episodes over which reported statistics are averaged.
+        tensorboard_log: Folder for TensorBoard, or None.
+        policy_kwargs: ``{"net_arch": [256, 256], "activation_fn": "relu"}`` or a part of it, for actor and critics.
+        verbose: 0 silent, 1 reports, 2 debug messages.
+        seed: Seed of everything random in the agent and its environments; None draws one.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device_loop: Whether to learn in the device loop; None where the environment allows it.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
+        gymnasium.error.DependencyNotInstalled: The environment needs MuJoCo, which is not there; the message says how to get it.
+    """
+
+    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Box,)
+    learner: OMDSACLearner
+    learner_state: OMDSACState
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        model_loss: str = "omd",
+        learning_rate: float | Schedule = 3e-4,
+        model_learning_rate: float = 3e-4,
+        buffer_size: int = 1_000_000,
+        learning_starts: int = 10_000,
+        batch_size: int = 256,
+        tau: float = 0.005,
+        gamma: float = 0.99,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        ent_coef: str | float = "auto",
+        target_entropy: str | float = "auto",
+        inner_steps: int = 1,
+        carry_optimizer: bool = True,
+        solver: str = "identity",
+        damping: float = 1e-5,
+        solver_tolerance: float = 1e-5,
+        solver_steps: int = 100,
+        model_net_arch: Sequence[int] = (256, 256),
+        model_activation_fn: Any = "relu",
+        stochastic_model: bool = False,
+        predict_change: bool = False,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: str = "auto",
+        device_loop: bool | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        with advice():
+            super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
+
+    def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        return checks.check(super()._check_arguments(checks.with_networks(arguments)))
+
+    def _check_spaces(self) -> None:
+        super()._check_spaces()
+        checks.check_model(self.arguments, self.observation_space)
+
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDSACLearner:
+        given = self.arguments
+        model = DynamicsModel(
+            codec,
+            actions.size,
+            hidden=tuple(given["model_net_arch"]),
+            activation=given["model_activation_fn"],
+            stochastic=given["stochastic_model"],
+            predicts_change=given["predict_change"],
+        )
+        hidden, activation = tuple(given["policy_kwargs"]["net_arch"]), given["policy_kwargs"]["activation_fn"]
+        return OMDSACLearner(
+            codec,
+            None if given["model_loss"] == "none" else model,
+            given["model_loss"],
+            SquashedGaussianActor(actions.size, hidden, activation),
+            Critics(2, hidden, activation),
+            isinstance(given["ent_coef"], str),
+            given["inner_steps"],
+            given["carry_optimizer"],
+            LinearSolver(given["solver"], given["damping"], given["solver_tolerance"], given["solver_steps"]),
+        )
+
+    def _make_hyperparameters(self) -> SACHyperparameters:
+        given, size = self.arguments, self.actions.size
+        target_entropy = -size / 2 if given["target_entropy"] == "auto" else given["target_entropy"]
+        adam = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=0.0)
+        return SACHyperparameters(
+            given["gamma"],
+            given["tau"],
+            given["model_learning_rate"],
+            target_entropy,
+            checks.first_ent_coef(given["ent_coef"]),
+            adam,
+        )
