@@ -196,7 +196,6 @@ def _biases(initializer: str, inputs: int) -> Any:
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 
 
-
 class MLP(nn.Module):
     """A multi-layer perceptron; biases begin at zero, unless the initializer is torch's.
 

@@ -76,7 +76,7 @@ class OMDSAC(JaxAgent):
 
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
-        gymnasium.error.DependencyNotInstalled: The environment needs MuJoCo, which is not there; the message says how to get it.
+        gymnasium.error.DependencyNotInstalled: MuJoCo is needed and not there; the message says how to get it.
     """
 
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Box,)

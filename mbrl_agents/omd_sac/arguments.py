@@ -44,13 +44,13 @@ def first_ent_coef(ent_coef: Any) -> float:
     Raises:
         TypeError, ValueError: It is none of these, or not above 0.
     """
-    name = 'ent_coef (if not "auto" or "auto_0.1")'
     if not isinstance(ent_coef, str):
-        return number_in(name, ent_coef, 0, open_low=True)
+        return number_in('ent_coef (if not "auto" or "auto_0.1")', ent_coef, 0, open_low=True)
     start, _, number = ent_coef.partition("_")
-    if start != AUTO:
-        raise ValueError(f'ent_coef must be "auto", "auto_" and a number, or a number above 0, got {ent_coef!r}')
     try:
-        return number_in("the number in ent_coef", float(number) if number else 1.0, 0, open_low=True)
-    except ValueError as error:
-        raise ValueError(f'ent_coef must be "auto", "auto_" and a number above 0, or such a number, got {ent_coef!r}') from error
+        first = number_in("the number", float(number or 1.0), 0, open_low=True)
+    except ValueError:
+        start = ""
+    if start != AUTO:
+        raise ValueError(f'ent_coef must be "auto", "auto_" and a number above 0, or such a number, got {ent_coef!r}')
+    return first

@@ -89,11 +89,11 @@ class OMDSACLearner:
     """Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905) on real steps, or on what a model says of them.
 
     The critics' loss is half the sum of their mean squared errors (Q_w(s, a) − y)², with
-    ``y = r + γ(1 − d) (min_i Q⁻_i(s′, a′) − α log π(a′ | s′))``, a′ ~ π(s′). In L_true r and s′ are the real ones; in L_model they
-    are the model's, and the critics learn from those. With ``"omd"`` the model learns by the implicit gradient of L_true at the
-    critics that L_model leads to (arXiv 2106.03273), through s′ in the actor and the target critics; noise and everything else is
-    the same in both losses. Which ends are final is taken from replay. An update is: α, critics, actor, target critics (the
-    order of Stable-Baselines3), with the model before the critics (``"mle"``) or after them (``"omd"``).
+    ``y = r + γ(1 − d) (min_i Q⁻_i(s′, a′) − α log π(a′ | s′))``, a′ ~ π(s′). In L_true r and s′ are the real ones; in L_model
+    they are the model's, and the critics learn from those. With ``"omd"`` the model learns by the implicit gradient of L_true
+    at the critics that L_model leads to (arXiv 2106.03273), through s′ in actor and target critics; noise and everything
+    else is the same in both losses. Which ends are final is taken from replay. An update is: α, critics, actor, target critics
+    (the order of Stable-Baselines3), with the model before the critics (``"mle"``) or after them (``"omd"``).
 
     Attributes:
         codec: Reads observations.
@@ -144,7 +144,7 @@ class OMDSACLearner:
         return self.actor.sample(state.params.actor, self.codec.features(observation), noise)[0]
 
     def act_greedily(self, state: OMDSACState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """tanh of the policy's mean, float32 (n, a); the key is not used."""
+        """The tanh of the policy's mean, float32 (n, a); the key is not used."""
         del key
         return self.actor.best(state.params.actor, self.codec.features(observation))
 
@@ -153,7 +153,8 @@ class OMDSACLearner:
     def noise(self, key: jax.Array, number: int) -> Noise:
         """What is drawn for an update on so many transitions."""
         noise_key, model_key = jax.random.split(key)
-        return Noise(*jax.random.normal(noise_key, (2, number, self.actor.num_actions)), model_key)
+        now, following = jax.random.normal(noise_key, (2, number, self.actor.num_actions))
+        return Noise(now, following, model_key)
 
     def update(self, state: OMDSACState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDSACState, dict]:
         """One gradient step of α, model, actor and target critics, and ``inner_steps`` of the critics, on one batch."""
@@ -193,7 +194,9 @@ class OMDSACLearner:
         slope = -(log_prob + state.hyper.target_entropy).mean()
         return _learned(state, "log_ent_coef", slope, now), {"ent_coef_loss": state.params.log_ent_coef * slope}
 
-    def critic_loss(self, critics: Any, batch: Batch, reward: jax.Array, following: jax.Array, bootstrap: Bootstrap) -> jax.Array:
+    def critic_loss(
+        self, critics: Any, batch: Batch, reward: jax.Array, following: jax.Array, bootstrap: Bootstrap
+    ) -> jax.Array:
         """Half the mean squared TD errors on given rewards and next observations, summed over critics.
 
         Args:
@@ -239,7 +242,9 @@ class OMDSACLearner:
             told |= {"model_loss": found.loss, "residual": found.residual, "fell_back": found.fell_back.astype(jnp.float32)}
         return state, told
 
-    def _learn_critics(self, state: OMDSACState, loss: Callable[[Any, Any], jax.Array], now: Now) -> tuple[OMDSACState, jax.Array]:
+    def _learn_critics(
+        self, state: OMDSACState, loss: Callable[[Any, Any], jax.Array], now: Now
+    ) -> tuple[OMDSACState, jax.Array]:
         """Gradient steps of the critics; the loss before the last."""
         adam = state.optimizer.critics if self.carry_optimizer else optimizer.init(state.params.critics)
         state = state._replace(optimizer=state.optimizer._replace(critics=adam))
@@ -257,9 +262,7 @@ def _learned(state: OMDSACState, part: str, grads: Any, now: Now) -> OMDSACState
     params, adam = optimizer.apply(
         getattr(state.params, part), grads, getattr(state.optimizer, part), now.learning_rate, state.hyper.adam, clip=False
     )
-    return state._replace(
-        params=state.params._replace(**{part: params}), optimizer=state.optimizer._replace(**{part: adam})
-    )
+    return state._replace(params=state.params._replace(**{part: params}), optimizer=state.optimizer._replace(**{part: adam}))
 
 
 def _model_learned(state: OMDSACState, grads: Any) -> OMDSACState:

@@ -40,9 +40,8 @@ def batch_of(rng: np.random.Generator, rows: int = ROWS) -> Batch:
 
 def wide(tree: Any) -> Any:
     """The tree with all its real numbers in double precision."""
-    leaves, structure = jax.tree.flatten(tree)
-    arrays = [jnp.asarray(each) for each in leaves]
-    return structure.unflatten([each.astype(jnp.promote_types(each.dtype, jnp.float64)) if jnp.issubdtype(each.dtype, jnp.floating) else each for each in arrays])
+    numbers = jax.tree.map(jnp.asarray, tree)
+    return jax.tree.map(lambda leaf: leaf.astype(float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, numbers)
 
 
 class Nowhere(gymnasium.Env):
