@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mbrl_envs.adapters.gym_env import FunctionalGymEnv
     from mbrl_envs.adapters.sb3_vec_env import FunctionalVecEnv
     from mbrl_envs.adapters.vector_env import FunctionalVectorEnv
+    from mbrl_envs.wrappers import Distractors
 
 __all__ = [
     "Babayan",
@@ -45,6 +46,7 @@ __all__ = [
     "Contingency",
     "CueRecall",
     "CueReward",
+    "Distractors",
     "FunctionalEnv",
     "FunctionalGymEnv",
     "FunctionalTask",
@@ -67,6 +69,7 @@ __all__ = [
 
 # Adapters are imported when first asked for: Stable-Baselines3's brings torch along, which takes seconds.
 _LAZY = {
+    "Distractors": "mbrl_envs.wrappers",
     "FunctionalGymEnv": "mbrl_envs.adapters.gym_env",
     "FunctionalVecEnv": "mbrl_envs.adapters.sb3_vec_env",
     "FunctionalVectorEnv": "mbrl_envs.adapters.vector_env",

@@ -51,6 +51,8 @@ def register() -> None:
             max_episode_steps=CartPole.max_episode_steps,
             reward_threshold=CART_POLE_SOLVED,
         )
+    if "mbrl/Distracted-v0" not in gymnasium.registry:
+        gymnasium.register(id="mbrl/Distracted-v0", entry_point="mbrl_envs.wrappers:make_distracted")
 
 
 def make_dynamics(dynamics: FunctionalEnv | str, **constants: Any) -> FunctionalEnv:

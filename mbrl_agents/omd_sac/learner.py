@@ -130,7 +130,7 @@ class OMDSACLearner:
             jax.tree.map(jnp.copy, critics),
             SACParams(*(optimizer.init(each) for each in params)),
             model,
-            optimizer.init(model),
+            optimizer.init(model) if model else {},
             jnp.int32(0),
             jax.tree.map(jnp.float32, hyper),
         )

@@ -1,0 +1,72 @@
+"""Wrappers around environments of any kind."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import gymnasium
+import numpy as np
+from gymnasium import spaces
+
+from mbrl_envs.checks import integer_in
+from mbrl_envs.dependencies import advice
+
+MAX_DISTRACTORS = 1024
+
+
+class Distractors(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
+    """Appends numbers that mean nothing to the observations: independent, N(0, 1), new ones at every reset and step.
+
+    They come from a generator of their own, so the environment itself does what it does without them. After
+    ``reset(seed=...)`` they are always the same.
+
+    Args:
+        env: Environment whose observations are a Box of one axis.
+        num_distractors: How many, 0 to 1024.
+
+    Raises:
+        TypeError, ValueError: The observations are others, or the number is out of range.
+    """
+
+    def __init__(self, env: gymnasium.Env, num_distractors: int) -> None:
+        gymnasium.utils.RecordConstructorArgs.__init__(self, num_distractors=num_distractors)
+        gymnasium.Wrapper.__init__(self, env)
+        space = env.observation_space
+        if not isinstance(space, spaces.Box) or len(space.shape) != 1 or space.dtype.kind != "f":
+            raise ValueError(f"env must have real-valued Box observations of one axis to append distractors to, got {space}")
+        self.num_distractors = integer_in("num_distractors", num_distractors, 0, MAX_DISTRACTORS)
+        infinite = np.full(self.num_distractors, np.inf, space.dtype)
+        low, high = np.concatenate([space.low, -infinite]), np.concatenate([space.high, infinite])
+        self.observation_space = spaces.Box(low, high, dtype=space.dtype.type)
+        self._generator = np.random.default_rng()
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
+        """See :meth:`gymnasium.Env.reset`."""
+        if seed is not None:
+            self._generator = np.random.default_rng([seed, self.num_distractors])
+        observation, info = self.env.reset(seed=seed, options=options)
+        return self._with_distractors(observation), info
+
+    def step(self, action: Any) -> tuple[np.ndarray, Any, bool, bool, dict[str, Any]]:
+        """See :meth:`gymnasium.Env.step`."""
+        observation, reward, terminated, truncated, info = self.env.step(action)
+        return self._with_distractors(observation), reward, terminated, truncated, info
+
+    def _with_distractors(self, observation: np.ndarray) -> np.ndarray:
+        drawn = self._generator.standard_normal(self.num_distractors)
+        return np.concatenate([observation, drawn], dtype=self.observation_space.dtype)
+
+
+def make_distracted(env_id: str, num_distractors: int, **arguments: Any) -> Distractors:
+    """An environment of an id with :class:`Distractors`, its time limit included; registered as ``mbrl/Distracted-v0``.
+
+    Args:
+        env_id: Gymnasium id, such as ``"HalfCheetah-v5"``.
+        num_distractors: How many.
+        **arguments: The environment's own arguments.
+
+    Raises:
+        gymnasium.error.Error, TypeError, ValueError: There is no such environment, or an argument is wrong.
+    """
+    with advice():
+        return Distractors(gymnasium.make(env_id, **arguments), num_distractors)

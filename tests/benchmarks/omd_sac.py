@@ -1,0 +1,62 @@
+"""How fast OMDSAC learns on HalfCheetah-v5, beside Stable-Baselines3's SAC in the same run.
+
+Run as ``OMP_NUM_THREADS=1 python -m tests.benchmarks.omd_sac``; prints a table. All agents step the environment once and
+update once (actor and critics of 256 × 256 units, batches of 256) for every timestep, through ``learn()``. Figures are updates
+per second of the process's CPU time, on one thread (JAX and PyTorch), the best of several interleaved repeats after compiling.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from stable_baselines3 import SAC
+
+from mbrl_agents import OMDSAC
+from tests.benchmarks.machine import header
+
+ENV_ID, STARTS = "HalfCheetah-v5", 300
+COMMON: dict[str, Any] = {"learning_starts": STARTS, "buffer_size": 1_000_000, "seed": 0}
+
+
+def learner(cls: Any, num: int, **arguments: Any) -> Callable[[], Any]:
+    """``num`` steps, each with an update, of an agent that is past the start of learning."""
+    agent = cls("MlpPolicy", ENV_ID, **(COMMON | arguments)).learn(STARTS + 20)
+    return lambda: agent.learn(num, reset_num_timesteps=False)
+
+
+def main() -> None:
+    """Prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--updates", type=int, default=400, help="updates in a repeat")
+    parser.add_argument("--repeats", type=int, default=3)
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    small, conjugate = {"model_net_arch": [64, 64]}, {"solver": "cg", "solver_steps": 10}
+    kinds: dict[str, tuple[Any, dict[str, Any]]] = {
+        "SB3's SAC": (SAC, {"device": "cpu"}),
+        "OMDSAC, no model": (OMDSAC, {"model_loss": "none"}),
+        "OMDSAC, likelihood, model of 2 × 64": (OMDSAC, {"model_loss": "mle"} | small),
+        "OMDSAC, OMD, model of 2 × 64": (OMDSAC, {"model_loss": "omd"} | small),
+        "OMDSAC, OMD, model of 2 × 256": (OMDSAC, {"model_loss": "omd"}),
+        "OMDSAC, OMD, 2 × 64, 10 conjugate gradients": (OMDSAC, {"model_loss": "omd"} | small | conjugate),
+    }
+    ready = {name: learner(cls, options.updates, **arguments) for name, (cls, arguments) in kinds.items()}
+    best = dict.fromkeys(ready, float("inf"))
+    for _ in range(options.repeats):
+        for name, learn in ready.items():
+            began = time.process_time()
+            learn()
+            best[name] = min(best[name], time.process_time() - began)
+    print(header("jax", "torch", "stable-baselines3", "mujoco"))
+    print("| agent | updates/s | beside SB3's SAC |\n|---|---:|---:|")
+    reference = best["SB3's SAC"]
+    for name, seconds in best.items():
+        print(f"| {name} | {options.updates / seconds:.0f} | {reference / seconds:.2f} |")
+
+
+if __name__ == "__main__":
+    main()
