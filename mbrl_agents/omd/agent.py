@@ -15,9 +15,7 @@ from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.schedules import Schedule
 from mbrl_agents.omd import arguments as checks
-from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner, OMDState
-from mbrl_agents.omd.linear_solvers import LinearSolver
 
 
 class OMD(JaxAgent):
@@ -132,26 +130,18 @@ class OMD(JaxAgent):
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDLearner:
         given = self.arguments
-        model = DynamicsModel(
-            codec,
-            actions.num_actions,
-            hidden=tuple(given["model_net_arch"]),
-            activation=given["model_activation_fn"],
-            stochastic=given["stochastic_model"],
-            predicts_change=given["predict_change"],
-        )
         carry = given["model_loss"] != "omd" if given["carry_optimizer"] is None else given["carry_optimizer"]
         return OMDLearner(
             codec,
             actions.num_actions,
-            model,
+            checks.make_model(given, codec, actions.num_actions),
             given["model_loss"],
             tuple(given["policy_kwargs"]["net_arch"]),
             given["policy_kwargs"]["activation_fn"],
             2 if given["twin"] else 1,
             given["inner_steps"],
             carry,
-            LinearSolver(given["solver"], given["damping"], given["solver_tolerance"], given["solver_steps"]),
+            checks.make_solver(given),
             given["num_value_networks"],
         )
 

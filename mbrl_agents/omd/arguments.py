@@ -1,4 +1,4 @@
-"""Checks of the arguments of OMD."""
+"""Checks of the arguments of OMD, and what is made of those that concern the model."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from gymnasium import spaces
 from mbrl_agents.common import networks
 from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.omd.linear_solvers import SOLVERS
+from mbrl_agents.omd.dynamics_model import DynamicsModel
+from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
 from mbrl_agents.omd.model_losses import MODEL_LOSSES
 from mbrl_envs.checks import boolean, integer_in, one_of
 
@@ -17,9 +18,9 @@ _MANY = 2**20
 _NETWORK = {"net_arch": [32, 32], "activation_fn": "relu"}
 
 
-def with_networks(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, with the default Q-networks of OMD filled in."""
-    return arguments | {"policy_kwargs": _NETWORK | dict(arguments["policy_kwargs"] or {})}
+def with_networks(arguments: dict[str, Any], default: dict[str, Any] = _NETWORK) -> dict[str, Any]:
+    """The arguments, with the default networks (OMD's Q-networks) filled in."""
+    return arguments | {"policy_kwargs": default | dict(arguments["policy_kwargs"] or {})}
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -67,3 +68,20 @@ def check_model(arguments: dict[str, Any], space: spaces.Space[Any]) -> None:
         for name in ("stochastic_model", "predict_change"):
             if arguments[name]:
                 raise ValueError(f"{name} must be False where observations are not real-valued, got True for {space}")
+
+
+def make_model(arguments: dict[str, Any], codec: ObservationCodec, num_actions: int) -> DynamicsModel:
+    """The model that checked arguments ask for."""
+    return DynamicsModel(
+        codec,
+        num_actions,
+        hidden=tuple(arguments["model_net_arch"]),
+        activation=arguments["model_activation_fn"],
+        stochastic=arguments["stochastic_model"],
+        predicts_change=arguments["predict_change"],
+    )
+
+
+def make_solver(arguments: dict[str, Any]) -> LinearSolver:
+    """The solver that checked arguments ask for."""
+    return LinearSolver(*(arguments[name] for name in ("solver", "damping", "solver_tolerance", "solver_steps")))

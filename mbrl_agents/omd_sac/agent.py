@@ -15,8 +15,6 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.schedules import Schedule
-from mbrl_agents.omd.dynamics_model import DynamicsModel
-from mbrl_agents.omd.linear_solvers import LinearSolver
 from mbrl_agents.omd_sac import arguments as checks
 from mbrl_agents.omd_sac.learner import OMDSACLearner, OMDSACState, SACHyperparameters
 from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
@@ -122,7 +120,7 @@ class OMDSAC(JaxAgent):
             super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        return checks.check(super()._check_arguments(checks.with_networks(arguments)))
+        return checks.check(super()._check_arguments(checks.with_networks(arguments, checks.NETWORK)))
 
     def _check_spaces(self) -> None:
         super()._check_spaces()
@@ -130,25 +128,17 @@ class OMDSAC(JaxAgent):
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDSACLearner:
         given = self.arguments
-        model = DynamicsModel(
-            codec,
-            actions.size,
-            hidden=tuple(given["model_net_arch"]),
-            activation=given["model_activation_fn"],
-            stochastic=given["stochastic_model"],
-            predicts_change=given["predict_change"],
-        )
         hidden, activation = tuple(given["policy_kwargs"]["net_arch"]), given["policy_kwargs"]["activation_fn"]
         return OMDSACLearner(
             codec,
-            None if given["model_loss"] == "none" else model,
+            None if given["model_loss"] == "none" else checks.make_model(given, codec, actions.size),
             given["model_loss"],
             SquashedGaussianActor(actions.size, hidden, activation),
             Critics(2, hidden, activation),
             isinstance(given["ent_coef"], str),
             given["inner_steps"],
             given["carry_optimizer"],
-            LinearSolver(given["solver"], given["damping"], given["solver_tolerance"], given["solver_steps"]),
+            checks.make_solver(given),
         )
 
     def _make_hyperparameters(self) -> SACHyperparameters:

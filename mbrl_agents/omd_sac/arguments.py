@@ -6,19 +6,14 @@ import math
 from typing import Any
 
 from mbrl_agents.common.checks import number_in
-from mbrl_agents.omd.arguments import check_learning, check_model
+from mbrl_agents.omd.arguments import check_learning, check_model, make_model, make_solver, with_networks
 from mbrl_agents.omd_sac.learner import MODEL_LOSSES
 from mbrl_envs.checks import boolean, one_of
 
-__all__ = ["check", "check_model", "first_ent_coef", "with_networks"]
+__all__ = ["NETWORK", "check", "check_model", "first_ent_coef", "make_model", "make_solver", "with_networks"]
 
 AUTO = "auto"
-_NETWORK = {"net_arch": [256, 256], "activation_fn": "relu"}
-
-
-def with_networks(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The arguments, with the default actor and critics filled in."""
-    return arguments | {"policy_kwargs": _NETWORK | dict(arguments["policy_kwargs"] or {})}
+NETWORK = {"net_arch": [256, 256], "activation_fn": "relu"}
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:
