@@ -45,12 +45,14 @@ class OMD(JaxAgent):
         train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Updates (each of model and Q-networks) per training; −1 for as many as there were transitions.
         target_update_interval: Transitions between target updates.
-        inner_steps: Gradient steps of the Q-networks in each update.
+        inner_steps: Gradient steps of the Q-networks in each update, at most.
+        inner_tolerance: Norm of their gradient at which these end early, at least 0; 0 for all of them.
+        warm_start: Whether these steps begin at the networks as they are, or at fresh ones (which needs many steps).
         carry_optimizer: Whether their optimiser goes on from update to update, or begins anew in each; None: only if
             ``model_loss`` is not ``"omd"``, as published.
         solver: What takes the place of the inverse Hessian: ``"identity"`` (as published), ``"cg"`` (conjugate gradients),
             ``"normal_cg"``, ``"gmres"`` or ``"direct"``. One that finds no finite solution falls back to the identity; how
-            often it did is in ``learner_state.fallbacks`` and in the log.
+            often it did is in ``learner_state.fallbacks`` and in the log (``train/fallbacks``).
         damping: Added to the Hessian's diagonal, at least 0.
         solver_tolerance: Relative residual at which iterations stop, above 0.
         solver_steps: Most iterations.
@@ -59,6 +61,8 @@ class OMD(JaxAgent):
         stochastic_model: Whether the model predicts a diagonal Gaussian; else one observation. Only for real-valued ones.
         predict_change: Whether it predicts the difference to the observation before. Only for real-valued ones.
         twin: Whether there are two Q-networks, of which the lesser counts in targets.
+        soft_targets: Whether targets take the soft maximum of the values of actions, or the maximum.
+        learn_reward: Whether the model learns rewards as well, or those that really came are used.
         num_value_networks: Random value functions of ``"vep"``.
         temperature: α of the soft maximum and of the policy softmax(Q/α), above 0; a number or a schedule.
         exploration_fraction: Part of the training over which the probability of a uniform action changes.
@@ -95,6 +99,8 @@ class OMD(JaxAgent):
         gradient_steps: int = 1,
         target_update_interval: int = 1,
         inner_steps: int = 1,
+        inner_tolerance: float = 0.0,
+        warm_start: bool = True,
         carry_optimizer: bool | None = None,
         solver: str = "identity",
         damping: float = 1e-5,
@@ -105,6 +111,8 @@ class OMD(JaxAgent):
         stochastic_model: bool = False,
         predict_change: bool = False,
         twin: bool = True,
+        soft_targets: bool = True,
+        learn_reward: bool = True,
         num_value_networks: int = 5,
         temperature: float | Schedule = 0.01,
         exploration_fraction: float = 1.0,
@@ -143,6 +151,10 @@ class OMD(JaxAgent):
             carry,
             checks.make_solver(given),
             given["num_value_networks"],
+            given["inner_tolerance"],
+            given["warm_start"],
+            given["soft_targets"],
+            given["learn_reward"],
         )
 
     def _make_hyperparameters(self) -> OMDHyperparameters:

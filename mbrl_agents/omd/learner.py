@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jax import lax
 
 from mbrl_agents.common import exploration, optimizer
@@ -17,7 +18,7 @@ from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.common.schedules import Now
 from mbrl_agents.omd import model_losses
-from mbrl_agents.omd.dynamics_model import DynamicsModel
+from mbrl_agents.omd.dynamics_model import DynamicsModel, Prediction
 from mbrl_agents.omd.implicit import implicit_gradient, inner_gradient
 from mbrl_agents.omd.linear_solvers import LinearSolver
 
@@ -83,6 +84,10 @@ class OMDLearner:
         carry_optimizer: Whether the Q-networks' optimiser goes on from update to update.
         solver: How the linear system of the implicit gradient is solved.
         num_value_networks: Value functions of ``"vep"``.
+        inner_tolerance: Norm of the gradient at which the Q-networks' steps end early; 0 for all ``inner_steps``.
+        warm_start: Whether these steps begin at the networks as they are, or at fresh ones.
+        soft_targets: Whether targets take the soft maximum, or the maximum.
+        learn_reward: Whether the model's rewards are learned and used, or those that really came.
     """
 
     codec: ObservationCodec
@@ -96,6 +101,10 @@ class OMDLearner:
     carry_optimizer: bool = False
     solver: LinearSolver = LinearSolver("identity")  # noqa: RUF009  # frozen
     num_value_networks: int = 5
+    inner_tolerance: float = 0.0
+    warm_start: bool = True
+    soft_targets: bool = True
+    learn_reward: bool = True
 
     def init(self, key: jax.Array, hyper: OMDHyperparameters) -> OMDState:
         """Fresh parameters; the target networks start as copies."""
@@ -126,8 +135,10 @@ class OMDLearner:
         return _run_many(self._network(self.num_actions), params, features)
 
     def soft_value(self, params: Any, features: jax.Array, temperature: jax.Array) -> jax.Array:
-        """α log Σ_a exp(min_i Q_i(s, a) / α), (n,)."""
+        """α log Σ_a exp(min_i Q_i(s, a) / α), or what that becomes as α goes to 0, (n,)."""
         least = self.values(params, features).min(axis=0)
+        if not self.soft_targets:
+            return least.max(axis=-1)
         return temperature * jax.nn.logsumexp(least / temperature, axis=-1)
 
     def act(self, state: OMDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
@@ -170,7 +181,7 @@ class OMDLearner:
             return self.soft_value(state.target_params, features, now.explore.temperature)
 
         def on_model(params: Any, model: Any) -> jax.Array:
-            prediction = self.model.predict(model, batch.observation, batch.action)
+            prediction = self._predict(model, batch)
             return self.loss(params, batch, prediction.reward, prediction.draw(key), bootstrap)
 
         def on_data(params: Any, model: Any) -> jax.Array:
@@ -179,11 +190,11 @@ class OMDLearner:
 
         told: dict[str, jax.Array] = {}
         if self.model_loss == "omd":
-            state, told["loss"] = self._learn_values(state, on_model, now)
+            state, told["loss"] = self._learn_values(state, on_model, key, now)
             found = implicit_gradient(on_data, inner_gradient(on_model), state.params, state.model, self.solver)
             state = state._replace(fallbacks=state.fallbacks + found.fell_back)
             model_loss, grads = found.loss, found.gradient
-            told |= {"residual": found.residual, "fell_back": found.fell_back.astype(jnp.float32)}
+            told |= {"residual": found.residual, "fallbacks": state.fallbacks.astype(jnp.float32)}
         else:
             model_loss, grads = jax.value_and_grad(self._direct_loss)(state.model, state, batch, key, bootstrap)
         model, adam = optimizer.apply(
@@ -191,12 +202,17 @@ class OMDLearner:
         )
         state = state._replace(model=model, model_optimizer=adam)
         if self.model_loss != "omd":
-            state, told["loss"] = self._learn_values(state, on_model, now)
+            state, told["loss"] = self._learn_values(state, on_model, key, now)
         return state, told | {"model_loss": model_loss}
+
+    def _predict(self, model: Any, batch: Batch) -> Prediction:
+        """What the model says of a batch; of rewards it says what came, unless it learns them."""
+        prediction = self.model.predict(model, batch.observation, batch.action)
+        return prediction if self.learn_reward else prediction._replace(reward=batch.reward)
 
     def _direct_loss(self, model: Any, state: OMDState, batch: Batch, key: jax.Array, bootstrap: Any) -> jax.Array:
         """The model's loss if it is no implicit one."""
-        prediction = self.model.predict(model, batch.observation, batch.action)
+        prediction = self._predict(model, batch)
         if self.model_loss == "mle":
             return model_losses.likelihood(prediction, batch)
         if self.model_loss == "vagram":
@@ -207,24 +223,41 @@ class OMDLearner:
 
         return model_losses.value_equivalence(prediction, batch, key, values)
 
-    def _learn_values(self, state: OMDState, on_model: Any, now: Now) -> tuple[OMDState, jax.Array]:
-        """Gradient steps of the Q-networks on the model's predictions; the loss before the last."""
-        adam = state.optimizer if self.carry_optimizer else optimizer.init(state.params)
+    def _learn_values(self, state: OMDState, on_model: Any, key: jax.Array, now: Now) -> tuple[OMDState, jax.Array]:
+        """Gradient steps of the Q-networks on the model's predictions, some or to convergence; the loss before the last."""
+        first = state.params
+        if not self.warm_start:
+            first = _init_many(self._network(self.num_actions), self.codec.num_features, key, self.num_networks)
+        adam = state.optimizer if self.carry_optimizer else optimizer.init(first)
 
-        def step(_: Any, carry: tuple[Any, Any, jax.Array]) -> tuple[Any, Any, jax.Array]:
-            loss, grads = jax.value_and_grad(on_model)(carry[0], state.model)
-            moved = optimizer.apply(carry[0], grads, carry[1], now.learning_rate, state.hyper.adam, clip=False)
-            return *moved, loss
+        def step(carry: _Descent) -> _Descent:
+            loss, grads = jax.value_and_grad(on_model)(carry.params, state.model)
+            params, adam = optimizer.apply(
+                carry.params, grads, carry.optimizer, now.learning_rate, state.hyper.adam, clip=False
+            )
+            slope = optax.tree.norm(grads) if self.inner_tolerance > 0 else carry.slope
+            return _Descent(params, adam, loss, slope, carry.steps + 1)
 
-        begin = (state.params, adam, jnp.zeros(()))
-        params, adam, loss = step(0, begin) if self.inner_steps == 1 else lax.fori_loop(0, self.inner_steps, step, begin)
-        return state._replace(params=params, optimizer=adam), loss
+        def goes_on(carry: _Descent) -> jax.Array:
+            return (carry.steps < self.inner_steps) & (carry.slope > self.inner_tolerance)
+
+        begin = _Descent(first, adam, jnp.zeros(()), jnp.asarray(jnp.inf), jnp.int32(0))
+        end = step(begin) if self.inner_steps == 1 else lax.while_loop(goes_on, step, begin)
+        return state._replace(params=end.params, optimizer=end.optimizer), end.loss
 
     def update_target(self, state: OMDState) -> OMDState:
         """Moves the target networks towards the networks by the fraction τ."""
         tau = state.hyper.tau
         mixed = jax.tree.map(lambda target, new: target + tau * (new - target), state.target_params, state.params)
         return state._replace(target_params=mixed)
+
+
+class _Descent(NamedTuple):
+    params: Any
+    optimizer: Any
+    loss: jax.Array  # before the last step
+    slope: jax.Array  # norm of the gradient there
+    steps: jax.Array
 
 
 def _init_many(network: MLP, num_features: int, key: jax.Array, number: int) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -94,6 +95,64 @@ def test_the_models_gradient_is_that_of_solving_anew() -> None:
         slopes = np.array([(reference.outer(unravel(flat + m)) - reference.outer(unravel(flat - m))) / 2e-6 for m in moves])
         np.testing.assert_allclose(ours, slopes, rtol=1e-5, atol=1e-6 * np.abs(slopes).max())
         assert np.abs(slopes).max() > 1e-3
+
+
+def linear_update(seed: int, learning_rate: float = 0.0, **changes: Any) -> tuple[Any, Any, Batch, Any]:
+    """Linear networks after one update, whose steps are plain gradient steps with momentum: before, after, batch, metrics."""
+    huge, batch = 1e8, batch_of(np.random.default_rng(0))
+    learner = OMDLearner(CODEC, ACTIONS, DynamicsModel(CODEC, ACTIONS, hidden=()), hidden=(), **changes)
+    hyper = OMDHyperparameters(GAMMA, 0.01, huge, AdamHyperparameters(b2=0.999, eps=huge, weight_decay=0.0))
+    before, other = (wide(learner.init(jax.random.PRNGKey(key), hyper)) for key in (0, 1 + seed))
+    before = before._replace(params=other.params)
+    now = Now(Exploration(ALPHA, 0.0), jnp.float64(learning_rate * huge))
+    after, told = jax.jit(learner.update)(before, batch, jax.random.PRNGKey(2), now)
+    return before, after, batch, told
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.mark.usefixtures("float64")
+def test_inner_steps_go_on_to_convergence() -> None:
+    """As many as are needed of a million, to the least-squares solution for the model."""
+    before, after, batch, _ = linear_update(0, 0.05, inner_steps=10**6, inner_tolerance=1e-9)
+    wanted = Linear(before, batch).solution(before.model)
+    found = after.params["Dense_0"]
+    for i in range(2):
+        np.testing.assert_allclose(np.concatenate([found["kernel"][i], found["bias"][i][None]]), wanted, atol=1e-6)
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("warm_start", [True, False])
+def test_where_inner_steps_begin(warm_start: bool) -> None:
+    one, other = (linear_update(seed, warm_start=warm_start) for seed in (0, 1))
+    kernels = [np.asarray(each[1].params["Dense_0"]["kernel"]) for each in (one, other)]
+    if warm_start:
+        np.testing.assert_array_equal(kernels[0], one[0].params["Dense_0"]["kernel"])  # the step size is 0
+        np.testing.assert_array_equal(kernels[1], other[0].params["Dense_0"]["kernel"])
+        assert (kernels[0] != kernels[1]).all()
+    else:
+        np.testing.assert_array_equal(*kernels)
+        assert (kernels[0] != one[0].params["Dense_0"]["kernel"]).all()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("model_loss", model_losses.MODEL_LOSSES)
+def test_rewards_that_are_not_learned(model_loss: str) -> None:
+    """The reward's network is left alone, and Q-networks learn on the rewards that came."""
+    before, after, batch, told = linear_update(0, model_loss=model_loss, learn_reward=False, soft_targets=False)
+    np.testing.assert_array_equal(after.model["reward"]["Dense_0"]["kernel"], before.model["reward"]["Dense_0"]["kernel"])
+    assert (after.model["observation"]["Dense_0"]["kernel"] != before.model["observation"]["Dense_0"]["kernel"]).all()
+    model = (before if model_loss == "omd" else after).model["observation"]["Dense_0"]
+    following = Linear(before, batch).inputs @ model["kernel"] + model["bias"]
+    target, own = before.target_params["Dense_0"], before.params["Dense_0"]
+    best = np.min([following @ target["kernel"][i] + target["bias"][i] for i in range(2)], axis=0).max(axis=1)
+    values = [(batch.observation @ own["kernel"][i] + own["bias"][i])[np.arange(ROWS), batch.action] for i in range(2)]
+    loss = sum(np.square(each - batch.reward - batch.discount * best).mean() for each in values)
+    assert float(told["loss"]) == pytest.approx(loss, rel=1e-9)
 
 
 def test_losses_by_hand() -> None:
