@@ -39,11 +39,11 @@ def main() -> None:
     parser.add_argument("--model-size", type=int, default=64, help="units in each layer of the model (default: %(default)s)")
     parser.add_argument("--target-entropy", type=float, default=-6.0, help="SAC's usual −6; published for OMD is −3")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
-    parser.add_argument("--quick", action="store_true", help="1 seed, 400 steps, 1 episode an evaluation")
+    parser.add_argument("--quick", action="store_true", help="1 seed, 300 steps, 1 episode an evaluation")
     parser.add_argument("--out", default="runs/omd_halfcheetah", help="folder (default: %(default)s)")
     options = parser.parse_args()
     if options.quick:
-        options.seeds, options.steps = 1, 400
+        options.seeds, options.steps = 1, 300
     environment = EnvironmentSpec(ENV_ID)
     if options.distractors:
         environment = EnvironmentSpec("mbrl/Distracted-v0", {"env_id": ENV_ID, "num_distractors": options.distractors})

@@ -1,14 +1,13 @@
 """How fast OMDSAC learns on HalfCheetah-v5, beside Stable-Baselines3's SAC in the same run.
 
-Run as ``OMP_NUM_THREADS=1 python -m tests.benchmarks.omd_sac``; prints a table. All agents step the environment once and
-update once (actor and critics of 256 × 256 units, batches of 256) for every timestep, through ``learn()``. Figures are updates
-per second of the process's CPU time, on one thread (JAX and PyTorch), the best of several interleaved repeats after compiling.
+Run as ``python -m tests.benchmarks.omd_sac``; prints a table; needs MuJoCo. All agents step the environment once and update
+once (actor and critics of 256 × 256 units, batches of 256) for every timestep, in SB3's host loop. Figures are updates per
+second of the process's CPU time, the best of several repeats in turns, after compiling.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +16,10 @@ from stable_baselines3 import SAC
 
 from mbrl_agents import OMDSAC
 from tests.benchmarks.machine import header
+from tests.benchmarks.recorded import Recorded
+from tests.benchmarks.training import measure
+
+RECORDED = Recorded(quick=("--updates", "5", "--repeats", "1"), one_thread=True, one_core=True)
 
 ENV_ID, STARTS = "HalfCheetah-v5", 300
 COMMON: dict[str, Any] = {"learning_starts": STARTS, "buffer_size": 1_000_000, "seed": 0}
@@ -31,7 +34,7 @@ def learner(cls: Any, num: int, **arguments: Any) -> Callable[[], Any]:
 def main() -> None:
     """Prints the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--updates", type=int, default=400, help="updates in a repeat")
+    parser.add_argument("--updates", type=int, default=250, help="updates in a repeat")
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -45,14 +48,9 @@ def main() -> None:
         "OMDSAC, OMD, 2 × 64, 10 conjugate gradients": (OMDSAC, {"model_loss": "omd"} | small | conjugate),
     }
     ready = {name: learner(cls, options.updates, **arguments) for name, (cls, arguments) in kinds.items()}
-    best = dict.fromkeys(ready, float("inf"))
-    for _ in range(options.repeats):
-        for name, learn in ready.items():
-            began = time.process_time()
-            learn()
-            best[name] = min(best[name], time.process_time() - began)
+    best = {name: cpu for name, (cpu, _) in measure(ready, options.repeats).items()}
     print(header("jax", "torch", "stable-baselines3", "mujoco"))
-    print("| agent | updates/s | beside SB3's SAC |\n|---|---:|---:|")
+    print("| agent | updates/s | beside SB3's SAC |\n|---|---|---|")
     reference = best["SB3's SAC"]
     for name, seconds in best.items():
         print(f"| {name} | {options.updates / seconds:.0f} | {reference / seconds:.2f} |")
