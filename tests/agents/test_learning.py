@@ -38,6 +38,7 @@ def best_by(pipes: int, seed: int, steps: int) -> list[tuple[int, float]]:
     return scores.scores
 
 
+@pytest.mark.slow
 def test_three_pipes_are_learned_quickly() -> None:
     """Half-way from the uniform policy to the optimum within 5000 steps, on average over the last evaluations."""
     scores = best_by(3, seed=0, steps=5000)

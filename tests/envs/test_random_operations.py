@@ -88,7 +88,9 @@ class Beside:
     def agree(self, shown: Any, wanted: Any) -> None:
         """Observations or rewards."""
         assert isinstance(shown, np.ndarray)
-        np.testing.assert_allclose(shown, np.asarray(wanted, shown.dtype), rtol=0, atol=self.tolerance)
+        wanted = np.asarray(wanted, shown.dtype)
+        if not np.array_equal(shown, wanted):  # a tenth of the time of what tells the difference
+            np.testing.assert_allclose(shown, wanted, rtol=0, atol=self.tolerance)
 
     def agree_on_observations(self, shown: np.ndarray) -> None:
         assert shown.dtype == self.env.observation_space.dtype
