@@ -99,7 +99,7 @@ class Reaper:
                     thread.join()
 
 
-@pytest.mark.parametrize("every", [17, pytest.param(1, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("every", [29, pytest.param(1, marks=pytest.mark.slow)])
 def test_a_sweep_killed_at_a_write_goes_on(every: int, tmp_path: pathlib.Path, whole: SweepResult, execution: str) -> None:
     """At each of its chances to be in the midst of something (by default at some of them, others for each execution)."""
     reaper = Reaper(-1)
