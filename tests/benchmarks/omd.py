@@ -15,7 +15,9 @@ from tests.benchmarks.machine import header
 from tests.benchmarks.recorded import Recorded
 from tests.benchmarks.training import measure
 
-RECORDED = Recorded(quick=("--repeats", "1", "--steps", "20", "--loops", "device"), one_core=True)
+RECORDED = Recorded(
+    ("--steps", "400", "--repeats", "3"), quick=("--repeats", "1", "--steps", "20", "--loops", "device"), one_core=True
+)
 
 WAYS: dict[str, dict[str, Any]] = {
     "omd, identity": {},

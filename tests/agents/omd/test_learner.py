@@ -155,6 +155,23 @@ def test_rewards_that_are_not_learned(model_loss: str) -> None:
     assert float(told["loss"]) == pytest.approx(loss, rel=1e-9)
 
 
+@pytest.mark.usefixtures("float64")
+def test_value_equivalence_compares_every_step_with_its_own() -> None:
+    """Not every step with all others, as a difference of shapes (n, 1) and (n,) would: then the pole falls at once."""
+    before, _, batch, told = linear_update(0, model_loss="vep")
+    heads, model = before.value_networks["Dense_0"], before.model["observation"]["Dense_0"]
+    inputs = Linear(before, batch).inputs
+    predicted = inputs @ model["kernel"] + model["bias"]
+    reward = inputs @ before.model["reward"]["Dense_0"]["kernel"][:, 0] + before.model["reward"]["Dense_0"]["bias"][0]
+    loss = 0.0
+    for row in range(ROWS):
+        loss += (reward[row] - batch.reward[row]) ** 2 / ROWS
+        for kernel in heads["kernel"][..., 0]:
+            loss += ((predicted[row] - batch.next_observation[row]) @ kernel) ** 2 / ROWS
+    assert len(heads["kernel"]) == 5
+    assert float(told["model_loss"]) == pytest.approx(float(loss), rel=1e-9)
+
+
 def test_losses_by_hand() -> None:
     rng = np.random.default_rng(3)
     batch = jax.tree.map(lambda each: np.asarray(each, np.float32), batch_of(rng))
