@@ -74,5 +74,6 @@ class ActionCodec:
         if self.num_actions:
             return (actions - self.start).astype(np.int32)
         low, high = (np.array(end) for end in (self.low, self.high))
+        span = np.where(high > low, high - low, 1)  # an entry that can only have one value is stored as -1
         flat = actions.reshape(-1, self.size)
-        return (2 * (flat - low) / (high - low) - 1).astype(np.float32)
+        return (2 * (flat - low) / span - 1).astype(np.float32)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import itertools
-from typing import Any, ClassVar
+import warnings
+from typing import Any, ClassVar, Self
 
 import jax
 import jax.numpy as jnp
@@ -166,6 +167,22 @@ class LinearTD(JaxAgent):
         if (policy := self._host_policy) is not None:
             return self.actions.from_env(policy.choose(observations))
         return super()._act_for_policy(observations, False)  # the policy is what it is
+
+    def learn(self, *args: Any, **kwargs: Any) -> Self:
+        """Learns; see :meth:`mbrl_agents.common.jax_agent.JaxAgent.learn`. Says so where the step size was too large.
+
+        Warns:
+            RuntimeWarning: Weights are no longer finite.
+        """
+        super().learn(*args, **kwargs)
+        if not np.isfinite(self.weights).all():
+            warnings.warn(
+                f"the weights have diverged: learning_rate {self.arguments['learning_rate']!r} is too large for these "
+                "features; predict_curve() names the largest stable one",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return self
 
     def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
         """How well values predict returns in any environment; see :func:`mbrl_agents.linear_td.scoring.host_scores`."""

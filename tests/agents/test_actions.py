@@ -35,6 +35,13 @@ def test_bounds_are_reached_and_not_passed() -> None:
         np.testing.assert_array_equal(codec.to_env(np.full((1, 4), end, np.float32))[0], bound)
 
 
+def test_an_entry_with_one_value_is_no_number_divided_by_0() -> None:
+    codec = ActionCodec.of(spaces.Box(np.array([0.0, 2.0]), np.array([1.0, 2.0]), dtype=np.float32))
+    stored = codec.from_env(np.array([[0.5, 2.0]], np.float32))
+    np.testing.assert_array_equal(stored, [[0, -1]])
+    np.testing.assert_array_equal(codec.to_env(stored), [[0.5, 2]])
+
+
 def test_discrete_actions_are_counted_from_0() -> None:
     codec = ActionCodec.of(spaces.Discrete(3, start=-1))
     np.testing.assert_array_equal(codec.to_env(np.arange(3)), [-1, 0, 1])

@@ -217,3 +217,9 @@ def test_more_bad_arguments():
         agent.value(np.zeros(3))
     with pytest.raises(ValueError, match="needs a Discrete or Box action space, got MultiBinary"):
         LinearTD("linear", Buttons(), **SETTINGS)
+
+
+def test_divergence_is_said_aloud() -> None:
+    agent = LinearTD("linear", "mbrl/MountainCar-v0", learning_rate=1e6, seed=0)
+    with pytest.warns(RuntimeWarning, match="the weights have diverged: learning_rate 1000000.0 is too large"):
+        agent.learn(4000)
