@@ -203,6 +203,12 @@ def test_environments_named_in_files_import_nothing(hostile_module: str, tmp_pat
         assert "would have the module 'hostile_module' imported" in capsys.readouterr().err
 
 
+def test_ids_that_are_arguments_import_nothing_either(hostile_module: str) -> None:
+    spec = EnvironmentSpec.read({"id": "mbrl/Distracted-v0", "arguments": {"env_id": hostile_module}})
+    with pytest.raises(ValueError, match="would have the module 'hostile_module' imported"):
+        spec.make()
+
+
 def test_modules_that_are_trusted_may_be_named_in_files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "trusted_module.py").write_text("import mbrl_envs\n")
     monkeypatch.syspath_prepend(tmp_path)

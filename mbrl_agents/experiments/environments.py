@@ -116,13 +116,17 @@ class EnvironmentSpec:
             return gymnasium.make(self.id, max_episode_steps=limit, **{**self.arguments, **more})
 
     def _check_trusted(self) -> None:
-        module, colon, _ = self.id.partition(":")
+        if not self.from_file or self.given is not None:
+            return
         trusted = {*sys.modules, *os.environ.get(TRUSTED_MODULES, "").split(",")}
-        if self.from_file and self.given is None and colon and module not in trusted:
-            raise ValueError(
-                f"environment {self.id!r} was read from a file and would have the module {module!r} imported, which runs its "
-                f"code: if you trust it, set {TRUSTED_MODULES}={module} (in Python: import it first)"
-            )
+        # Of an environment around another one, the other's id is an argument.
+        for env_id in (self.id, *(self.arguments or {}).values()):
+            module, colon, _ = env_id.partition(":") if isinstance(env_id, str) else ("", "", "")
+            if colon and module.replace(".", "").isidentifier() and module not in trusted:
+                raise ValueError(
+                    f"environment {env_id!r} was read from a file and would have the module {module!r} imported, which runs "
+                    f"its code: if you trust it, set {TRUSTED_MODULES}={module} (in Python: import it first)"
+                )
 
     def dynamics(self) -> FunctionalEnv | None:
         """The functional dynamics, or None where there are none."""
