@@ -70,16 +70,10 @@ def values(agent: OMDSAC, observation: tuple[float, float], actions: np.ndarray)
 # ------------------------------------------------------------------ what is learned
 
 
-@pytest.mark.parametrize(
-    ("model_loss", "device_loop"),
-    [
-        ("none", False),
-        *(pytest.param(*each, marks=pytest.mark.slow) for each in (("none", True), ("mle", True), ("mle", False))),
-    ],
-)
-def test_actions_and_their_values(model_loss: str, device_loop: bool) -> None:
+@pytest.mark.parametrize("device_loop", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["host", "device"])
+def test_actions_and_their_values(device_loop: bool) -> None:
     """One step: an action is worth its reward; the best one is acted by."""
-    agent = OMDSAC("MlpPolicy", make(Aim(1)), model_loss, device_loop=device_loop, **LEARNS).learn(6000)
+    agent = OMDSAC("MlpPolicy", make(Aim(1)), "none", device_loop=device_loop, **LEARNS).learn(6000)
     for sign in (1, -1):
         best = sign * np.array([1.0, -0.5])
         np.testing.assert_allclose(agent.predict(np.array([0, sign], np.float32), deterministic=True)[0], best, atol=0.1)
