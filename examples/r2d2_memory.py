@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import torch
-from matplotlib import pyplot
 
+from mbrl_agents.experiments import figures
 from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
@@ -71,7 +71,7 @@ def ablation(steps: int | None) -> Iterator[Run]:
     (control,), (recall,) = (of_preset(name, steps, ("r2d2",)) for name in ("cartpole-no-velocity", "cue-recall"))
     later = EnvironmentSpec(recall.environment.id, recall.environment.arguments | {"delay": ABLATION_DELAY})
     for run in (control, recall._replace(environment=later)):
-        base = run.arguments | {"burn_in": 5, "sequence_length": 10, "overlap": 0}
+        base = {"value_rescaling": True} | run.arguments | {"burn_in": 5, "sequence_length": 10, "overlap": 0}
         for label, changes in ABLATIONS.items():
             if not changes or (base | changes) != base:
                 yield run._replace(label=f"{run.environment.name}: {label}", arguments=base | changes)
@@ -113,16 +113,21 @@ def train(run: Run, seed: int, write: Callable[[list[Any]], None]) -> float:
 
 
 def draw(table: pd.DataFrame, path: pathlib.Path, title: str) -> None:
-    """Mean over seeds and range of each label."""
-    figure, axes = pyplot.subplots(figsize=(8, 5), layout="constrained")
-    for label, rows in table.groupby("label", sort=False):
-        by_step = rows.groupby("timestep")["score"]
-        axes.plot(by_step.mean().index, by_step.mean(), label=label)
-        axes.fill_between(by_step.mean().index, by_step.min(), by_step.max(), alpha=0.15)
-    axes.set(xlabel="environment steps", ylabel="score of the greedy policy", title=title)
-    axes.legend(fontsize="small")
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+    """Mean over seeds and range of each label; a panel for each task, if labels name some ("task: what was changed")."""
+    task = table["label"].str.extract(r"^(.*?): ", expand=False).fillna("")
+    panels = list(table.groupby(task, sort=False))
+    figure = figures.new_figure(6.5 * len(panels), 5, title)
+    for axis, (name, rows) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+        for i, (label, own) in enumerate(rows.groupby("label", sort=False)):
+            by_step, colour = own.groupby("timestep")["score"], figures.COLOURS[i % len(figures.COLOURS)]
+            style = figures.STYLES[i // len(figures.COLOURS) % len(figures.STYLES)]
+            short = str(label).removeprefix(f"{name}: ")
+            axis.plot(by_step.mean(), style, color=colour, label=short)
+            axis.fill_between(by_step.min().index, by_step.min(), by_step.max(), color=colour, alpha=0.12, lw=0)
+        axis.set(xlabel="environment steps", ylabel="score of the greedy policy", title=name)
+        axis.legend(frameon=False, fontsize=8.5, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+        figures.plain(axis)
+    figures.save(figure, path)
 
 
 def main() -> None:
