@@ -125,7 +125,8 @@ def draw(table: pd.DataFrame, path: pathlib.Path, title: str) -> None:
             axis.plot(by_step.mean(), style, color=colour, label=short)
             axis.fill_between(by_step.min().index, by_step.min(), by_step.max(), color=colour, alpha=0.12, lw=0)
         axis.set(xlabel="environment steps", ylabel="score of the greedy policy", title=name)
-        axis.legend(frameon=False, fontsize=8.5, ncols=4, loc="upper center", bbox_to_anchor=(0.5, -0.12))
+        columns = 4 if len(panels) > 1 else 2  # names with a task before them are short
+        axis.legend(frameon=False, fontsize=8.5, ncols=columns, loc="upper center", bbox_to_anchor=(0.5, -0.12))
         figures.plain(axis)
     figures.save(figure, path)
 
