@@ -1,6 +1,6 @@
 """Soft actor-critic on HalfCheetah: from real steps, or from small models trained for likelihood or for return?
 
-Run as ``python examples/omd_halfcheetah.py`` (``--quick`` for less than a minute; needs ``pip install "mbrl-lab[mujoco]"``).
+Run as ``python examples/omd_halfcheetah.py`` (``--quick`` for two minutes' worth; needs ``pip install "mbrl-lab[mujoco]"``).
 Stable-Baselines3's SAC (``sac``), OMDSAC without a model (``none``: the same algorithm), and OMDSAC on models with 64 units in
 each of two layers (``mle``, ``omd``; arXiv 2106.03273), all with the same settings, if asked for with numbers that mean nothing
 appended to what is seen. A comparison in a folder: the same command, stopped, goes on with the runs that are not finished.
