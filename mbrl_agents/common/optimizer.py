@@ -28,6 +28,10 @@ class AdamHyperparameters(NamedTuple):
     max_grad_norm: Any = float("inf")
 
 
+PLAIN_ADAM = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=0.0)
+"""Adam with the numbers of its paper, which are PyTorch's and optax's defaults."""
+
+
 def init(params: Any) -> optax.ScaleByAdamState:
     """The optimiser's state at the start."""
     return optax.scale_by_adam().init(params)
@@ -62,3 +66,8 @@ def apply(
     directions, state = optax.scale_by_adam(hyper.b1, hyper.b2, hyper.eps).update(grads, state)
     params = jax.tree.map(lambda p, d: p - learning_rate * d - hyper.weight_decay * p, params, directions)
     return params, state
+
+
+def move_towards(target: Any, params: Any, tau: Any) -> Any:
+    """A target network's parameters, moved towards a network's by the fraction τ; 1 copies them to the bit."""
+    return jax.tree.map(lambda old, new: jnp.where(tau >= 1, new, old + tau * (new - old)), target, params)

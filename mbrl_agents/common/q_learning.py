@@ -147,9 +147,4 @@ class QLearning:
 
     def update_target(self, state: StateT) -> StateT:
         """Moves the target network towards the network by the fraction τ."""
-        tau = state.hyper.tau
-
-        def mix(target: jax.Array, new: jax.Array) -> jax.Array:
-            return jnp.where(tau >= 1, new, target + tau * (new - target))
-
-        return state._replace(target_params=jax.tree.map(mix, state.target_params, state.params))
+        return state._replace(target_params=optimizer.move_towards(state.target_params, state.params, state.hyper.tau))

@@ -12,7 +12,7 @@ from mbrl_agents.common import settings
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.optimizer import PLAIN_ADAM
 from mbrl_agents.common.schedules import Schedule
 from mbrl_agents.omd import arguments as checks
 from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner, OMDState
@@ -159,5 +159,4 @@ class OMD(JaxAgent):
 
     def _make_hyperparameters(self) -> OMDHyperparameters:
         given = self.arguments
-        adam = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=0.0)
-        return OMDHyperparameters(given["gamma"], given["tau"], given["model_learning_rate"], adam)
+        return OMDHyperparameters(given["gamma"], given["tau"], given["model_learning_rate"], PLAIN_ADAM)

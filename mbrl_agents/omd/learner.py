@@ -247,9 +247,7 @@ class OMDLearner:
 
     def update_target(self, state: OMDState) -> OMDState:
         """Moves the target networks towards the networks by the fraction τ."""
-        tau = state.hyper.tau
-        mixed = jax.tree.map(lambda target, new: target + tau * (new - target), state.target_params, state.params)
-        return state._replace(target_params=mixed)
+        return state._replace(target_params=optimizer.move_towards(state.target_params, state.params, state.hyper.tau))
 
 
 class _Descent(NamedTuple):

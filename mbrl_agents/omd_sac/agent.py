@@ -13,8 +13,9 @@ from mbrl_agents.common import settings
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.optimizer import PLAIN_ADAM
 from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.omd.arguments import check_model, make_model, make_solver, with_networks
 from mbrl_agents.omd_sac import arguments as checks
 from mbrl_agents.omd_sac.learner import OMDSACLearner, OMDSACState, SACHyperparameters
 from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
@@ -120,36 +121,35 @@ class OMDSAC(JaxAgent):
             super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        return checks.check(super()._check_arguments(checks.with_networks(arguments, checks.NETWORK)))
+        return checks.check(super()._check_arguments(with_networks(arguments, checks.NETWORK)))
 
     def _check_spaces(self) -> None:
         super()._check_spaces()
-        checks.check_model(self.arguments, self.observation_space)
+        check_model(self.arguments, self.observation_space)
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDSACLearner:
         given = self.arguments
         hidden, activation = tuple(given["policy_kwargs"]["net_arch"]), given["policy_kwargs"]["activation_fn"]
         return OMDSACLearner(
             codec,
-            None if given["model_loss"] == "none" else checks.make_model(given, codec, actions.size),
+            None if given["model_loss"] == "none" else make_model(given, codec, actions.size),
             given["model_loss"],
             SquashedGaussianActor(actions.size, hidden, activation),
             Critics(2, hidden, activation),
             isinstance(given["ent_coef"], str),
             given["inner_steps"],
             given["carry_optimizer"],
-            checks.make_solver(given),
+            make_solver(given),
         )
 
     def _make_hyperparameters(self) -> SACHyperparameters:
         given, size = self.arguments, self.actions.size
         target_entropy = -size / 2 if given["target_entropy"] == "auto" else given["target_entropy"]
-        adam = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=0.0)
         return SACHyperparameters(
             given["gamma"],
             given["tau"],
             given["model_learning_rate"],
             target_entropy,
             checks.first_ent_coef(given["ent_coef"]),
-            adam,
+            PLAIN_ADAM,
         )

@@ -6,11 +6,9 @@ import math
 from typing import Any
 
 from mbrl_agents.common.checks import number_in
-from mbrl_agents.omd.arguments import check_learning, check_model, make_model, make_solver, with_networks
+from mbrl_agents.omd.arguments import check_learning
 from mbrl_agents.omd_sac.learner import MODEL_LOSSES
 from mbrl_envs.checks import boolean, one_of
-
-__all__ = ["NETWORK", "check", "check_model", "first_ent_coef", "make_model", "make_solver", "with_networks"]
 
 AUTO = "auto"
 NETWORK = {"net_arch": [256, 256], "activation_fn": "relu"}

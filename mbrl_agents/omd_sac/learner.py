@@ -185,9 +185,8 @@ class OMDSACLearner:
         return state
 
     def _move_targets(self, state: OMDSACState) -> OMDSACState:
-        tau = state.hyper.tau
-        mixed = jax.tree.map(lambda target, new: target + tau * (new - target), state.target_params, state.params.critics)
-        return state._replace(target_params=mixed)
+        moved = optimizer.move_towards(state.target_params, state.params.critics, state.hyper.tau)
+        return state._replace(target_params=moved)
 
     def _learn_ent_coef(self, state: OMDSACState, log_prob: jax.Array, now: Now) -> tuple[OMDSACState, dict]:
         """A step of log α along −log α · mean(log π + target entropy), as Stable-Baselines3 has it."""

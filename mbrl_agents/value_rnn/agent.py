@@ -17,7 +17,7 @@ from mbrl_agents.common import settings
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.optimizer import PLAIN_ADAM
 from mbrl_agents.common.policy import JaxPolicy
 from mbrl_agents.common.schedules import Schedule
 from mbrl_agents.value_rnn import arguments as checks
@@ -139,7 +139,7 @@ class ValueRNN(JaxAgent):
     def _make_hyperparameters(self) -> ValueRNNHyperparameters:
         given = self.arguments
         clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
-        adam = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=given["weight_decay"], max_grad_norm=clip)
+        adam = PLAIN_ADAM._replace(weight_decay=given["weight_decay"], max_grad_norm=clip)
         thawed = checks.thawed(given["frozen"], given["readout"])
         td = TDHyperparameters(given["gamma"], given["td_lambda"], np.array(given["levels"], np.float32), thawed)
         return ValueRNNHyperparameters(td, adam)
