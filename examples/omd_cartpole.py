@@ -2,8 +2,8 @@
 
 Run as ``python examples/omd_cartpole.py`` (``--quick`` for a minute's worth). Agents that differ in nothing but their model's
 loss are trained with models of several sizes, and with numbers that mean nothing appended to what is seen; arXiv 2106.03273.
-All are sweeps in a folder: stopped, the same command goes on. Writes ``returns.csv`` (a row for each evaluation), ``sizes.png``
-(return at the end by size of the model), ``distractors.png``, and ``curves.png`` for the largest model.
+All are sweeps in a folder: stopped, the same command goes on. Writes ``returns.csv`` (a row for each evaluation), ``summary.csv``,
+``sizes.png`` (return at the end by size of the model), ``distractors.png``, and ``curves.png`` for the largest model.
 """
 
 import argparse
@@ -21,13 +21,13 @@ SIZES, DISTRACTORS, EVALUATIONS = (2, 4, 8, 16, 32), (0, 10, 30), 8
 KEYS = ["model_loss", "size", "distractors"]
 
 
-def sweep(folder: pathlib.Path, distractors: int, sizes: list[int], options: argparse.Namespace) -> pd.DataFrame:
+def sweep(folder: pathlib.Path, distractors: int, options: argparse.Namespace) -> pd.DataFrame:
     """Returns on the way, of all losses with models of some sizes."""
     with contextlib.closing(gymnasium.make("mbrl/CartPole-v0", num_distractors=distractors)) as env:
         result = train_sweep(
             "OMD",
             env,
-            grid(model_loss=options.losses, model_net_arch=[[size, size] for size in sizes]),
+            grid(model_loss=options.losses, model_net_arch=[[size, size] for size in options.sizes]),
             seeds=options.seeds,
             total_timesteps=options.steps,
             eval_interval=options.steps // EVALUATIONS,
@@ -55,18 +55,23 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def draw(rows: pd.DataFrame, x: str, path: pathlib.Path, title: str) -> None:
-    """Return at the end over size or distractors."""
-    figure = figures.new_figure(6.0, 3.8, title)
-    axis = figure.subplots()
-    for i, (loss, own) in enumerate(rows.groupby("model_loss", sort=False)):
-        errors = [own["mean"] - own["low"], own["high"] - own["mean"]]
-        axis.errorbar(own[x], own["mean"], errors, fmt="o-", capsize=3, color=figures.COLOURS[i], label=loss)
-    if x == "size":
-        axis.set(xscale="log", xticks=sorted(rows[x].unique()), xticklabels=sorted(rows[x].unique()))
-        axis.minorticks_off()
-    axis.set(xlabel="hidden units in each layer of the model" if x == "size" else x, ylabel="return", ylim=(0, 510))
-    axis.legend(frameon=False, fontsize=8.5)
-    figures.plain(axis)
+    """Return at the end over size or distractors; a panel for each number of the other."""
+    other = "distractors" if x == "size" else "size"
+    panels = sorted(rows[other].unique())
+    figure = figures.new_figure(1.5 + 3.6 * len(panels), 3.8, title)
+    axes = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
+    for axis, panel in zip(axes, panels, strict=True):
+        for i, (loss, own) in enumerate(rows[rows[other] == panel].groupby("model_loss", sort=False)):
+            errors = [own["mean"] - own["low"], own["high"] - own["mean"]]
+            axis.errorbar(own[x], own["mean"], errors, fmt="o-", capsize=3, color=figures.COLOURS[i], label=loss)
+        if x == "size":
+            axis.set(xscale="log", xticks=sorted(rows[x].unique()), xticklabels=sorted(rows[x].unique()))
+            axis.minorticks_off()
+        axis.set_title(f"{panel} {'distractors' if x == 'size' else 'units'}", fontsize=9)
+        axis.set(xlabel="hidden units in each layer of the model" if x == "size" else x, ylim=(0, 510))
+        figures.plain(axis)
+    axes[0].set(ylabel="return")
+    axes[0].legend(frameon=False, fontsize=8.5)
     figures.save(figure, path)
 
 
@@ -91,25 +96,26 @@ def main() -> None:
     parser.add_argument("--distractors", type=int, nargs="+", default=list(DISTRACTORS))
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=40_000)
-    parser.add_argument("--quick", action="store_true", help="1 seed, 2 sizes, 2000 steps")
+    parser.add_argument("--quick", action="store_true", help="1 seed, 2 losses, 2 sizes, 2000 steps")
     parser.add_argument("--out", default="runs/omd_cartpole", help="folder (default: %(default)s)")
     options = parser.parse_args()
     if options.quick:
         options.seeds, options.sizes, options.distractors, options.steps = 1, [2, 8], [0, 10], 2000
+        options.losses = options.losses[:2]
     folder, largest = pathlib.Path(options.out), max(options.sizes)
     tables = []
     for distractors in options.distractors:
-        tables.append(sweep(folder, distractors, options.sizes if distractors == 0 else [largest], options))
+        tables.append(sweep(folder, distractors, options))
         table = pd.concat(tables, ignore_index=True)
         table.to_csv(folder / "returns.csv", index=False)
     rows = summary(table)
+    rows.round(2).to_csv(folder / "summary.csv", index=False)
     print(rows.round(1).to_string(index=False))
-    plain = rows[rows["distractors"] == 0]
-    draw(plain, "size", folder / "sizes.png", f"CartPole, {options.steps:,} steps: mean return of the last quarter, 95 %")
+    draw(rows, "size", folder / "sizes.png", f"CartPole, {options.steps:,} steps: mean return of the last quarter, 95 %")
     draw(rows[rows["size"] == largest], "distractors", folder / "distractors.png", "With numbers that mean nothing")
     shown = table[(table["size"] == largest) & (table["distractors"] == min(options.distractors))]
     draw_curves(shown, folder / "curves.png", f"CartPole, models with {largest} units: mean and range of {options.seeds} seeds")
-    print(f"\n{folder}: returns.csv, sizes.png, distractors.png, curves.png")
+    print(f"\n{folder}: returns.csv, summary.csv, sizes.png, distractors.png, curves.png")
 
 
 if __name__ == "__main__":

@@ -48,8 +48,7 @@ class OMD(JaxAgent):
         inner_steps: Gradient steps of the Q-networks in each update, at most.
         inner_tolerance: Norm of their gradient at which these end early, at least 0; 0 for all of them.
         warm_start: Whether these steps begin at the networks as they are, or at fresh ones (which needs many steps).
-        carry_optimizer: Whether their optimiser goes on from update to update, or begins anew in each; None: only if
-            ``model_loss`` is not ``"omd"``, as published.
+        carry_optimizer: Whether their optimiser goes on from update to update, or begins anew in each (as published).
         solver: What takes the place of the inverse Hessian: ``"identity"`` (as published), ``"cg"`` (conjugate gradients),
             ``"normal_cg"``, ``"gmres"`` or ``"direct"``. One that finds no finite solution falls back to the identity; how
             often it did is in ``learner_state.fallbacks`` and in the log (``train/fallbacks``).
@@ -101,7 +100,7 @@ class OMD(JaxAgent):
         inner_steps: int = 1,
         inner_tolerance: float = 0.0,
         warm_start: bool = True,
-        carry_optimizer: bool | None = None,
+        carry_optimizer: bool = False,
         solver: str = "identity",
         damping: float = 1e-5,
         solver_tolerance: float = 1e-5,
@@ -138,7 +137,6 @@ class OMD(JaxAgent):
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDLearner:
         given = self.arguments
-        carry = given["model_loss"] != "omd" if given["carry_optimizer"] is None else given["carry_optimizer"]
         return OMDLearner(
             codec,
             actions.num_actions,
@@ -148,7 +146,7 @@ class OMD(JaxAgent):
             given["policy_kwargs"]["activation_fn"],
             2 if given["twin"] else 1,
             given["inner_steps"],
-            carry,
+            given["carry_optimizer"],
             checks.make_solver(given),
             given["num_value_networks"],
             given["inner_tolerance"],

@@ -32,10 +32,8 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     given = check_learning(arguments)
     one_of("model_loss", given["model_loss"], MODEL_LOSSES)
     given["inner_tolerance"] = number_in("inner_tolerance", given["inner_tolerance"], 0)
-    for name in ("warm_start", "soft_targets", "learn_reward"):
+    for name in ("warm_start", "carry_optimizer", "soft_targets", "learn_reward"):
         boolean(name, given[name])
-    if given["carry_optimizer"] is not None:
-        boolean("carry_optimizer", given["carry_optimizer"])
     given["num_value_networks"] = integer_in("num_value_networks", given["num_value_networks"], 1, _MANY)
     boolean("twin", given["twin"])
     return given
