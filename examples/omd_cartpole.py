@@ -2,8 +2,9 @@
 
 Run as ``python examples/omd_cartpole.py`` (``--quick`` for a minute's worth). Agents that differ in nothing but their model's
 loss are trained with models of several sizes, and with numbers that mean nothing appended to what is seen; arXiv 2106.03273.
-All are sweeps in a folder: stopped, the same command goes on. Writes ``returns.csv`` (a row for each evaluation), ``summary.csv``,
-``sizes.png`` (return at the end by size of the model), ``distractors.png``, and ``curves.png`` for the largest model.
+All are sweeps in a folder: stopped, the same command goes on. Writes ``returns.csv`` (a row for each evaluation),
+``summary.csv``, ``sizes.png`` (return at the end by size of the model), ``distractors.png``, and ``curves.png`` for the
+largest model.
 """
 
 import argparse

@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN, SweepResult
-from mbrl_agents.common import device_training
+from mbrl_agents.common import compilation, device_training
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import checkpoints, training
 from mbrl_agents.experiments.run_folder import RunFolder
@@ -123,6 +123,19 @@ def test_no_number_compiles_a_program_again(execution: str) -> None:
     numbers = {"gamma": np.linspace(0, 1, 4), "tau": [1, 0.5, 1, 0.25], "learning_rate": [0, np.float32(1e-3), 1e-4, 1]}
     sweep(numbers | {"target_update_interval": np.arange(50, 54)}, [5], execution=execution)
     assert compiled._cache_size() == before
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_programs_that_are_gone_round_are_compiled_once(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many there are, and however few a process keeps otherwise."""
+    monkeypatch.setattr(compilation, "LEAST_KEPT", 1)
+    made: list[Any] = []
+    original = device_training.program_functions
+    monkeypatch.setattr(device_training, "program_functions", lambda loop: (made.append(loop), original(loop))[1])
+    architectures = [{"net_arch": [width]} for width in {"loop": (3, 5, 6), "vmap": (7, 9, 10)}[execution]]
+    sweep({"policy_kwargs": architectures}, [0, 1], execution=execution, total_timesteps=200, eval_interval=50)
+    assert len(made) == len(set(made)) * (2 if execution == "vmap" else 1)  # "vmap": once more for what a run needs
+    assert len(set(made)) == len(architectures)
 
 
 def num_programs(hyperparameters: dict[str, Any], **changes: Any) -> int:

@@ -65,6 +65,7 @@ class Driver:
             except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs
                 self.errors.append(error)
                 self._tell_failure(i, folder, error)
+        self.programs = programs  # are kept as long as this is there
         numbers = collections.Counter([run.loop for run in runs] + [programs.of(folder.config) for folder in ended])
         try:
             self.memory = programs.plan(sum(numbers.values()), execution, max_parallel_runs)

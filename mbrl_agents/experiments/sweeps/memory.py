@@ -139,7 +139,7 @@ class _Same:
         return 0
 
 
-@functools.lru_cache(maxsize=32)
+@functools.lru_cache(maxsize=512)
 def _temporary(loop: DeviceLoop, same: _Same) -> int:
     """Bytes beside the state while the programs run.
 

@@ -70,10 +70,22 @@ def values(agent: OMDSAC, observation: tuple[float, float], actions: np.ndarray)
 # ------------------------------------------------------------------ what is learned
 
 
-@pytest.mark.parametrize("device_loop", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["host", "device"])
-def test_actions_and_their_values(device_loop: bool) -> None:
+SOLVED: dict[str, Any] = {"inner_steps": 5, "solver": "cg", "solver_steps": 10}  # an inner problem that is nearly solved
+
+
+@pytest.mark.parametrize(
+    ("model_loss", "changes", "steps"),
+    [
+        ("none", {"device_loop": False}, 6000),
+        ("omd", SOLVED, 16000),
+        pytest.param("none", {}, 6000, marks=pytest.mark.slow),
+        pytest.param("mle", {}, 8000, marks=pytest.mark.slow),
+    ],
+    ids=["none-host", "omd", "none", "mle"],
+)
+def test_actions_and_their_values(model_loss: str, changes: dict[str, Any], steps: int) -> None:
     """One step: an action is worth its reward; the best one is acted by."""
-    agent = OMDSAC("MlpPolicy", make(Aim(1)), "none", device_loop=device_loop, **LEARNS).learn(6000)
+    agent = OMDSAC("MlpPolicy", make(Aim(1)), model_loss, **(LEARNS | changes)).learn(steps)
     for sign in (1, -1):
         best = sign * np.array([1.0, -0.5])
         np.testing.assert_allclose(agent.predict(np.array([0, sign], np.float32), deterministic=True)[0], best, atol=0.1)
@@ -82,10 +94,18 @@ def test_actions_and_their_values(device_loop: bool) -> None:
         np.testing.assert_allclose(values(agent, (0, sign), tried), expected, atol=0.06)
 
 
-@pytest.mark.parametrize("model_loss", ["mle", pytest.param("none", marks=pytest.mark.slow)])
-def test_rewards_two_steps_away(model_loss: str) -> None:
+@pytest.mark.parametrize(
+    ("model_loss", "changes", "steps"),
+    [
+        ("mle", {}, 8000),
+        pytest.param("none", {}, 8000, marks=pytest.mark.slow),
+        pytest.param("omd", SOLVED, 24000, marks=pytest.mark.slow),
+    ],
+    ids=["mle", "none", "omd"],
+)
+def test_rewards_two_steps_away(model_loss: str, changes: dict[str, Any], steps: int) -> None:
     """What comes before is worth γ (what the policy gets + α times its entropy), whatever is done; aims are met on average."""
-    agent = OMDSAC("MlpPolicy", make(Aim(2)), model_loss, **LEARNS).learn(8000)
+    agent = OMDSAC("MlpPolicy", make(Aim(2)), model_loss, **(LEARNS | changes)).learn(steps)
     state, learner = agent.learner_state, agent.learner
     noise = np.random.default_rng(0).normal(size=(4000, 2)).astype(np.float32)
     for sign in (1, -1):
