@@ -70,18 +70,19 @@ def values(agent: OMDSAC, observation: tuple[float, float], actions: np.ndarray)
 # ------------------------------------------------------------------ what is learned
 
 
-SOLVED: dict[str, Any] = {"inner_steps": 5, "solver": "cg", "solver_steps": 10}  # an inner problem that is nearly solved
+# An inner problem that is nearly solved. With one step and the identity, as published, this probe is not learned in as long.
+SOLVED: dict[str, Any] = {"inner_steps": 5, "solver": "cg", "solver_steps": 10, "learning_rate": 3e-3, "device_loop": True}
 
 
 @pytest.mark.parametrize(
     ("model_loss", "changes", "steps"),
     [
         ("none", {"device_loop": False}, 6000),
-        ("omd", SOLVED, 16000),
-        pytest.param("none", {}, 6000, marks=pytest.mark.slow),
-        pytest.param("mle", {}, 8000, marks=pytest.mark.slow),
+        ("omd", SOLVED, 20000),
+        pytest.param("none", {"device_loop": True}, 6000, marks=pytest.mark.slow),
+        pytest.param("mle", {"device_loop": True}, 10000, marks=pytest.mark.slow),
     ],
-    ids=["none-host", "omd", "none", "mle"],
+    ids=["none-host", "omd", "none-device", "mle"],
 )
 def test_actions_and_their_values(model_loss: str, changes: dict[str, Any], steps: int) -> None:
     """One step: an action is worth its reward; the best one is acted by."""
@@ -99,7 +100,7 @@ def test_actions_and_their_values(model_loss: str, changes: dict[str, Any], step
     [
         ("mle", {}, 8000),
         pytest.param("none", {}, 8000, marks=pytest.mark.slow),
-        pytest.param("omd", SOLVED, 24000, marks=pytest.mark.slow),
+        pytest.param("omd", SOLVED, 30000, marks=pytest.mark.slow),
     ],
     ids=["mle", "none", "omd"],
 )
