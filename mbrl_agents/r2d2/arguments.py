@@ -14,7 +14,7 @@ from mbrl_envs.checks import boolean, integer_in, one_of
 _MOST = 2**31 - 1
 _SWITCHES = ("stored_state", "double_q", "value_rescaling", "prioritized")
 _FRACTIONS = ("gamma", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps", "priority_eta")
-_COUNTS = ("buffer_size", "batch_size", "target_update_interval")
+_COUNTS = ("buffer_size", "batch_size", "target_update_interval", "stats_window_size")
 
 
 def check(arguments: dict[str, Any]) -> None:

@@ -28,6 +28,7 @@ from tests.agents.r2d2.agents import Counting, agent
         ({"gamma": 1.5}, "gamma must be a finite number of at least 0 and at most 1, got 1.5"),
         ({"tau": 0}, "tau must be a finite number above 0 and at most 1, got 0"),
         ({"batch_size": 0}, "batch_size must be an integer from 1"),
+        ({"stats_window_size": 0}, "stats_window_size must be an integer from 1"),
         ({"exploration": "softmax"}, "exploration must be one of 'schedule', 'ladder'; got 'softmax'"),
         ({"priority_eta": -0.1}, "priority_eta must be"),
         ({"importance_exponent": -1}, "importance_exponent must be"),
