@@ -4,17 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import functools
 import threading
-import weakref
-from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
-
-LEAST_KEPT = 16  # results of a function that compiles; programs take megabytes
-_R = TypeVar("_R")
 
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
@@ -63,40 +57,3 @@ def give_back_memory() -> None:
     """
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).malloc_trim(0)
-
-
-class Room:
-    """Somebody who goes round many programs: as long as this is alive, :func:`kept` functions keep as many.
-
-    Args:
-        number: How many programs.
-    """
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        _rooms.add(self)
-
-
-_rooms: weakref.WeakSet[Room] = weakref.WeakSet()
-
-
-def kept(function: Callable[..., _R]) -> Callable[..., _R]:
-    """A cache for a function that makes compiled functions (quickly: they compile when called) for arguments given by position.
-
-    Like ``functools.lru_cache`` it forgets what was not asked for longest, so that a process does not fill up with programs.
-    But it makes room for whoever uses more than usual in turn (:class:`Room`), who would else compile all of them each time.
-    """
-    found: OrderedDict[Any, _R] = OrderedDict()
-    lock = threading.Lock()
-
-    @functools.wraps(function)
-    def get(*args: Any) -> _R:
-        with lock:
-            if args not in found:
-                found[args] = function(*args)
-                while len(found) > max([LEAST_KEPT, *(room.number for room in _rooms)]):
-                    found.popitem(last=False)
-            found.move_to_end(args)
-            return found[args]
-
-    return get

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import deque
 from typing import Any, ClassVar, Self
@@ -15,7 +16,6 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFr
 
 from mbrl_agents.common import device_training, host_training, schedules, settings
 from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import kept
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, Lanes, Learner, LoopState, Streams, TrainingPlan
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.host_training import HostFunctions, host_functions
@@ -380,6 +380,6 @@ class JaxAgent(SavedAgent):
             self._lanes = None
 
 
-@kept
+@functools.lru_cache(maxsize=32)
 def _compiled_init(learner: Learner) -> Any:
     return jax.jit(learner.init)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from typing import Any
@@ -11,11 +12,10 @@ import numpy as np
 
 from mbrl_agents.common import files
 from mbrl_agents.common.agent_file import with_suffix
-from mbrl_agents.common.compilation import kept
 from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
 
 
-@kept
+@functools.lru_cache(maxsize=32)
 def _compiled(replay: Replay) -> tuple[Any, Any, Any]:
     return (
         jax.jit(replay.init),

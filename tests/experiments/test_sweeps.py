@@ -15,13 +15,15 @@ from stable_baselines3.common.utils import LinearSchedule
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN, SweepResult
-from mbrl_agents.common import compilation, device_training
+from mbrl_agents.common import device_training
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import checkpoints, training
 from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_agents.experiments.sweeps import driver
 from mbrl_agents.experiments.sweeps import execution as executions
 from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.specification import specify
+from mbrl_agents.experiments.sweeps.training_units import UnitInTraining
 from mbrl_agents.replay_dqn import DQNLearner
 from mbrl_envs.pan_flute import PanFlute
 from tests.experiments.sweep_runs import (
@@ -126,16 +128,29 @@ def test_no_number_compiles_a_program_again(execution: str) -> None:
 
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
-def test_programs_that_are_gone_round_are_compiled_once(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many there are, and however few a process keeps otherwise."""
-    monkeypatch.setattr(compilation, "LEAST_KEPT", 1)
-    made: list[Any] = []
-    original = device_training.program_functions
-    monkeypatch.setattr(device_training, "program_functions", lambda loop: (made.append(loop), original(loop))[1])
-    architectures = [{"net_arch": [width]} for width in {"loop": (3, 5, 6), "vmap": (7, 9, 10)}[execution]]
-    sweep({"policy_kwargs": architectures}, [0, 1], execution=execution, total_timesteps=200, eval_interval=50)
-    assert len(made) == len(set(made)) * (2 if execution == "vmap" else 1)  # "vmap": once more for what a run needs
-    assert len(set(made)) == len(architectures)
+def test_no_more_programs_are_gone_round_than_are_kept(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With as many at once as there are none is left for another; with one, one is done before the next begins."""
+    advanced: list[Any] = []
+    original = UnitInTraining._advance
+
+    def advance(unit: UnitInTraining, num: int) -> list[executions.Chunk]:
+        advanced.append(unit.runs[0].loop)
+        return original(unit, num)
+
+    monkeypatch.setattr(UnitInTraining, "_advance", advance)
+    monkeypatch.setattr(executions, "usable_cores", lambda: 1)
+    swept: dict[int, SweepResult] = {}
+    changes: dict[int, int] = {}
+    for most in (1, 2):
+        monkeypatch.setattr(driver, "MOST_PROGRAMS", most)
+        advanced.clear()
+        architectures = {"policy_kwargs": [{"net_arch": [3]}, {"net_arch": [5]}]}
+        swept[most] = sweep(architectures, [0, 1], execution=execution, total_timesteps=150, eval_interval=50)
+        changes[most] = sum(one != other for one, other in itertools.pairwise(advanced))
+        assert len(advanced) == 6 * (2 if execution == "loop" else 1)
+    assert changes[1] == 1
+    assert changes[2] >= 3
+    same_sweeps(swept[1], swept[2])
 
 
 def num_programs(hyperparameters: dict[str, Any], **changes: Any) -> int:

@@ -18,6 +18,7 @@ from mbrl_agents.common.device_loop import DeviceLoop
 from mbrl_agents.common.interrupt import PendingInterrupt
 from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.experiments.sweeps.execution import Execution
+from mbrl_agents.experiments.sweeps.memory import MOST_PROGRAMS
 from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.training_units import PAUSED, Run, UnitInTraining
 from mbrl_agents.experiments.workers import Listener
@@ -65,7 +66,6 @@ class Driver:
             except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs
                 self.errors.append(error)
                 self._tell_failure(i, folder, error)
-        self.programs = programs  # are kept as long as this is there
         numbers = collections.Counter([run.loop for run in runs] + [programs.of(folder.config) for folder in ended])
         try:
             self.memory = programs.plan(sum(numbers.values()), execution, max_parallel_runs)
@@ -117,9 +117,8 @@ class Driver:
     def _hand_out(self, pool: concurrent.futures.Executor, busy: dict[Any, UnitInTraining]) -> None:
         """Gives free workers the runs that are furthest behind."""
         while len(busy) < self.execution.workers:
-            in_memory = sum(unit.width for unit in self.open)
-            if self.waiting and in_memory + self.waiting[0].width <= max(self.memory.parallel, self.waiting[0].width):
-                unit = self.waiting.pop(0)
+            if (unit := self._next_waiting()) is not None:
+                self.waiting.remove(unit)
                 self.open.append(unit)
             else:
                 idle = [unit for unit in self.open if unit not in busy.values()]
@@ -127,6 +126,15 @@ class Driver:
                     return
                 unit = min(idle, key=lambda each: each.timesteps)
             busy[pool.submit(self._work, unit)] = unit
+
+    def _next_waiting(self) -> UnitInTraining | None:
+        """The first that may be opened, if there is room for it in memory."""
+        programs = {unit.runs[0].loop for unit in self.open}
+        for unit in self.waiting:
+            if len(programs) < MOST_PROGRAMS or unit.runs[0].loop in programs:
+                most = max(self.memory.parallel, unit.width)
+                return unit if sum(each.width for each in self.open) + unit.width <= most else None
+        return None
 
     def _work(self, unit: UnitInTraining) -> None:
         """In a worker's thread: one step forward."""

@@ -8,6 +8,7 @@ device.
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
@@ -18,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from mbrl_agents.common import device_training, evaluation
-from mbrl_agents.common.compilation import FirstCallAlone, jit, kept
+from mbrl_agents.common.compilation import FirstCallAlone, jit
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, StepRecord
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.replay import ReplayState
@@ -229,7 +230,7 @@ class _MappedRuns:
         return jax.tree.map(stack, own, *trees)
 
 
-@kept
+@functools.lru_cache(maxsize=16)
 def _mapped_programs(loop: DeviceLoop, mesh: Mesh) -> device_training.Programs:
     """The programs of a loop over the states of many runs."""
     functions = device_training.program_functions(loop)
@@ -273,11 +274,11 @@ def _scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
     return lambda state, key: evaluation.scores_of(learner, env, state, key, episodes, steps)
 
 
-@kept
+@functools.lru_cache(maxsize=32)
 def _compiled_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
     return FirstCallAlone(jax.jit(_scores(learner, env, episodes, steps)))
 
 
-@kept
+@functools.lru_cache(maxsize=32)
 def _mapped_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int, mesh: Mesh) -> Any:
     return jax.jit(_mapped(_scores(learner, env, episodes, steps), mesh, (True, True), True))

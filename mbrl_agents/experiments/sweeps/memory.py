@@ -19,6 +19,10 @@ from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.schedules import Now
 
+# Programs in memory at once. Runs are gone round, a chunk at a time: with more programs than the caches of compiled functions
+# hold, all would be compiled anew in every round. (Nor may they be any number: on Linux a program takes some 1500 of the 65 530
+# memory maps that a process can have.)
+MOST_PROGRAMS = 16
 MARGIN = 0.8  # the part of the free memory that is used: allocators do not fit perfectly, and others want some
 
 
@@ -88,10 +92,14 @@ def plan_memory(
     Raises:
         MemoryError: Not even one run fits, or not as many as the user wants.
     """
-    # Compiling takes seconds for each program; several are compiled at once.
+    shapes = {loop: state_shapes(loop, agent._make_hyperparameters()) for loop, agent in programs.items()}
+    largest = max(shapes, key=lambda loop: _bytes(shapes[loop]))
+    # Compiling takes seconds for each program; several are compiled at once, if they will still be there when they are called.
+    ahead = list(shapes) if len(shapes) <= MOST_PROGRAMS else [largest]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        needs = pool.map(lambda item: measure(item[0], item[1]._make_hyperparameters()), programs.items())
-        need = max(needs, key=lambda each: each.state)
+        temporary = dict(zip(ahead, pool.map(lambda loop: _temporary(loop, _Same(shapes[loop])), ahead), strict=True))
+    learner, replay = _bytes(shapes[largest].learner), _bytes(shapes[largest].replay)
+    need = MemoryNeed(learner, replay, _bytes(shapes[largest]) - learner - replay, temporary[largest])
     available = available_bytes()
     budget = MARGIN * available
     if active is None:
@@ -119,13 +127,6 @@ def state_shapes(loop: DeviceLoop, hyper: Any) -> LoopState:
     return jax.eval_shape(make, jax.ShapeDtypeStruct((2,), np.uint32))
 
 
-def measure(loop: DeviceLoop, hyper: Any) -> MemoryNeed:
-    """What a run of a program needs; compiles it, but runs nothing."""
-    shapes = state_shapes(loop, hyper)
-    learner, replay = _bytes(shapes.learner), _bytes(shapes.replay)
-    return MemoryNeed(learner, replay, _bytes(shapes) - learner - replay, _temporary(loop, _Same(shapes)))
-
-
 class _Same:
     """Shapes as an argument that makes no difference to a cache."""
 
@@ -139,7 +140,7 @@ class _Same:
         return 0
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=32)
 def _temporary(loop: DeviceLoop, same: _Same) -> int:
     """Bytes beside the state while the programs run.
 

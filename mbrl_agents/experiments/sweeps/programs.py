@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mbrl_agents.common.compilation import Room
 from mbrl_agents.common.device_loop import DeviceLoop
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.config import RunConfig
@@ -12,15 +11,11 @@ from mbrl_envs import functional_task
 
 
 class Programs:
-    """The programs of runs, each with one of its agents; runs that differ only in the seed are looked at once.
-
-    Once planned for, what is compiled of them is kept as long as this object is, however many there are: a sweep goes round.
-    """
+    """The programs of runs, each with one of its agents; runs that differ only in the seed are looked at once."""
 
     def __init__(self) -> None:
         self.agents: dict[DeviceLoop, JaxAgent] = {}
         self._known: dict[str, DeviceLoop] = {}
-        self._room: Room | None = None
 
     def of(self, config: RunConfig) -> DeviceLoop:
         """The program of a run."""
@@ -38,7 +33,6 @@ class Programs:
         """How many runs are in memory at once."""
         if not self.agents:
             return NO_RUNS
-        self._room = Room(len(self.agents))
         # Runs that are mapped over all compute at once; those called one by one, as many as there are workers.
         active = None if execution.together else execution.workers
         return plan_memory(self.agents, num_runs, max_parallel_runs, active, copies=2 if execution.together else 1)

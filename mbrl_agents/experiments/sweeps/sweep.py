@@ -101,11 +101,11 @@ def train_sweep(
         eval_steps=eval_steps,
         save_replay=save_replay,
     )
-    chosen, programs = make_execution(execution), _programs(spec)  # compiled programs are kept as long as the latter is
+    chosen = make_execution(execution)
     if folder is None or not pathlib.Path(folder, folders.MARKER).exists():
         if folder is not None:
             folders.check(folder, spec)  # first, as the plan takes a while: it compiles
-        programs.plan(len(spec.configs), chosen, max_parallel_runs)  # before anything is written
+        _plan(spec, chosen, max_parallel_runs)  # before anything is written
     if folder is None:
         keep = tempfile.TemporaryDirectory(prefix="mbrl-sweep-", ignore_cleanup_errors=True)
         folder, checkpoint_seconds = keep.name, math.inf
@@ -138,14 +138,14 @@ def sweep_memory(
     """
     _check_most(max_parallel_runs)
     spec: SweepSpec = specify(agent_class, env, hyperparameters=hyperparameters, seeds=seeds, total_timesteps=1, n_envs=n_envs)
-    return _programs(spec).plan(len(spec.configs), make_execution(execution), max_parallel_runs)
+    return _plan(spec, make_execution(execution), max_parallel_runs)
 
 
-def _programs(spec: SweepSpec) -> Programs:
+def _plan(spec: SweepSpec, execution: Execution, max_parallel_runs: int | None) -> MemoryPlan:
     programs = Programs()
     for config in spec.configs[:: len(spec.seeds)]:
         programs.of(config)
-    return programs
+    return programs.plan(len(spec.configs), execution, max_parallel_runs)
 
 
 def _check_most(max_parallel_runs: int | None) -> None:
