@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import ast
 import importlib
+import importlib.util
 import itertools
 import os
 import pathlib
@@ -309,7 +310,11 @@ def test_python_is_well_formed_and_imports_what_there_is(page: str) -> None:
             elif isinstance(node, ast.ImportFrom):
                 module = importlib.import_module(str(node.module))
                 for alias in node.names:
-                    assert hasattr(module, alias.name), f"{page}: {node.module} has no {alias.name}"
+                    found = hasattr(module, alias.name) or (
+                        hasattr(module, "__path__")  # a package, of which it may be a module
+                        and importlib.util.find_spec(f"{node.module}.{alias.name}") is not None
+                    )
+                    assert found, f"{page}: {node.module} has no {alias.name}"
 
 
 def test_numbers_that_are_made_smaller_are_there() -> None:
