@@ -19,19 +19,25 @@ from mbrl_agents.experiments import plots, results
 from mbrl_agents.experiments.comparison import Comparison, Contestant
 from mbrl_agents.experiments.environments import EnvironmentSpec
 
-AGENTS = ("sac", "none", "mle", "omd", "mle5", "omd5")
-SOLVER = {"solver": "cg", "solver_steps": 10}
+OMDSACS = {
+    "none": {"model_loss": "none"},
+    "mle": {"model_loss": "mle"},
+    "omd": {"model_loss": "omd"},
+    "mle5": {"model_loss": "mle", "inner_steps": 5},
+    "omd5": {"model_loss": "omd", "inner_steps": 5, "solver": "cg", "solver_steps": 10},
+}
+AGENTS = ("sac", *OMDSACS)
 ENV_ID = "HalfCheetah-v5"
 
 
 def contestant(label: str, options: argparse.Namespace) -> Contestant:
     """An agent by its label; target entropy and random steps are those of all."""
-    common = {"target_entropy": options.target_entropy, "learning_starts": min(10_000, options.steps // 10)}
+    starts = min(10_000, options.steps // 10) if options.learning_starts is None else options.learning_starts
+    common = {"target_entropy": options.target_entropy, "learning_starts": starts}
     if label == "sac":
         return Contestant(label, "SAC", common)
-    loss, size = label.removesuffix("5"), options.model_size
-    inner = ({"inner_steps": 5} | (SOLVER if loss == "omd" else {})) if label.endswith("5") else {}
-    return Contestant(label, "OMDSAC", common | {"model_loss": loss, "model_net_arch": [size, size]} | inner)
+    size = options.model_size
+    return Contestant(label, "OMDSAC", common | {"model_net_arch": [size, size]} | OMDSACS[label])
 
 
 def main() -> None:
@@ -42,6 +48,7 @@ def main() -> None:
     parser.add_argument("--distractors", type=int, default=0, help="numbers that mean nothing (default: %(default)s)")
     parser.add_argument("--model-size", type=int, default=64, help="units in each layer of the model (default: %(default)s)")
     parser.add_argument("--target-entropy", type=float, default=-6.0, help="SAC's usual −6; published for OMD is −3")
+    parser.add_argument("--learning-starts", type=int, help="random steps (default: a tenth of all, at most 10000)")
     parser.add_argument("--jobs", type=int, default=1, help="runs at once (default: %(default)s)")
     parser.add_argument("--quick", action="store_true", help="1 seed, 300 steps, 1 episode an evaluation")
     parser.add_argument("--out", default="runs/omd_halfcheetah", help="folder (default: %(default)s)")

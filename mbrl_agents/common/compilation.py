@@ -10,6 +10,10 @@ from typing import Any
 
 import jax
 
+# Compiled device loops that a process keeps. A sweep may not go round more programs than that: all would be compiled anew in
+# every round. (Nor may they be any number: on Linux a sweep's program takes some 1500 of the 65 530 memory maps of a process.)
+KEPT_PROGRAMS = 16
+
 
 def jit(function: Callable[..., Any], **options: Any) -> Any:
     """``jax.jit``, with what makes learning faster on the backend in use.

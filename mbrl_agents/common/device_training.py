@@ -18,7 +18,7 @@ from stable_baselines3.common.callbacks import (
 )
 
 from mbrl_agents.common import schedules
-from mbrl_agents.common.compilation import FirstCallAlone, jit
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit
 from mbrl_agents.common.device_loop import DeviceLoop, LoopState, StepRecord, restart_lanes, start_lanes
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.schedules import Now
@@ -54,7 +54,7 @@ class Programs(NamedTuple):
     train: Any
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
 def compiled(loop: DeviceLoop) -> Programs:
     """The compiled programs of a device loop; they give up the buffers of the state that goes in."""
     return Programs(*(FirstCallAlone(jit(function, donate_argnums=0)) for function in program_functions(loop)))

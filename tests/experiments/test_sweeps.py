@@ -142,7 +142,7 @@ def test_no_more_programs_are_gone_round_than_are_kept(execution: str, monkeypat
     swept: dict[int, SweepResult] = {}
     changes: dict[int, int] = {}
     for most in (1, 2):
-        monkeypatch.setattr(driver, "MOST_PROGRAMS", most)
+        monkeypatch.setattr(driver, "KEPT_PROGRAMS", most)
         advanced.clear()
         architectures = {"policy_kwargs": [{"net_arch": [3]}, {"net_arch": [5]}]}
         swept[most] = sweep(architectures, [0, 1], execution=execution, total_timesteps=150, eval_interval=50)

@@ -14,11 +14,11 @@ import traceback
 from collections.abc import Sequence
 from typing import Any
 
+from mbrl_agents.common.compilation import KEPT_PROGRAMS
 from mbrl_agents.common.device_loop import DeviceLoop
 from mbrl_agents.common.interrupt import PendingInterrupt
 from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.experiments.sweeps.execution import Execution
-from mbrl_agents.experiments.sweeps.memory import MOST_PROGRAMS
 from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.training_units import PAUSED, Run, UnitInTraining
 from mbrl_agents.experiments.workers import Listener
@@ -117,8 +117,8 @@ class Driver:
     def _hand_out(self, pool: concurrent.futures.Executor, busy: dict[Any, UnitInTraining]) -> None:
         """Gives free workers the runs that are furthest behind."""
         while len(busy) < self.execution.workers:
-            if (unit := self._next_waiting()) is not None:
-                self.waiting.remove(unit)
+            if self._may_open():
+                unit = self.waiting.pop(0)
                 self.open.append(unit)
             else:
                 idle = [unit for unit in self.open if unit not in busy.values()]
@@ -127,14 +127,15 @@ class Driver:
                 unit = min(idle, key=lambda each: each.timesteps)
             busy[pool.submit(self._work, unit)] = unit
 
-    def _next_waiting(self) -> UnitInTraining | None:
-        """The first that may be opened, if there is room for it in memory."""
-        programs = {unit.runs[0].loop for unit in self.open}
-        for unit in self.waiting:
-            if len(programs) < MOST_PROGRAMS or unit.runs[0].loop in programs:
-                most = max(self.memory.parallel, unit.width)
-                return unit if sum(each.width for each in self.open) + unit.width <= most else None
-        return None
+    def _may_open(self) -> bool:
+        """Whether there is room for the next one that waits: in memory, and among the programs that are gone round."""
+        if not self.waiting:
+            return False
+        unit = self.waiting[0]  # those of a program wait together: if this is none of the open ones, no other is
+        if sum(each.width for each in self.open) + unit.width > max(self.memory.parallel, unit.width):
+            return False
+        programs = {each.runs[0].loop for each in self.open}
+        return len(programs) < KEPT_PROGRAMS or unit.runs[0].loop in programs
 
     def _work(self, unit: UnitInTraining) -> None:
         """In a worker's thread: one step forward."""
@@ -216,9 +217,7 @@ class Driver:
 
 
 def _groups(runs: Sequence[Run], most: int) -> list[list[Run]]:
-    """Runs that begin as one unit: of one program, at most so many."""
-    if most == 1:
-        return [[run] for run in runs]
+    """Runs that begin as one unit: of one program, at most so many; program after program."""
     by_program: dict[DeviceLoop, list[Run]] = {}
     for run in runs:
         by_program.setdefault(run.loop, []).append(run)

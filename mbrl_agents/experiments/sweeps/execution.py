@@ -19,7 +19,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from mbrl_agents.common import device_training, evaluation
-from mbrl_agents.common.compilation import FirstCallAlone, jit
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, StepRecord
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.replay import ReplayState
@@ -230,7 +230,7 @@ class _MappedRuns:
         return jax.tree.map(stack, own, *trees)
 
 
-@functools.lru_cache(maxsize=16)
+@functools.lru_cache(maxsize=KEPT_PROGRAMS)
 def _mapped_programs(loop: DeviceLoop, mesh: Mesh) -> device_training.Programs:
     """The programs of a loop over the states of many runs."""
     functions = device_training.program_functions(loop)

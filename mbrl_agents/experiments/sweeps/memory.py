@@ -13,16 +13,12 @@ import numpy as np
 import psutil
 
 from mbrl_agents.common import device_training
-from mbrl_agents.common.compilation import give_back_memory
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, give_back_memory
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.schedules import Now
 
-# Programs in memory at once. Runs are gone round, a chunk at a time: with more programs than the caches of compiled functions
-# hold, all would be compiled anew in every round. (Nor may they be any number: on Linux a program takes some 1500 of the 65 530
-# memory maps that a process can have.)
-MOST_PROGRAMS = 16
 MARGIN = 0.8  # the part of the free memory that is used: allocators do not fit perfectly, and others want some
 
 
@@ -95,11 +91,9 @@ def plan_memory(
     shapes = {loop: state_shapes(loop, agent._make_hyperparameters()) for loop, agent in programs.items()}
     largest = max(shapes, key=lambda loop: _bytes(shapes[loop]))
     # Compiling takes seconds for each program; several are compiled at once, if they will still be there when they are called.
-    ahead = list(shapes) if len(shapes) <= MOST_PROGRAMS else [largest]
+    ahead = list(shapes) if len(shapes) <= KEPT_PROGRAMS else [largest]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        temporary = dict(zip(ahead, pool.map(lambda loop: _temporary(loop, _Same(shapes[loop])), ahead), strict=True))
-    learner, replay = _bytes(shapes[largest].learner), _bytes(shapes[largest].replay)
-    need = MemoryNeed(learner, replay, _bytes(shapes[largest]) - learner - replay, temporary[largest])
+        need = dict(zip(ahead, pool.map(lambda loop: measure(loop, shapes[loop]), ahead), strict=True))[largest]
     available = available_bytes()
     budget = MARGIN * available
     if active is None:
@@ -125,6 +119,12 @@ def state_shapes(loop: DeviceLoop, hyper: Any) -> LoopState:
         return LoopState(loop.learner.init(key, hyper), loop.replay.init(), lanes, Streams(key, key), clock, zero)
 
     return jax.eval_shape(make, jax.ShapeDtypeStruct((2,), np.uint32))
+
+
+def measure(loop: DeviceLoop, shapes: LoopState) -> MemoryNeed:
+    """What a run of a program needs, whose state has these shapes; compiles it, but runs nothing."""
+    learner, replay = _bytes(shapes.learner), _bytes(shapes.replay)
+    return MemoryNeed(learner, replay, _bytes(shapes) - learner - replay, _temporary(loop, _Same(shapes)))
 
 
 class _Same:
