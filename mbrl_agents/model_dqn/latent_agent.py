@@ -1,0 +1,125 @@
+"""Deep Q-learning from roll-outs of a learned model in a latent space."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+
+from mbrl_agents.common import settings
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.model_dqn.agent import ModelDQN
+from mbrl_agents.model_dqn.heads import Emission
+from mbrl_agents.model_dqn.latent import LatentModel
+from mbrl_agents.model_dqn.latents import LATENTS
+
+
+class LatentModelDQN(ModelDQN):
+    """Deep Q-learning from roll-outs of a learned model in a latent space, which the Q-network reads.
+
+    As :class:`~mbrl_agents.SimpleModelDQN`, with a model that encodes observations into latent variables, reconstructs them
+    from these, and predicts the next latent variables, the reward and the end. Acting draws from the encoder; Q-learning does
+    not change it.
+
+    Args:
+        policy: As all arguments that are not named here: see :class:`~mbrl_agents.SimpleModelDQN`.
+        env: Environment.
+        latent: ``"categorical"`` (32 variables of 32 classes), ``"gaussian"`` (32) or ``"tanh_gaussian"`` (32).
+        learning_rate: Step size of the Q-network.
+        buffer_size: Transitions kept.
+        learning_starts: Transitions before learning.
+        batch_size: Transitions on which the model takes a gradient step.
+        tau: Of target updates.
+        gamma: Discount factor.
+        train_freq: Steps between trainings.
+        gradient_steps: Updates per training.
+        target_update_interval: Transitions between target updates.
+        model_learning_rate: Step size of the model.
+        rollout_length: Imagined steps from each start.
+        rollout_batch_size: Starts of roll-outs.
+        reward_weight: Weight of the model's loss of rewards.
+        termination_weight: Of ends.
+        observation_weight: Of reconstructed observations.
+        dynamics_weight: Of the divergence between what is encoded and what was predicted.
+        prior_weight: Of the divergence of what is encoded from a fixed distribution (uniform, standard normal).
+        continuing: Whether the task never ends.
+        learned_variance: Whether the decoder says how certain it is of real-valued observations.
+        published_mask: Whether observations of steps that end the episode are left out of the reconstruction, as in the
+            published code.
+        exploration: Kind of exploration.
+        temperature: Of the softmax.
+        exploration_fraction: Part of the training over which ε falls.
+        exploration_initial_eps: ε at the start.
+        exploration_final_eps: ε at the end.
+        double_q: Double Q-learning.
+        weight_decay: Of all networks.
+        max_grad_norm: Largest norm of a gradient.
+        stats_window_size: Episodes in statistics.
+        tensorboard_log: Folder for TensorBoard.
+        policy_kwargs: Networks.
+        verbose: How much to report.
+        seed: Seed.
+        device: Device.
+        device_loop: Whether to learn in the device loop.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        latent: str = "categorical",
+        learning_rate: float | Schedule = 1e-4,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1000,
+        batch_size: int = 32,
+        tau: float = 1.0,
+        gamma: float = 0.9,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        target_update_interval: int = 100,
+        model_learning_rate: float = 2e-4,
+        rollout_length: int = 10,
+        rollout_batch_size: int | None = None,
+        reward_weight: float = 1.0,
+        termination_weight: float = 1.0,
+        observation_weight: float = 1.0,
+        dynamics_weight: float = 1.0,
+        prior_weight: float = 0.0,
+        continuing: bool | None = None,
+        learned_variance: bool = False,
+        published_mask: bool = False,
+        exploration: str = "softmax",
+        temperature: float | Schedule = 0.1,
+        exploration_fraction: float = 0.1,
+        exploration_initial_eps: float = 1.0,
+        exploration_final_eps: float = 0.05,
+        double_q: bool = False,
+        weight_decay: float = 1e-6,
+        max_grad_norm: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: str = "auto",
+        device_loop: bool | None = None,
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
+
+    def _world_model(self, codec: ObservationCodec, num_actions: int) -> LatentModel:
+        given = self.arguments
+        return LatentModel(
+            LATENTS[given["latent"]],
+            Emission(codec, given["learned_variance"]),
+            num_actions,
+            tuple(given["policy_kwargs"]["net_arch"]),
+            given["policy_kwargs"]["activation_fn"],
+            self._continuing,
+            given["published_mask"],
+        )

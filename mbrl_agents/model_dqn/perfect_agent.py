@@ -1,0 +1,83 @@
+"""Deep Q-learning from roll-outs of the true environment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stable_baselines3.common.policies import BasePolicy
+from stable_baselines3.common.type_aliases import GymEnv
+
+from mbrl_agents.common import settings
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.model_dqn.agent import ModelDQN
+from mbrl_agents.model_dqn.perfect import PerfectModel
+from mbrl_envs import FunctionalEnv, functional_task
+from mbrl_envs.multi_agent import MultiAgentEnv
+
+
+class PerfectModelDQN(ModelDQN):
+    """Deep Q-learning from roll-outs of the true environment, from states that were visited.
+
+    The upper bound of what a learned model can bring: as :class:`~mbrl_agents.SimpleModelDQN`, with the environment's own
+    dynamics as the model. Only on functional environments, in the device loop, where the environment's states can be stored.
+    Arguments as for :class:`~mbrl_agents.SimpleModelDQN`, less those of the model's learning.
+
+    Raises:
+        TypeError, ValueError: An argument is unknown or out of range, or the environment has no functional dynamics.
+    """
+
+    def __init__(
+        self,
+        policy: str | type[BasePolicy],
+        env: GymEnv | str | None,
+        learning_rate: float | Schedule = 1e-4,
+        buffer_size: int = 100_000,
+        learning_starts: int = 1000,
+        batch_size: int = 32,
+        tau: float = 1.0,
+        gamma: float = 0.9,
+        train_freq: int | tuple[int, str] = 1,
+        gradient_steps: int = 1,
+        target_update_interval: int = 100,
+        rollout_length: int = 10,
+        rollout_batch_size: int | None = None,
+        exploration: str = "softmax",
+        temperature: float | Schedule = 0.1,
+        exploration_fraction: float = 0.1,
+        exploration_initial_eps: float = 1.0,
+        exploration_final_eps: float = 0.05,
+        double_q: bool = False,
+        weight_decay: float = 1e-6,
+        max_grad_norm: float | None = None,
+        stats_window_size: int = 100,
+        tensorboard_log: str | None = None,
+        policy_kwargs: dict[str, Any] | None = None,
+        verbose: int = 0,
+        seed: int | None = None,
+        device: str = "auto",
+        _init_setup_model: bool = True,
+    ) -> None:
+        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
+        self.device_loop = True
+
+    def _check_spaces(self) -> None:
+        super()._check_spaces()
+        task = functional_task(self.env)
+        if task is None or isinstance(task.env, MultiAgentEnv):
+            raise ValueError(
+                "PerfectModelDQN rolls out the environment itself, so it needs functional dynamics (one of the mbrl/ "
+                "environments, without wrappers) of a single agent, "
+                f"got {self.env}: SimpleModelDQN and LatentModelDQN learn a model anywhere"
+            )
+
+    def _dynamics(self) -> FunctionalEnv | None:
+        task = functional_task(self.env) if self.env is not None else None
+        return None if task is None else task.env
+
+    def _stored_dynamics(self) -> FunctionalEnv | None:
+        return self._dynamics()
+
+    def _world_model(self, codec: ObservationCodec, num_actions: int) -> PerfectModel:
+        del num_actions
+        return PerfectModel(self._dynamics(), codec)
