@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import functools
-import time
-from collections import deque
 from typing import Any, ClassVar, Self
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
 
 from mbrl_agents.common import device_training, host_training, schedules, settings
 from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.device_loop import Clock, DeviceLoop, Lanes, Learner, LoopState, Streams, TrainingPlan
+from mbrl_agents.common.device_agent import DeviceLoopAgent
+from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.host_training import HostFunctions, host_functions
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
@@ -24,15 +22,14 @@ from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
 from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
-from mbrl_agents.common.saved_agent import SavedAgent
 from mbrl_agents.common.schedules import Now
-from mbrl_envs import BatchedEnv, FunctionalEnv, FunctionalTask, functional_task
+from mbrl_envs import FunctionalEnv
 
 # A run's random streams, each folded from the seed.
 _INIT, _ACT, _UPDATE, _ENVS, _PREDICT = range(5)
 
 
-class JaxAgent(SavedAgent):
+class JaxAgent(DeviceLoopAgent):
     """Base of agents whose learner is a set of pure JAX functions.
 
     The same learner is driven either by the *host loop* (SB3's ``collect_rollouts``, on any Gymnasium environment) or by the
@@ -89,8 +86,6 @@ class JaxAgent(SavedAgent):
         self.exploration_rate = 0.0
         self.device_loop: bool | None = given.get("device_loop")
         self._interrupt = PendingInterrupt()
-        self._lanes: Lanes | None = None  # environments of the device loop
-        self._lanes_task: FunctionalTask | None = None
         self._calls = 0
         self._predictions = 0
         self._metrics: dict[str, Any] = {}  # of the last training
@@ -288,70 +283,6 @@ class JaxAgent(SavedAgent):
         self._metrics = {}
         super().dump_logs()
 
-    # ------------------------------------------------------------------ the device loop
-
-    def _functional_task(self) -> FunctionalTask | None:
-        """Dynamics and time limit for the device loop, or None if the host loop is to be used."""
-        if self.device_loop is False:
-            return None
-        task = functional_task(self.env)
-        by_steps = isinstance(self.train_freq, TrainFreq) and self.train_freq.unit == TrainFrequencyUnit.STEP
-        if self.device_loop and (task is None or not by_steps):
-            raise ValueError(
-                "device_loop=True needs an environment with functional dynamics (mbrl/…, without wrappers that change it) and "
-                f"a train_freq in steps; got {self.env} and {self.train_freq}"
-            )
-        return task if by_steps else None
-
-    def _batched_env(self, task: FunctionalTask) -> BatchedEnv:
-        return task.batched(self.n_envs)
-
-    def _device_loop(self, task: FunctionalTask) -> DeviceLoop:
-        return DeviceLoop(self.learner, self.plan, self.replay, self._batched_env(task))
-
-    def _start_lanes(self, task: FunctionalTask, reset: bool) -> None:
-        """Makes the device loop's environments, or has them begin anew where SB3 would reset its own."""
-        functions = device_training.lane_functions(self._batched_env(task))
-        others = self._lanes is None or self._lanes_task != task
-        if others or reset:
-            self.memory.cut()
-        if others:
-            self._lanes = self._put(functions.start(jax.random.split(self._env_stream, self.n_envs)))
-        elif reset:
-            self._lanes = functions.restart(self._lanes)
-        self._lanes_task = task
-
-    def loop_state(self) -> LoopState:
-        """The device loop's state, put together from the agent's parts."""
-        assert self._lanes is not None
-        memory = self.memory.state
-        interval = jnp.int32(self.target_update_interval)
-        return LoopState(self.learner_state, memory, self._lanes, self._streams, self.clock, interval)
-
-    def adopt(self, state: LoopState) -> None:
-        """Takes over the device loop's state; arrays given to a compiled chunk are gone, these are the ones that count."""
-        self.learner_state, self._lanes, self._streams = state.learner, state.lanes, state.streams
-        self.memory.state = state.replay
-        self._calls, self._n_updates = int(state.clock.calls), int(state.clock.updates)
-
-    def begin(self, task: FunctionalTask, total_timesteps: int) -> DeviceLoop:
-        """Makes the agent ready for the device loop's chunks without :meth:`learn`, new or loaded; returns the loop.
-
-        Args:
-            task: What to learn in.
-            total_timesteps: Where the training ends.
-        """
-        self._total_timesteps, self._num_timesteps_at_start, self.start_time = total_timesteps, 0, time.time_ns()
-        if self.ep_info_buffer is None:
-            self.ep_info_buffer = deque(maxlen=self._stats_window_size)
-            self.ep_success_buffer = deque(maxlen=self._stats_window_size)
-        self._start_lanes(task, reset=False)
-        return self._device_loop(task)
-
-    def forget_arrays(self) -> None:
-        """Lets go of all arrays of the device loop's state, of which somebody else now has the only copy."""
-        self.learner_state = self._lanes = self._streams = self.memory.state = None  # type: ignore[assignment]
-
     # ------------------------------------------------------------------ acting
 
     def predict(
@@ -372,12 +303,6 @@ class JaxAgent(SavedAgent):
         self._predictions += 1
         explore = self.exploration_at(self._current_progress_remaining)
         return np.array(functions.act(self.learner_state, observations, key, explore))
-
-    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
-        """Sets the environment; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.set_env`."""
-        super().set_env(env, force_reset)
-        if force_reset:
-            self._lanes = None
 
 
 @functools.lru_cache(maxsize=32)
