@@ -1,10 +1,12 @@
-"""Checks of agents' arguments at the door."""
+"""Checks at the door: of agents' arguments, and of what environments give them."""
 
 from __future__ import annotations
 
 import math
 import numbers
 from typing import Any
+
+import numpy as np
 
 
 def number_in(
@@ -33,3 +35,27 @@ def number_in(
     if not inside or (finite and not math.isfinite(number)):
         raise ValueError(f"{wanted}, got {value!r}")
     return number
+
+
+def finite(what: str, given: np.ndarray | dict[str, np.ndarray]) -> None:
+    """Refuses what an environment gave if it cannot be learned from: one NaN would make every weight NaN, silently.
+
+    Args:
+        what: What it is, for the message.
+        given: A row for each environment.
+
+    Raises:
+        ValueError: There are numbers that are not finite, or beyond single precision.
+    """
+    if isinstance(given, dict):
+        for name, part in given.items():
+            finite(f"{what} {name!r}", part)
+    elif given.dtype.kind == "f":
+        flat = given.ravel()
+        if flat.dot(flat) < 1e76:  # a quarter of the time, on every step, of looking at each; above, and for NaN, we look
+            return
+        with np.errstate(over="ignore"):
+            good = np.isfinite(given.astype(np.float32).reshape(len(given), -1)).all(axis=1)
+        if not good.all():
+            where = int(np.flatnonzero(~good)[0])
+            raise ValueError(f"{what} must be finite in single precision, got {given[where]} from environment {where}")

@@ -12,6 +12,7 @@ import numpy as np
 
 from mbrl_agents.common import files
 from mbrl_agents.common.agent_file import with_suffix
+from mbrl_agents.common.checks import finite
 from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
 
 
@@ -73,14 +74,21 @@ class DeviceReplayBuffer:
         done: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Stores a transition of every environment; ``done`` and ``infos`` are those of an SB3 ``VecEnv``."""
-        done = np.asarray(done, bool)
+        """Stores a transition of every environment; ``done`` and ``infos`` are those of an SB3 ``VecEnv``.
+
+        Raises:
+            ValueError: An observation or a reward is not finite; nothing is stored.
+        """
+        obs, next_obs, reward, done = (np.asarray(each) for each in (obs, next_obs, reward, done))
+        for what, given in (("observations", obs), ("observations", next_obs), ("rewards", reward)):
+            finite(what, given)
+        done = done.astype(bool)
         truncated = done & np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
         new = Transitions(
-            observation=np.asarray(obs),
+            observation=obs,
             action=np.asarray(action, self.replay.actions.row.dtype).reshape(self.n_envs, *self.replay.actions.row.shape),
-            reward=np.asarray(reward, np.float32),
-            next_observation=np.asarray(next_obs),
+            reward=reward.astype(np.float32),
+            next_observation=next_obs,
             terminated=done & ~truncated,
             truncated=truncated,
         )

@@ -10,6 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
+from mbrl_agents.common.checks import finite
 from mbrl_agents.r2d2.samples import SequenceSamples
 from mbrl_agents.r2d2.sequences import SequenceLayout
 from mbrl_agents.r2d2.state_store import StateStore
@@ -136,7 +137,12 @@ class SequenceReplayBuffer(ReplayBuffer):
             states: Recurrent states before ``obs``, (layers, n_envs, hidden) each.
             episode_starts: Whether ``obs`` begins an episode; an unfinished one before it is closed as truncated at the last
                 observation there is. By default where the episode before has ended.
+
+        Raises:
+            ValueError: An observation or a reward is not finite; nothing is stored.
         """
+        for what, given in (("observations", obs), ("observations", next_obs), ("rewards", reward)):
+            finite(what, given)
         if episode_starts is not None and True in episode_starts.tolist():
             self._cut(np.flatnonzero(episode_starts & (self._step > 0)))
         slots = self._write(self._all_envs, obs)

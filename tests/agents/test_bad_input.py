@@ -6,9 +6,11 @@ import math
 from typing import Any
 
 import gymnasium
+import numpy as np
 import pytest
 
-from mbrl_agents import ReplayDQN
+from mbrl_agents import R2D2, ReplayDQN
+from mbrl_agents.common.checks import finite
 
 CASES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"learning_rate": math.nan}, ValueError, r"learning_rate must be a finite number of at least 0, got nan"),
@@ -71,3 +73,45 @@ def test_bad_totals(total: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="total_timesteps"):
         agent.learn(total)
     assert agent.num_timesteps == 0
+
+
+class Broken(gymnasium.Env):
+    """Its 7th step gives a number that is none: as a reward, an observation, or the last observation of an episode."""
+
+    observation_space = gymnasium.spaces.Box(-np.inf, np.inf, (4,), np.float64)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, what: str, number: float) -> None:
+        self.what, self.number, self.steps = what, number, 0
+
+    def reset(self, *, seed: int | None = None, options: Any = None) -> tuple[np.ndarray, dict]:
+        super().reset(seed=seed)
+        return np.full(4, 0.25), {}
+
+    def step(self, action: int) -> tuple[np.ndarray, float, bool, bool, dict]:
+        self.steps += 1
+        due = self.steps == 7
+        observation = np.full(4, self.number if due and self.what != "rewards" else 0.5)
+        return observation, self.number if due and self.what == "rewards" else 0.5, due and self.what == "last", False, {}
+
+
+@pytest.mark.parametrize("number", [math.nan, -math.inf, 1e200])
+@pytest.mark.parametrize("what", ["rewards", "observations", "last"])
+@pytest.mark.parametrize("cls", [ReplayDQN, R2D2])
+def test_environments_that_give_no_numbers(cls: Any, what: str, number: float) -> None:
+    arguments = {"burn_in": 0} if cls is R2D2 else {}
+    agent = cls("MlpLstmPolicy" if cls is R2D2 else "MlpPolicy", Broken(what, number), learning_starts=1000, **arguments)
+    with pytest.raises(
+        ValueError,
+        match=rf"{what.replace('last', 'observations')} must be finite in single precision, got .* from environment 0",
+    ):
+        agent.learn(20)
+    assert agent.num_timesteps in (7, 8)
+
+
+def test_only_numbers_that_are_none_are_refused() -> None:
+    finite("observations", {"image": np.full((2, 3), 255, np.uint8), "vector": np.full((2, 3), 3e38)})  # with squares
+    with pytest.raises(
+        ValueError, match=r"observations 'vector' must be finite in single precision, got .*inf\] from environment 1"
+    ):
+        finite("observations", {"image": np.zeros((2, 3), np.uint8), "vector": np.array([[1.0, 2], [0, np.inf]])})
