@@ -110,7 +110,7 @@ def test_environments_that_give_no_numbers(cls: Any, what: str, number: float) -
 
 
 def test_only_numbers_that_are_none_are_refused() -> None:
-    finite("observations", {"image": np.full((2, 3), 255, np.uint8), "vector": np.full((2, 3), 3e38)})  # with squares
+    finite("observations", {"image": np.full((2, 3), 255, np.uint8), "vector": np.full((2, 3), 3e38)})  # whose squares are beyond it
     with pytest.raises(
         ValueError, match=r"observations 'vector' must be finite in single precision, got .*inf\] from environment 1"
     ):
