@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+_FEW = 64
+
 
 def number_in(
     name: str, value: Any, low: float, high: float = math.inf, *, open_low: bool = False, finite: bool = True
@@ -45,17 +47,14 @@ def finite(what: str, given: np.ndarray | dict[str, np.ndarray]) -> None:
         given: A row for each environment.
 
     Raises:
-        ValueError: There are numbers that are not finite, or beyond single precision.
+        ValueError: There are numbers that are not finite.
     """
     if isinstance(given, dict):
         for name, part in given.items():
             finite(f"{what} {name!r}", part)
     elif given.dtype.kind == "f":
-        flat = given.ravel()
-        if flat.dot(flat) < 1e76:  # a quarter of the time, on every step, of looking at each; above, and for NaN, we look
+        # Asked on every step: for a few numbers Python is three times as quick as NumPy.
+        if all(map(math.isfinite, given.ravel().tolist())) if given.size <= _FEW else np.isfinite(given).all():
             return
-        with np.errstate(over="ignore"):
-            good = np.isfinite(given.astype(np.float32).reshape(len(given), -1)).all(axis=1)
-        if not good.all():
-            where = int(np.flatnonzero(~good)[0])
-            raise ValueError(f"{what} must be finite in single precision, got {given[where]} from environment {where}")
+        where = int(np.flatnonzero(~np.isfinite(given.reshape(len(given), -1)).all(axis=1))[0])
+        raise ValueError(f"{what} must be finite, got {given[where]} from environment {where}")

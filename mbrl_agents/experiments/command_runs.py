@@ -150,11 +150,8 @@ def _contestants(
     # The preset's names of its agents are labels here.
     known = {normalised_name(label): f"{label}={name}" for label, (name, _) in preset.agents.items()}
     names = [known.get(normalised_name(name), name) for name in arguments.agents or list(preset.agents)]
-    special = {f"{label}.{key}": value for label, (_, own) in preset.agents.items() for key, value in own.items()}
-    labels = {name.partition("=")[0] for name in names}
-    special = {name: value for name, value in special.items() if name.partition(".")[0] in labels}
-    named = comparison.parse_contestants(names, special | settings)
-    return [Contestant(each.label, each.agent, preset.for_agent(each.agent, each.arguments)) for each in named]
+    named = comparison.parse_contestants(names, settings)
+    return [Contestant(each.label, each.agent, preset.for_label(each.label, each.agent, each.arguments)) for each in named]
 
 
 def _with_preset(contestants: list[Contestant], environment: EnvironmentSpec, preset: str) -> list[Contestant]:

@@ -10,7 +10,7 @@ from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.common import schedules
 from mbrl_agents.experiments.agents import AgentKind, find_agent
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.environments import EnvironmentSpec, lists
 from mbrl_agents.experiments.evaluation import default_sizes
 from mbrl_envs.checks import boolean, integer_in
 
@@ -185,8 +185,7 @@ def _through_yaml(config: RunConfig) -> RunConfig:
     Raises:
         TypeError: An argument cannot be written.
     """
-    # Tuples are the one thing that Python literals have and YAML has not.
-    plain = _lists(config.to_dict())
+    plain = lists(config.to_dict())
     try:
         text = dump(plain)
     except yaml.YAMLError as error:
@@ -206,12 +205,6 @@ def _plain_schedule(name: str, value: Any) -> Any:
     if isinstance(plain, dict) and plain["schedule"] == "callable":
         raise TypeError(f"{name} must be a number or Stable-Baselines3's LinearSchedule, which can be written, got {value}")
     return plain
-
-
-def _lists(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _lists(each) for name, each in value.items()}
-    return [_lists(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _flat(data: Any, prefix: str = "") -> dict[str, Any]:

@@ -24,7 +24,7 @@ class EnvironmentSpec:
 
     Attributes:
         id: Gymnasium id, such as ``"mbrl/PanFlute-v0"`` or ``"CartPole-v1"``.
-        arguments: Its constants, as for ``gymnasium.make``.
+        arguments: Its constants, as for ``gymnasium.make``; tuples become lists, as they are in files.
         max_episode_steps: Time limit in training; None for the id's own, −1 for none.
         given: Dynamics without an id, which cannot be read back from a file; ``id`` then describes them.
         from_file: Whether it was read from a file, which nobody need have looked at. An id ``"module:name"`` has Gymnasium
@@ -38,6 +38,7 @@ class EnvironmentSpec:
     from_file: bool = dataclasses.field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "arguments", lists(self.arguments))
         if self.max_episode_steps not in (None, NO_LIMIT):
             integer_in("max_episode_steps (if not -1)", self.max_episode_steps, 1, 2**31 - 1)
 
@@ -147,6 +148,13 @@ class EnvironmentSpec:
         from stable_baselines3.common.env_util import make_vec_env
 
         return make_vec_env(lambda: self.make(**more), n_envs=num_envs)
+
+
+def lists(value: Any) -> Any:
+    """Plain data with lists for tuples, which Python literals have and YAML has not."""
+    if isinstance(value, dict):
+        return {name: lists(each) for name, each in value.items()}
+    return [lists(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 def _constants(spec: Any) -> dict[str, Any]:

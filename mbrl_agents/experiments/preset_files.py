@@ -105,6 +105,16 @@ class Preset:
     agents: dict[str, tuple[str, dict[str, Any]]]
     found: Found | None = None
 
+    def for_label(self, label: str, agent: str, given: dict[str, Any]) -> dict[str, Any]:
+        """Constructor arguments of the preset's own agent of that name and class, or of any agent, under those given.
+
+        Raises:
+            ValueError: It has no such agent, or several.
+        """
+        if label in self.agents and self.agents[label][0] == agent:
+            return {**self.arguments[label], **given}
+        return self.for_agent(agent, given)
+
     def for_agent(self, agent: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
         """Constructor arguments of an agent of ours, under those given.
 
@@ -113,12 +123,19 @@ class Preset:
             given: Further arguments; ``latent`` decides which of the latent agents it is.
 
         Raises:
-            ValueError: It has no such agent.
+            ValueError: It has no such agent, or several.
         """
-        for label, (name, special) in self.agents.items():
-            wanted = {key: (given or {}).get(key, value) for key, value in special.items()}
-            if name == agent and wanted == special:
-                return {**self.arguments[label], **(given or {})}
+        given = given or {}
+        found = [
+            label
+            for label, (name, special) in self.agents.items()
+            if name == agent and special == {key: given.get(key, value) for key, value in special.items()}
+        ]
+        alike = [label for label in found if self.agents[label] == self.agents[found[0]]]
+        if len(alike) > 1:
+            raise ValueError(f"preset {self.name!r} has settings for several {agent}: {', '.join(alike)}; it must be one here")
+        if found:
+            return {**self.arguments[found[0]], **given}
         own = ", ".join(name + (f" ({_shown(special)})" if special else "") for name, special in self.agents.values())
         raise ValueError(f"preset {self.name!r} has settings for {own}, not for {agent}")
 

@@ -112,6 +112,20 @@ def test_presets_in_files(tmp_path: pathlib.Path) -> None:
     assert (run.config.environment.arguments, run.config.arguments["temperature"]) == ({"num_pipes": 3}, 0.1)
 
 
+def test_two_agents_of_one_class_in_a_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each has its own settings; where one is meant by its class, it must be clear which."""
+    file, out = tmp_path / "mine.yaml", tmp_path / "compared"
+    study = published.preset("panflute-high")
+    arguments = {"slow": {"learning_rate": 1e-4}, "fast": {"learning_rate": 1e-2}}
+    two = dataclasses.replace(study, arguments=arguments, agents={label: ("ReplayDQN", {}) for label in arguments})
+    preset_files.write(two, file)
+    assert cli.main(["compare", "--preset", str(file), "--seeds", "1", "--steps", "200", "--out", str(out), *QUICK]) == 0
+    rates = {run.config.label: run.config.arguments["learning_rate"] for run in runs_below(out)}
+    assert rates == {"slow": 1e-4, "fast": 1e-2}
+    assert cli.main(["train", "ReplayDQN", "--preset", str(file)]) == 2
+    assert "mine.yaml' has settings for several ReplayDQN: slow, fast" in capsys.readouterr().err
+
+
 def test_all_that_a_file_may_say(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What the command line says goes before it."""
     file = tmp_path / "mine.yaml"
