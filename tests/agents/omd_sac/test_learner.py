@@ -227,3 +227,19 @@ def test_the_models_gradient_is_that_of_solving_anew() -> None:
         state = state._replace(params=state.params._replace(critics=critics))
         after, told = jax.jit(learner.update)(state, batch, key, now)
         assert_gradient_is_that_of_solving_anew(state, after, told, reference.outer)
+
+
+def test_saturated_actions_have_their_likelihood_and_its_slope_in_single_precision() -> None:
+    """From a tanh in single precision the pull back out of saturation, which is what entropy is for, would be gone."""
+    actor = SquashedGaussianActor(1, hidden=())
+    params = {"Dense_0": {"kernel": jnp.array([[1.0, 0.0]], jnp.float32), "bias": jnp.zeros(2, jnp.float32)}}
+
+    def log_likelihood(unbounded: jax.Array) -> jax.Array:
+        return actor.sample(params, unbounded[None, None], jnp.zeros((1, 1), jnp.float32))[1][0]
+
+    given = np.linspace(-12, 12, 481).astype(np.float32)
+    found, slopes = jax.jit(jax.vmap(jax.value_and_grad(log_likelihood)))(given)
+    tanh = np.tanh(given.astype(float))
+    remains = 1 - tanh**2
+    np.testing.assert_allclose(found, -0.5 * np.log(2 * np.pi) - np.log(remains + 1e-6), atol=3e-6)
+    np.testing.assert_allclose(slopes, 2 * tanh * remains / (remains + 1e-6), atol=3e-6)
