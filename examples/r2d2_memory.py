@@ -22,7 +22,7 @@ from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.published import preset
-from mbrl_agents.experiments.training import EvaluationGrid, _Call
+from mbrl_agents.experiments.training import Calling, EvaluationGrid
 
 EPISODES, POINTS = 20, 15
 DELAYS = (10, 40, 80, 160)
@@ -104,7 +104,7 @@ def train(run: Run, seed: int, write: Callable[[list[Any]], None]) -> float:
             write([run.label, seed, steps, scores[steps], round(time.process_time() - began, 1)])
         return True
 
-    agent.learn(run.steps, callback=EvaluationGrid(max(run.steps // POINTS, 1), _Call(look)))
+    agent.learn(run.steps, callback=EvaluationGrid(max(run.steps // POINTS, 1), Calling(look)))
     look()
     evaluator.close()
     final = scores[agent.num_timesteps]

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 _FEW = 64
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 def number_in(
@@ -47,14 +48,18 @@ def finite(what: str, given: np.ndarray | dict[str, np.ndarray]) -> None:
         given: A row for each environment.
 
     Raises:
-        ValueError: There are numbers that are not finite.
+        ValueError: There are numbers that are not finite, or beyond single precision.
     """
     if isinstance(given, dict):
         for name, part in given.items():
             finite(f"{what} {name!r}", part)
     elif given.dtype.kind == "f":
         # Asked on every step: for a few numbers Python is three times as quick as NumPy.
-        if all(map(math.isfinite, given.ravel().tolist())) if given.size <= _FEW else np.isfinite(given).all():
-            return
-        where = int(np.flatnonzero(~np.isfinite(given.reshape(len(given), -1)).all(axis=1))[0])
-        raise ValueError(f"{what} must be finite, got {given[where]} from environment {where}")
+        if given.size <= _FEW:
+            numbers_ = given.ravel().tolist()
+            if all(map(math.isfinite, numbers_)) and max(map(abs, numbers_), default=0.0) <= _LARGEST:
+                return
+        good = (np.abs(given.reshape(len(given), -1), dtype=np.float64) <= _LARGEST).all(axis=1)
+        if not good.all():
+            where = int(np.flatnonzero(~good)[0])
+            raise ValueError(f"{what} must be finite in single precision, got {given[where]} from environment {where}")

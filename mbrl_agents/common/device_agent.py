@@ -22,6 +22,7 @@ class DeviceLoopAgent(SavedAgent):
     device_loop: bool | None
     learner_state: Any
     _streams: Streams
+    _calls: int
     _lanes: Lanes | None = None
     _lanes_task: FunctionalTask | None = None
 
@@ -52,7 +53,9 @@ class DeviceLoopAgent(SavedAgent):
         if others or reset:
             self.memory.cut()
         if others:
-            self._lanes = self._own._put(functions.start(jax.random.split(self._own._env_stream, self.n_envs)))
+            # An agent that has played already is not to play the same episodes again.
+            stream = self._own._env_stream if self._calls == 0 else jax.random.fold_in(self._own._env_stream, self._calls)
+            self._lanes = self._own._put(functions.start(jax.random.split(stream, self.n_envs)))
         elif reset:
             self._lanes = functions.restart(self._lanes)
         self._lanes_task = task
@@ -91,5 +94,6 @@ class DeviceLoopAgent(SavedAgent):
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Sets the environment; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.set_env`."""
         super().set_env(env, force_reset)
+        self._own._check_spaces()
         if force_reset:
             self._lanes = None

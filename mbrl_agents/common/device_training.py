@@ -70,7 +70,9 @@ def program_functions(loop: DeviceLoop) -> Programs:
     return Programs(loop.collect, loop.cycles, train)
 
 
-def learn(agent: JaxAgent, task: FunctionalTask, total_timesteps: int, callback: BaseCallback, log_interval: int) -> None:
+def learn(
+    agent: JaxAgent, task: FunctionalTask, total_timesteps: int, callback: BaseCallback, log_interval: int | None
+) -> None:
     """Drives an agent's device loop until ``agent.num_timesteps`` reaches the total or a callback stops it."""
     loop = agent._device_loop(task)
     num_envs = agent.n_envs
@@ -206,7 +208,7 @@ def _report(
     records: StepRecord,
     metrics: dict,
     callback: BaseCallback,
-    log_interval: int,
+    log_interval: int | None,
     total_timesteps: int,
 ) -> bool:
     """Tells callbacks, statistics and loggers of a chunk's steps; returns whether to go on."""
@@ -224,8 +226,8 @@ def _report(
         agent._update_info_buffer(infos, dones)
         for _ in range(int(dones.sum())):
             agent._episode_num += 1
-            episodes_due |= agent._episode_num % log_interval == 0
-    _log(agent, records, metrics, episodes_due or not done.any())
+            episodes_due |= log_interval is not None and agent._episode_num % log_interval == 0
+    _log(agent, records, metrics, episodes_due or (log_interval is not None and not done.any()))
     return keep_on
 
 

@@ -6,15 +6,22 @@ import io
 import os
 import pathlib
 import tempfile
-from collections.abc import Mapping
-from typing import Any
+import threading
+from collections.abc import Callable, Mapping
+from typing import Any, BinaryIO
 
 import jax
 import numpy as np
 
+_ONE_AT_A_TIME = threading.Lock()
 
-def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
+
+def write_atomically(path: str | os.PathLike[str], content: bytes | Callable[[BinaryIO], None]) -> None:
     """Writes a file under a temporary name, then renames it: whatever goes wrong, ``path`` is the old file or the new one.
+
+    Args:
+        path: The file.
+        content: What goes into it; or a function that writes it, so that much of it need not be in memory twice.
 
     Raises:
         OSError: Writing failed (disk full, no permission, …); nothing is left behind.
@@ -24,19 +31,29 @@ def write_atomically(path: str | os.PathLike[str], content: bytes) -> None:
     handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
     try:
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            if isinstance(content, bytes):
+                file.write(content)
+            else:
+                content(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(temporary, 0o666 & ~_umask())
+        os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, target)
     except BaseException:
         pathlib.Path(temporary).unlink(missing_ok=True)
         raise
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
+def is_half_written(file: pathlib.Path, name: str) -> bool:
+    """Whether a file was left behind by a process that was killed while it wrote the file called ``name`` beside it."""
+    return file.name.startswith(f".{name}.") and file.suffix == ".part"
+
+
+def umask() -> int:
+    """The permissions that new files are to lack. They can only be asked for by setting them, which is the whole process's."""
+    with _ONE_AT_A_TIME:
+        mask = os.umask(0o077)
+        os.umask(mask)
     return mask
 
 
@@ -82,10 +99,15 @@ def _name(path: Any) -> str:
     return "/".join(str(getattr(part, "key", getattr(part, "name", getattr(part, "idx", part)))) for part in path) or "value"
 
 
+def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a flat dictionary of arrays as an NPZ file."""
+    np.savez(file, **dict(arrays))  # type: ignore[arg-type]
+
+
 def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """A flat dictionary of arrays as an NPZ file."""
     buffer = io.BytesIO()
-    np.savez(buffer, **dict(arrays))  # type: ignore[arg-type]
+    write_arrays(buffer, arrays)
     return buffer.getvalue()
 
 

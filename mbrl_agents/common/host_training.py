@@ -37,7 +37,7 @@ def host_functions(learner: Learner, plan: TrainingPlan, replay: Replay) -> Host
     return HostFunctions(learner, plan, replay)
 
 
-def learn(agent: JaxAgent, total_timesteps: int, callback: Any, log_interval: int) -> None:
+def learn(agent: JaxAgent, total_timesteps: int, callback: Any, log_interval: int | None) -> None:
     """SB3's loop; its parts are those of :meth:`OffPolicyAlgorithm.learn`."""
     callback.on_training_start(locals(), globals())
     assert agent.env is not None
@@ -77,7 +77,7 @@ def take_steps(agent: JaxAgent, gradient_steps: int, now: Now) -> dict[str, Any]
 def _take_normalized_steps(agent: JaxAgent, gradient_steps: int, now: Now) -> dict[str, Any]:
     """The same, with observations and rewards normalised by a ``VecNormalize`` after they are drawn."""
     assert agent._vec_normalize_env is not None
-    normalizer, batch_size, metrics = agent._vec_normalize_env, agent.batch_size, {}
+    normalizer, batch_size, metrics = agent._vec_normalize_env, agent.plan.batch_size, {}
     functions = host_functions(agent.learner, agent.plan, agent.replay)
     shape = (batch_size, *agent.observation_space.shape)  # type: ignore[misc]
     for _ in range(gradient_steps):

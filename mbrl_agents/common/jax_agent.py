@@ -135,7 +135,9 @@ class JaxAgent(DeviceLoopAgent):
             kinds = " or ".join(kind.__name__ for kind in self.action_spaces)
             raise ValueError(f"{type(self).__name__} needs a {kinds} action space, got {self.action_space}")
         ActionCodec.of(self.action_space)
-        ObservationCodec.of(self.observation_space)
+        codec, normalizer = ObservationCodec.of(self.observation_space), self._vec_normalize_env
+        if codec.kind == "bytes" and normalizer is not None and normalizer.norm_obs:
+            raise ValueError("observations of bytes are divided by 255 here: VecNormalize around them needs norm_obs=False")
 
     def _setup_model(self) -> None:
         """Makes networks, replay memory and random streams from the arguments and the seed."""
@@ -211,7 +213,7 @@ class JaxAgent(DeviceLoopAgent):
         self,
         total_timesteps: int,
         callback: MaybeCallback = None,
-        log_interval: int = 4,
+        log_interval: int | None = 4,
         tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,

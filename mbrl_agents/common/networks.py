@@ -243,3 +243,15 @@ class MLP(nn.Module):
             if i < len(self.hidden):
                 x = ACTIVATIONS[self.activation](x)
         return x, products
+
+
+def init_many(network: MLP, num_inputs: int, key: jax.Array, number: int) -> Any:
+    """Fresh parameters of several networks, with a leading axis."""
+    example = jnp.zeros((1, num_inputs))
+    return jax.vmap(lambda each: network.init(each, example)["params"])(jax.random.split(key, number))
+
+
+def run_many(network: MLP, params: Any, inputs: jax.Array) -> jax.Array:
+    """Outputs (networks, n, outputs) of networks whose parameters have a leading axis."""
+    outputs: Any = jax.vmap(lambda each: network.apply({"params": each}, inputs))(params)
+    return outputs

@@ -91,7 +91,6 @@ def load(
     device: str,
     replaced: dict[str, Any],
     print_system_info: bool,
-    force_reset: bool,
 ) -> AgentT:
     """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.load`."""
     if print_system_info:
@@ -133,8 +132,6 @@ def load(
     agent.ep_info_buffer = deque(episodes, maxlen=agent._stats_window_size)
     agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
     _restore_state(agent, content, saved_envs)
-    if env is not None and not force_reset and agent.env is not None:
-        agent._last_obs = None  # the host's environment tells its observation only on reset
     return agent
 
 

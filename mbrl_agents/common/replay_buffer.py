@@ -110,11 +110,10 @@ class DeviceReplayBuffer:
         """Writes all rows in use to an NPZ file, whole or not at all."""
         stored = jax.tree.map(lambda leaf: np.asarray(leaf)[: self.size()], self.state.stored)
         arrays = files.flatten(stored) | {"position": np.asarray(self.pos), "size": np.asarray(self.size())}
-        content = files.arrays_to_bytes(arrays)
         if isinstance(path, (str, os.PathLike)):
-            files.write_atomically(with_suffix(path, "npz"), content)
+            files.write_atomically(with_suffix(path, "npz"), lambda file: files.write_arrays(file, arrays))
         else:
-            path.write(content)
+            path.write(files.arrays_to_bytes(arrays))
 
     def load(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Reads what :meth:`save` wrote.

@@ -74,16 +74,17 @@ class SavedAgent(OffPolicyAlgorithm):
             device: Device to run on.
             custom_objects: Constructor arguments that replace saved ones, as ``kwargs``.
             print_system_info: Whether to print this system's versions.
-            force_reset: Whether the *host loop* resets the environment before it learns on. The device loop's environments are
-                part of the agent and go on where they were.
+            force_reset: Accepted for SB3's sake. The host loop always resets the environment before it learns on; the device
+                loop's environments are part of the agent and go on where they were.
             **kwargs: Constructor arguments that replace saved ones; a schedule that was a function must be given here.
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged or of another kind of agent, or spaces do not match.
         """
+        del force_reset
         replaced = {**(custom_objects or {}), **kwargs}
-        return persistence.load(cls, path, env, device, replaced, print_system_info, force_reset)  # type: ignore[type-var]
+        return persistence.load(cls, path, env, device, replaced, print_system_info)  # type: ignore[type-var]
 
     def save_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Saves the replay memory to an NPZ file (``.npz`` is added if there is no suffix), whole or not at all."""

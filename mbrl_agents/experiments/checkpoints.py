@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.saved_agents import load_agent, save_agent
-
-MAX_REPLAY_BYTES = 2**30  # a larger replay memory is not saved with an unfinished run
 
 
 def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
@@ -33,9 +30,7 @@ def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
 def save_unfinished(folder: RunFolder, agent: BaseAlgorithm) -> None:
     """Saves what is needed to go on. The replay memory comes first: an agent never lies beside that of another moment."""
     if isinstance(agent, JaxAgent):
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves(agent.memory.state))
-        if size <= MAX_REPLAY_BYTES:
-            agent.save_replay_buffer(folder.replay_path(agent.num_timesteps))
+        agent.save_replay_buffer(folder.replay_path(agent.num_timesteps))
     save_agent(agent, folder.agent_path)
     _forget_replays(folder, but=folder.replay_path(agent.num_timesteps))
 

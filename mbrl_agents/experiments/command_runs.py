@@ -37,7 +37,7 @@ from mbrl_agents.experiments.config import RunConfig, differences, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.progress import RunProgress, tracked
-from mbrl_agents.experiments.run_folder import FINISHED, RunFolder, check_free, check_idle, find_runs
+from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, RunFolder, check_free, check_idle, find_runs
 from mbrl_agents.experiments.saved_agents import load_for_evaluation
 from mbrl_agents.experiments.training import train as train_run
 from mbrl_agents.model_dqn.foresight import learner_with_model
@@ -46,6 +46,8 @@ from mbrl_envs.checks import integer_in
 
 def train(arguments: argparse.Namespace) -> int:
     """``mbrl train``."""
+    if arguments.preset == "study":
+        raise ValueError("--preset study is of mbrl compare, for agents of Stable-Baselines3: give their arguments with --set")
     preset = with_preset(arguments)
     if arguments.seeds is not None or arguments.sweep:
         return command_sweep.sweep(arguments, preset)
@@ -66,7 +68,8 @@ def train(arguments: argparse.Namespace) -> int:
     name = f"{config.environment.name}_{config.label}_seed{config.seed}"
     path = pathlib.Path(arguments.out or pathlib.Path("runs") / name)
     folder = _folder(path, config, arguments)
-    if folder.status().state != FINISHED:
+    status = folder.status()
+    if status.state not in ENDED:
         _use_one_thread()
         with tracked([RunProgress(config.label, config.title, config.steps)], 1) as tracker:
 
@@ -75,10 +78,13 @@ def train(arguments: argparse.Namespace) -> int:
                 return True
 
             status = train_run(folder, report)
-        if status.state != FINISHED:
+        if status.state not in ENDED:
             print(f"stopped after {status.timesteps:,} of {config.steps:,} steps; the agent is in {path}", file=sys.stderr)
             print("--resume goes on", file=sys.stderr)
             return INTERRUPTED
+    if status.state == DIVERGED:
+        print(f"{config.title} diverged: {status.error}; {path} has the agent as it was then", file=sys.stderr)
+        return FAILED
     score, reference = results.final_score(folder), results.run_yardsticks(folder)
     print(f"{config.label} in {config.environment.title}: score {score:.4g}{_on_scale(score, reference)}")
     print(f"{path}: agent.zip, metrics.csv, config.yaml")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 import pathlib
-import shutil
 import sys
 
 import pandas as pd
@@ -22,9 +21,7 @@ from mbrl_agents.experiments.command_arguments import (
 )
 from mbrl_agents.experiments.command_parts import INTERRUPTED
 from mbrl_agents.experiments.published import Preset
-from mbrl_agents.experiments.run_folder import check_idle, runs_below
 from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
-from mbrl_agents.experiments.sweeps.folder import MARKER
 from mbrl_envs.checks import integer_in
 
 SHOWN_SETTINGS = 20
@@ -47,8 +44,6 @@ def sweep(arguments: argparse.Namespace, preset: Preset | None = None) -> int:
         print(sweep_memory(kind.cls, environment, hyperparameters, seed_list, n_envs=arguments.n_envs, **limits))
         return 0
     path = pathlib.Path(arguments.out or pathlib.Path("runs") / f"{environment.name}_{kind.name}_sweep")
-    if arguments.force:
-        _delete(path)
     sizes = {name: value for name, value in training_arguments(arguments).items() if value is not None}
     sizes["n_envs"], sizes["total_timesteps"] = sizes.pop("num_envs"), sizes.pop("steps")
     try:
@@ -60,6 +55,7 @@ def sweep(arguments: argparse.Namespace, preset: Preset | None = None) -> int:
             folder=path,
             save_replay=arguments.save_replay,
             progress_bar=True,
+            force=arguments.force,
             **limits,
             **sizes,
         )
@@ -70,14 +66,6 @@ def sweep(arguments: argparse.Namespace, preset: Preset | None = None) -> int:
     _show(result)
     print(f"{path}: {', '.join(written)}, and a folder for each run")
     return 0
-
-
-def _delete(path: pathlib.Path) -> None:
-    """Deletes a sweep, and nothing else."""
-    if (path / MARKER).is_file():
-        for run in runs_below(path):
-            check_idle(run)
-        shutil.rmtree(path)
 
 
 def _write(result: SweepResult, path: pathlib.Path) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.common.files import is_half_written, write_atomically
 from mbrl_agents.common.interrupt import deferred
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import workers
@@ -179,7 +179,7 @@ class Comparison:
         """Checks that what is there is this comparison, or nothing."""
         if self.path.exists() and not self.path.is_dir():
             raise FileExistsError(f"{self.path} is a file: choose another --out")
-        if not self.path.exists() or not any(self.path.iterdir()):
+        if not self.path.exists() or all(is_half_written(file, MARKER) for file in self.path.iterdir()):
             return
         marker = self.path / MARKER
         if not marker.is_file():

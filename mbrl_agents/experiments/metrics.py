@@ -15,6 +15,7 @@ from mbrl_agents.common.files import write_atomically
 
 COLUMNS = ["seed", "timestep", "metric", "value"]
 SCORE = "score"  # the metric that is the mean of an evaluation
+DIVERGENCE = "diverged"  # the metric of a run whose loss or weights are no longer finite; its value is 1
 
 
 def create(path: pathlib.Path) -> None:

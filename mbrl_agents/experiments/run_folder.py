@@ -24,9 +24,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import pandas as pd
+import psutil
 import yaml
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.common.files import umask, write_atomically
 from mbrl_agents.experiments import config as configs
 from mbrl_agents.experiments import metrics
 from mbrl_agents.experiments.config import RunConfig
@@ -55,6 +56,7 @@ class Status(NamedTuple):
         error: What went wrong, if it failed.
         details: Its traceback.
         pid: The process that wrote this.
+        started: When that began, in seconds since 1970: numbers of processes are used again.
         host: The machine it ran on.
     """
 
@@ -65,6 +67,7 @@ class Status(NamedTuple):
     details: str | None = None
     pid: int = 0
     host: str = ""
+    started: float = 0.0
 
 
 class RunFolder:
@@ -96,7 +99,7 @@ class RunFolder:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = pathlib.Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part"))
         try:
-            os.chmod(fresh, 0o777 & ~_umask())
+            os.chmod(fresh, 0o777 & ~umask())
             folder = cls(fresh, config)
             write_atomically(fresh / CONFIG, configs.dump(config.to_dict()))
             write_atomically(fresh / VERSIONS, json.dumps(versions(), indent=2).encode())
@@ -144,7 +147,8 @@ class RunFolder:
 
     def write_status(self, status: Status) -> None:
         """Writes where the run is."""
-        status = status._replace(pid=os.getpid(), host=socket.gethostname(), seconds=round(status.seconds, 3))
+        pid = os.getpid()
+        status = status._replace(pid=pid, host=socket.gethostname(), started=_started(pid), seconds=round(status.seconds, 3))
         data = {**status._asdict(), "of": self.config.steps, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_atomically(self.path / STATUS, json.dumps(data, indent=2).encode())
 
@@ -214,15 +218,16 @@ def check_idle(folder: RunFolder) -> None:
 
 def _is_alive(status: Status, folder: pathlib.Path) -> bool:
     """Whether the process that says it is running still exists; of other machines we see only what they write."""
-    if status.host != socket.gethostname() or os.name != "posix":
+    if status.host != socket.gethostname():
         return time.time() - max(file.stat().st_mtime for file in folder.iterdir()) < _SILENCE
     try:
-        os.kill(status.pid, 0)
-    except ProcessLookupError:
+        return status.pid > 0 and abs(_started(status.pid) - status.started) < 1
+    except psutil.NoSuchProcess:
         return False
-    except PermissionError:
-        return True
-    return status.pid > 0
+
+
+def _started(pid: int) -> float:
+    return psutil.Process(pid).create_time()
 
 
 def runs_below(root: pathlib.Path) -> list[RunFolder]:
@@ -266,9 +271,3 @@ def _move_into_place(fresh: pathlib.Path, target: pathlib.Path) -> None:
             os.replace(aside, target)
         raise
     shutil.rmtree(aside, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

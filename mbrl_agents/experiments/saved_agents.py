@@ -99,6 +99,8 @@ def load_for_evaluation(
         if environment is None:
             raise ValueError(f"{path} is not in a run's folder: say which environment, with --env")
         spec = environment
+    if kind.ours and arguments:
+        raise ValueError(f"--set is for files of Stable-Baselines3's agents; {file} says itself what {kind.name} has")
     kind.check_arguments(given)
     env: gymnasium.Env = spec.make()
     return load_agent(kind, file, env, given), spec, run

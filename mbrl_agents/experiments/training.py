@@ -9,6 +9,8 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback, CallbackList, EveryNTimesteps
 from stable_baselines3.common.logger import KVWriter, Logger
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
@@ -18,8 +20,8 @@ from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.evaluation import Evaluator
-from mbrl_agents.experiments.metrics import SCORE
-from mbrl_agents.experiments.run_folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
+from mbrl_agents.experiments.metrics import DIVERGENCE, SCORE
+from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
 
 CHECKPOINT_SECONDS = 60.0
 REPORT_SECONDS = 0.1
@@ -67,6 +69,7 @@ class _Training:
         scores = folder.scores()
         self.evaluated_at = int(scores.index[-1]) if len(scores) else -1
         self.score: float | None = float(scores.iloc[-1]) if len(scores) else None
+        self.trouble: str | None = None  # why it makes no sense any more
         self.began = self.saved_at = time.monotonic()
         self.reported_at = -math.inf
 
@@ -78,11 +81,11 @@ class _Training:
             self.evaluate_if_due()
             self._learn()
             self.evaluate_if_due()
-            finished = self._at_end
-            save = checkpoints.save_finished if finished else checkpoints.save_unfinished
+            state = DIVERGED if self.trouble else FINISHED if self._at_end else INTERRUPTED
+            save = checkpoints.save_unfinished if state == INTERRUPTED else checkpoints.save_finished
             save(self.folder, self.agent)
             self.report(self.agent.num_timesteps, self.score)
-            return self._write_status(FINISHED if finished else INTERRUPTED)
+            return self._write_status(state)
         finally:
             self.evaluator.close()
             self.env.close()
@@ -102,8 +105,8 @@ class _Training:
         left = self.config.steps - self.agent.num_timesteps
         if left <= 0 or self.pending.pressed:
             return
-        grid = EvaluationGrid(self.config.evaluation.interval, _Call(self.evaluate_if_due))
-        callbacks = CallbackList([_Call(self._watch), grid])
+        grid = EvaluationGrid(self.config.evaluation.interval, Calling(self.evaluate_if_due))
+        callbacks = CallbackList([Calling(self._watch), grid])
         # Ctrl-C lets our agents stop at a consistent point and raise; SB3's are asked to stop by _watch.
         try:
             self.agent.learn(left, callback=callbacks, reset_num_timesteps=False, tb_log_name=self.config.label)
@@ -122,12 +125,20 @@ class _Training:
         return not self.pending.pressed and not overshoots
 
     def evaluate_if_due(self) -> bool:
-        """Evaluates the agent as it is now, if there has been no evaluation at the latest point of the grid."""
+        """Evaluates the agent as it is now, if there has been no evaluation at the latest point of the grid.
+
+        Returns:
+            Whether to go on: not with an agent whose weights are no longer finite.
+        """
         timesteps, interval = self.agent.num_timesteps, self.config.evaluation.interval
         due = timesteps if self._at_end else timesteps // interval * interval
         if due > self.evaluated_at:
-            self.score = float(self.evaluator.scores(self.agent, self.config.seed, timesteps).mean())
             self.evaluated_at = timesteps
+            if not has_finite_weights(self.agent):
+                self.trouble = f"the weights were no longer finite at timestep {timesteps}"
+                self.folder.append_metrics(timesteps, {DIVERGENCE: 1.0})
+                return False
+            self.score = float(self.evaluator.scores(self.agent, self.config.seed, timesteps).mean())
             values = {SCORE: self.score, "time/seconds": self._seconds, **self.latest.values}
             self.folder.append_metrics(timesteps, values)
             if time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS and not self._at_end:
@@ -139,7 +150,7 @@ class _Training:
     # ------------------------------------------------------------------ saving
 
     def _write_status(self, state: str) -> Status:
-        status = Status(state, self.agent.num_timesteps, self._seconds)
+        status = Status(state, self.agent.num_timesteps, self._seconds, self.trouble)
         self.folder.write_status(status)
         return status
 
@@ -148,6 +159,12 @@ class _Training:
         logger = configure_logger(0, folder, self.config.label, True) if folder else Logger(None, [])
         logger.output_formats.append(self.latest)
         return logger
+
+
+def has_finite_weights(agent: BaseAlgorithm) -> bool:
+    """Whether all weights are numbers, of ours and of Stable-Baselines3's agents; what optimisers keep is not looked at."""
+    parts = (arrays for name, arrays in agent.get_parameters().items() if not name.endswith("optimizer"))
+    return all(bool(torch.as_tensor(array).isfinite().all()) for arrays in parts for array in arrays.values())
 
 
 class EvaluationGrid(EveryNTimesteps):
@@ -178,14 +195,16 @@ class LatestValues(KVWriter):
     def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
         del key_excluded, step
         for name, value in key_values.items():
-            if not name.startswith("time/") and isinstance(value, (int, float)) and math.isfinite(value):
-                self.values[name] = float(value)
+            if not name.startswith("time/") and isinstance(value, (int, float)):
+                self.values.pop(name, None)  # an old loss must not stand for one that is not finite
+                if math.isfinite(value):
+                    self.values[name] = float(value)
 
     def close(self) -> None:
         pass
 
 
-class _Call(BaseCallback):
+class Calling(BaseCallback):
     """A function as a callback."""
 
     def __init__(self, function: Callable[[], bool]) -> None:

@@ -69,7 +69,8 @@ class Listener(Protocol):
 def execute(job: Job, report: training.Report) -> tuple[str, str | None]:
     """Trains a run; how it ended, and what went wrong."""
     try:
-        return training.train(folder_of(job), report).state, None
+        status = training.train(folder_of(job), report)
+        return status.state, status.error
     except Exception as error:  # one run's failure is no reason to lose the others
         return FAILED, " ".join(f"{type(error).__name__}: {error}".split())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -19,7 +20,7 @@ from mbrl_agents.td_dynamics.linear_features import Features, TabularBins
 ActionSpace = spaces.Discrete | spaces.Box
 
 UNIFORM = "uniform"
-_SAMPLES = 16  # observations on which a policy is tried
+_SAMPLES = 128  # observations on which a policy is tried
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,15 +171,35 @@ def as_policy(given: Any, features: Features, observations: spaces.Space[Any], a
         raise TypeError(f"policy must be 'uniform', integers, a function or an agent, got {type(given).__name__}")
     examples = np.stack([np.asarray(observations.sample()) for _ in range(_SAMPLES)])
     host = HostPolicy(given, actions)
-    for takes_key in (True, False):
-        if _is_traceable(given, examples[0], takes_key, actions):
-            policy = FunctionPolicy(given, takes_key, ActionCodec.of(actions))
-            found = np.asarray(policy.in_env(jnp.asarray(examples), jax.random.PRNGKey(0)))
-            for action, observation in zip(found, examples, strict=True):
-                _checked(action, actions, observation)
+    takes_key = _takes_key(given)
+    if _is_traceable(given, examples[0], takes_key, actions):
+        policy = FunctionPolicy(given, takes_key, ActionCodec.of(actions))
+        found = np.asarray(policy.in_env(jnp.asarray(examples), jax.random.PRNGKey(0)))
+        for action, observation in zip(found, examples, strict=True):
+            _checked(action, actions, observation)
+        if takes_key or _says_the_same(given, examples, found):
             return policy
     host.choose(examples[:1])
     return host
+
+
+def _takes_key(function: Callable[..., Any]) -> bool:
+    """Whether it needs a second argument, which is then the random key; one with a default is its own affair."""
+    try:
+        arguments = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some functions written in C do not say
+        return False
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(each.kind in by_place and each.default is inspect.Parameter.empty for each in arguments) == 2
+
+
+def _says_the_same(function: Callable[..., Any], examples: np.ndarray, compiled: np.ndarray) -> bool:
+    """Whether a function called again and again says what it said once and for all when it was compiled.
+
+    One that draws from NumPy's generator now and then (ε-greedily, say) is compiled as it was at that moment.
+    """
+    called = np.stack([np.asarray(function(jnp.asarray(each))) for each in examples])
+    return bool(np.isclose(called, compiled, rtol=1e-4, atol=1e-5).mean() > 0.99)  # a tie may go either way
 
 
 def _table(given: Any, features: Features, actions: ActionSpace) -> TablePolicy:
@@ -198,10 +219,7 @@ def _table(given: Any, features: Features, actions: ActionSpace) -> TablePolicy:
 
 
 def _is_traceable(function: Callable[..., Any], example: np.ndarray, takes_key: bool, space: ActionSpace) -> bool:
-    """Whether it is a JAX function: it can be traced, and what it returns depends on what goes in.
-
-    A function that draws from NumPy's generator can be traced as well, once, and would always do the same then.
-    """
+    """Whether it can be traced, and what it returns then depends on what goes in."""
     traced = []
     kind = jnp.integer if isinstance(space, spaces.Discrete) else jnp.floating
 

@@ -12,7 +12,7 @@ from jax import lax
 
 from mbrl_agents.common import exploration, optimizer
 from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.networks import MLP
+from mbrl_agents.common.networks import MLP, init_many, run_many
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.replay import Batch
@@ -109,11 +109,13 @@ class OMDLearner:
     def init(self, key: jax.Array, hyper: OMDHyperparameters) -> OMDState:
         """Fresh parameters; the target networks start as copies."""
         q_key, model_key, value_key = jax.random.split(key, 3)
-        params = _init_many(self._network(self.num_actions), self.codec.num_features, q_key, self.num_networks)
+        params = init_many(self._network(self.num_actions), self.codec.num_features, q_key, self.num_networks)
+        if self.model_loss == "omd":
+            self.solver.check_size(params)
         model = self.model.init(model_key)
         fixed = {}
         if self.model_loss == "vep":
-            fixed = _init_many(self._network(1), self.codec.num_features, value_key, self.num_value_networks)
+            fixed = init_many(self._network(1), self.codec.num_features, value_key, self.num_value_networks)
         return OMDState(
             params,
             jax.tree.map(jnp.copy, params),
@@ -132,7 +134,7 @@ class OMDLearner:
 
     def values(self, params: Any, features: jax.Array) -> jax.Array:
         """Action values of each network, (networks, n, actions)."""
-        return _run_many(self._network(self.num_actions), params, features)
+        return run_many(self._network(self.num_actions), params, features)
 
     def soft_value(self, params: Any, features: jax.Array, temperature: jax.Array) -> jax.Array:
         """α log Σ_a exp(min_i Q_i(s, a) / α), or what that becomes as α goes to 0, (n,)."""
@@ -219,7 +221,7 @@ class OMDLearner:
             return model_losses.value_gradient(prediction, batch, key, bootstrap)
 
         def values(features: jax.Array) -> jax.Array:
-            return _run_many(self._network(1), state.value_networks, features)[..., 0]
+            return run_many(self._network(1), state.value_networks, features)[..., 0]
 
         return model_losses.value_equivalence(prediction, batch, key, values)
 
@@ -227,7 +229,7 @@ class OMDLearner:
         """Gradient steps of the Q-networks on the model's predictions, some or to convergence; the loss before the last."""
         first = state.params
         if not self.warm_start:
-            first = _init_many(self._network(self.num_actions), self.codec.num_features, key, self.num_networks)
+            first = init_many(self._network(self.num_actions), self.codec.num_features, key, self.num_networks)
         adam = state.optimizer if self.carry_optimizer else optimizer.init(first)
 
         def step(carry: _Descent) -> _Descent:
@@ -256,14 +258,3 @@ class _Descent(NamedTuple):
     loss: jax.Array  # before the last step
     slope: jax.Array  # norm of the gradient there
     steps: jax.Array
-
-
-def _init_many(network: MLP, num_features: int, key: jax.Array, number: int) -> Any:
-    example = jnp.zeros((1, num_features))
-    return jax.vmap(lambda each: network.init(each, example)["params"])(jax.random.split(key, number))
-
-
-def _run_many(network: MLP, params: Any, features: jax.Array) -> jax.Array:
-    """Outputs (networks, n, outputs) of networks whose parameters have a leading axis."""
-    outputs: Any = jax.vmap(lambda each: network.apply({"params": each}, features))(params)
-    return outputs

@@ -94,6 +94,19 @@ class LinearSolver:
         kept = jnp.where(fine, found, flat)
         return Solution(unravel(kept), jnp.where(size > 0, missed / jnp.where(size > 0, size, 1), 0.0), ~fine)
 
+    def check_size(self, unknowns: Any) -> None:
+        """Refuses a system that is too large for the method.
+
+        Args:
+            unknowns: Arrays of the shapes of the unknowns.
+
+        Raises:
+            ValueError: It is.
+        """
+        size = sum(leaf.size for leaf in jax.tree.leaves(unknowns))
+        if self.method == "direct" and size > MOST_DIRECT:
+            raise ValueError(f"solver='direct' takes at most {MOST_DIRECT} unknowns, the weights of the networks, got {size}")
+
     def _solve(self, times: Callable[[jax.Array], jax.Array], right: jax.Array) -> jax.Array:
         def damped(vector: jax.Array) -> jax.Array:
             return times(vector) + self.damping * vector
@@ -101,8 +114,8 @@ class LinearSolver:
         if self.method == "cg":
             return self._conjugate_gradients(damped, right)
         if self.method == "gmres":
-            restart = min(20, self.max_steps, right.size)
-            cycles = -(-self.max_steps // restart)
+            cycles = -(-self.max_steps // min(20, right.size))
+            restart = min(self.max_steps // cycles, right.size)
             return linalg.gmres(damped, right, tol=self.tolerance, restart=restart, maxiter=cycles, solve_method="batched")[0]
         transpose = jax.linear_transpose(times, right)
 
@@ -116,8 +129,7 @@ class LinearSolver:
                 tol=self.tolerance,
                 maxiter=self.max_steps,
             )[0]
-        if right.size > MOST_DIRECT:
-            raise ValueError(f"method='direct' takes at most {MOST_DIRECT} unknowns, got {right.size}")
+        self.check_size(right)
         matrix = jax.vmap(damped)(jnp.eye(right.size, dtype=right.dtype)).T
         return jnp.linalg.solve(matrix, right)
 

@@ -122,6 +122,8 @@ class OMDSACLearner:
         actor_key, critics_key, model_key = jax.random.split(key, 3)
         features = self.codec.num_features
         critics = self.critics.init(critics_key, features, self.actor.num_actions)
+        if self.model_loss == "omd":
+            self.solver.check_size(critics)
         log_ent_coef = jnp.log(jnp.float32(hyper.ent_coef))
         params = SACParams(self.actor.init(actor_key, features), critics, log_ent_coef)
         model = {} if self.model is None else self.model.init(model_key)
@@ -238,7 +240,7 @@ class OMDSACLearner:
         if self.model_loss == "omd":
             found = implicit_gradient(on_data, inner_gradient(on_model), state.params.critics, state.model, self.solver)
             state = _model_learned(state._replace(fallbacks=state.fallbacks + found.fell_back), found.gradient)
-            told |= {"model_loss": found.loss, "residual": found.residual, "fell_back": found.fell_back.astype(jnp.float32)}
+            told |= {"model_loss": found.loss, "residual": found.residual, "fallbacks": state.fallbacks.astype(jnp.float32)}
         return state, told
 
     def _learn_critics(

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import MLP
+from mbrl_agents.common.networks import MLP, init_many, run_many
 
 LOG_STD = (-20.0, 2.0)  # bounds of what the actor says of its deviations
 _SMALL = 1e-6  # keeps the logarithm of the squashing's slope finite, as Stable-Baselines3 does
@@ -85,11 +85,8 @@ class Critics:
 
     def init(self, key: jax.Array, num_features: int, num_actions: int) -> Any:
         """Fresh parameters, drawn as PyTorch draws those of linear layers."""
-        example = jnp.zeros((1, num_features + num_actions))
-        return jax.vmap(lambda each: self._network.init(each, example)["params"])(jax.random.split(key, self.number))
+        return init_many(self._network, num_features + num_actions, key, self.number)
 
     def values(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:
         """Q of each critic, (number, n), of features (n, f) and actions (n, a)."""
-        inputs = jnp.concatenate([features, action], axis=-1)
-        values: Any = jax.vmap(lambda each: self._network.apply({"params": each}, inputs))(params)
-        return values[..., 0]
+        return run_many(self._network, params, jnp.concatenate([features, action], axis=-1))[..., 0]

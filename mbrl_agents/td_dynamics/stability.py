@@ -13,6 +13,8 @@ map is positive, power iteration from the identity finds its ρ.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
@@ -54,15 +56,19 @@ def limit(operators: Reduced, batch_size: int) -> float:
     slowest = operators.rates.real.min()
     if slowest <= 0:
         raise ValueError(f"covariance: no step size is stable, as A has an eigenvalue with real part {slowest:g}")
+
+    def noise_beside_drift(moments: np.ndarray) -> np.ndarray:
+        return operators.inverse_drift(operators.spread(moments) + operators.own_noise(moments) / batch_size)
+
     moments = operators.identity()
     radius = 0.0
     for _ in range(_ITERATIONS):
-        moments = moments / operators.loss(moments)
-        moments = operators.inverse_drift(operators.spread(moments) + operators.own_noise(moments) / batch_size)
+        moments = noise_beside_drift(moments / operators.loss(moments))
         before, radius = radius, operators.loss(moments)
         if abs(radius - before) <= _TOLERANCE * radius:
-            break
-    return 1 / radius
+            return 1 / radius
+    # Where features are nearly alike it takes for ever.
+    return 1 / _radius(noise_beside_drift, moments)
 
 
 def spectral_radius(
@@ -86,21 +92,28 @@ def spectral_radius(
     batch = integer_in("batch_size", batch_size, 1, MAX_BATCH)
     eta = number_in("step_size", step_size, 0, open_low=True)
     operators = reduced(form, arguments.discount(gamma), fourth_moments)
-    one = operators.identity()
 
-    def update(flat: np.ndarray) -> np.ndarray:
-        moments = flat.reshape(one.shape)
-        moments = (moments + moments.T) / 2  # what is not symmetric is no moment of anything
-        return (operators.shrink(moments, eta) + eta**2 / batch * operators.own_noise(moments)).ravel()
+    def update(moments: np.ndarray) -> np.ndarray:
+        return operators.shrink(moments, eta) + eta**2 / batch * operators.own_noise(moments)
 
-    if one.size <= _DENSE:
-        matrix = np.stack([update(row) for row in np.eye(one.size)], axis=1)
+    return _radius(update, operators.identity())
+
+
+def _radius(function: Callable[[np.ndarray], np.ndarray], start: np.ndarray) -> float:
+    """The spectral radius of a linear map of second moments, of the shape of ``start``."""
+
+    def flat(vector: np.ndarray) -> np.ndarray:
+        moments = vector.reshape(start.shape)
+        return function((moments + moments.T) / 2).ravel()  # what is not symmetric is no moment of anything
+
+    if start.size <= _DENSE:
+        matrix = np.stack([flat(row) for row in np.eye(start.size)], axis=1)
         return float(np.abs(np.linalg.eigvals(matrix)).max())
-    operator = LinearOperator((one.size, one.size), update, dtype=np.float64)
+    operator = LinearOperator((start.size, start.size), flat, dtype=np.float64)
     try:
-        found = eigs(operator, k=1, v0=one.ravel(), return_eigenvectors=False, tol=1e-10)
+        found = eigs(operator, k=1, v0=start.ravel(), return_eigenvectors=False, tol=1e-10)
     except ArpackNoConvergence as error:
-        raise ValueError(f"step_size={eta:g}: the spectral radius was not found: {error}") from error
+        raise ValueError(f"covariance: a spectral radius was not found: {error}") from error
     return float(np.abs(found).max())
 
 

@@ -266,7 +266,8 @@ def memory(network: ValueRNN, num_steps: int = 200, threshold: float = 0.05) -> 
         not move the state, num_steps + 1 if it is not back by then).
     """
     integer_in("num_steps", num_steps, 1, 100_000)
-    number_in("threshold", threshold, 0, 1, open_low=True)
+    if number_in("threshold", threshold, 0, 1, open_low=True) == 1:
+        raise ValueError("threshold must be below 1, got 1: no distance is larger than the largest")
     width, before = network.learner.codec.num_features, 1000
     trials = np.zeros((width + 1, before + 1 + num_steps, width), np.float32)
     trials[np.arange(width), before, np.arange(width)] = 1.0

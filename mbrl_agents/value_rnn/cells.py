@@ -54,8 +54,8 @@ class Cell:
         Args:
             key: Random key.
             initialization: ``"orthogonal"``: recurrent kernels are random rotations for each gate, input kernels LeCun-normal,
-                biases 0, but 1 for an LSTM's forget gate, so that states fade slowly at first; ``"uniform"``: everything
-                uniform between ±1/√H, as in PyTorch.
+                biases 0, but 1 for an LSTM's forget gate, so that states fade slowly at first; ``"uniform"``: as in PyTorch,
+                kernels uniform between ±1/√H, and biases sums of two such numbers (a GRU's candidate has them apart).
             candidate_bias: Of the tanh by which units take up what is new, for ``"orthogonal"``.
         """
         gates, units = _GATES[self.kind], self.num_units
@@ -65,9 +65,16 @@ class Cell:
         keys = iter(jax.random.split(key, 4 + gates))
         if initialization == "uniform":
             bound = units**-0.5
-            return jax.tree.map(
-                lambda shape: jax.random.uniform(next(keys), shape, minval=-bound, maxval=bound), parts, is_leaf=_is_shape
-            )
+
+            def uniform(shape: tuple[int, ...]) -> jax.Array:
+                return jax.random.uniform(next(keys), shape, minval=-bound, maxval=bound)
+
+            drawn = jax.tree.map(uniform, parts, is_leaf=_is_shape)
+            # PyTorch has two biases that are added up, but for a GRU's candidate, where ours are two as well.
+            second = uniform(shapes["bias"])
+            added = second.at[2 * units :].set(0.0) if self.kind == "gru" else second
+            drawn["input"]["bias"] = drawn["input"]["bias"] + added
+            return drawn
         zeros = jax.tree.map(jnp.zeros, parts, is_leaf=_is_shape)
         zeros["input"]["kernel"] = jax.nn.initializers.lecun_normal()(next(keys), shapes["kernel"])
         rotation = jax.nn.initializers.orthogonal()

@@ -82,10 +82,12 @@ class ValueNetwork:
         alive = 1 / self.cell.num_units if self.readout == "relu_sum" else 0.0
         params = self.cell.init(cell_key, self.initialization, alive)
         if self.readout == "linear":
-            shape, bound = (self.cell.num_units, self.num_values), self.cell.num_units**-0.5
-            uniform = self.initialization == "uniform"
-            kernel = jax.random.uniform(readout_key, shape, minval=-bound, maxval=bound) if uniform else jnp.zeros(shape)
-            params["readout"] = {"kernel": kernel, "bias": jnp.zeros(self.num_values)}
+            shapes = {"kernel": (self.cell.num_units, self.num_values), "bias": (self.num_values,)}
+            bound = self.cell.num_units**-0.5 if self.initialization == "uniform" else 0.0
+            params["readout"] = {
+                name: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+                for key, (name, shape) in zip(jax.random.split(readout_key), shapes.items(), strict=True)
+            }
         return params
 
     def heads(self, params: Any, states: jax.Array) -> jax.Array:

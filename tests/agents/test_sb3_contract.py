@@ -26,7 +26,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 import mbrl_envs
-from mbrl_agents import ReplayDQN
+from mbrl_agents import ReplayDQN, SimpleModelDQN
 
 TINY: dict[str, Any] = {
     "learning_starts": 30,
@@ -215,6 +215,22 @@ def test_set_env_and_vec_envs() -> None:
         learner.set_env(make_vec_env("mbrl/PanFlute-v0", n_envs=3))
 
 
+def test_after_set_env_episodes_are_new_ones() -> None:
+    learner = ReplayDQN("MlpPolicy", "mbrl/ProcMaze-v0", **TINY)
+    starts = []
+    for _ in range(3):
+        learner.set_env(gymnasium.make("mbrl/ProcMaze-v0"))
+        learner.learn(5, reset_num_timesteps=False)
+        starts.append(np.asarray(learner.memory.state.stored.observation)[learner.num_timesteps - 5].tobytes())
+    assert len(set(starts)) == 3
+
+
+def test_no_log_interval() -> None:
+    for device_loop in (True, False):
+        notes = Notes()
+        assert agent(device_loop).learn(60, notes, log_interval=None).num_timesteps == 60
+
+
 def test_train_freq_in_episodes_and_cartpole() -> None:
     learner = ReplayDQN("MlpPolicy", "CartPole-v1", train_freq=(1, "episode"), gradient_steps=-1, **TINY).learn(150)
     assert learner._n_updates > 0
@@ -236,6 +252,34 @@ def test_vec_normalize_goes_through_the_host_loop() -> None:
     # What is stored is not normalised; what is learned from is.
     stored = np.asarray(learner.memory.state.stored.reward)[: learner.memory.size()]
     assert set(np.unique(stored)) == {1.0}
+
+
+def test_vec_normalize_and_larger_batches_of_starts() -> None:
+    env = VecNormalize(make_vec_env("CartPole-v1", n_envs=2))
+    learner = SimpleModelDQN("MlpPolicy", env, rollout_batch_size=32, rollout_length=2, **TINY)
+    sizes, sample = [], learner.memory.sample
+    learner.memory.sample = lambda size, *rest: sizes.append(size) or sample(size, *rest)
+    learner.learn(40)
+    assert set(sizes) == {32}
+
+
+def test_vec_normalize_around_bytes_is_refused() -> None:
+    """They are divided by 255 when they are read, and what comes out of VecNormalize are no bytes."""
+
+    class Bytes(gymnasium.ObservationWrapper):
+        observation_space = gymnasium.spaces.Box(0, 255, (4,), np.uint8)
+
+        def observation(self, observation: np.ndarray) -> np.ndarray:
+            return np.uint8(np.clip(observation * 50 + 128, 0, 255))
+
+    def plain() -> Any:
+        return make_vec_env(lambda: Bytes(gymnasium.make("CartPole-v1")))
+
+    with pytest.raises(ValueError, match="VecNormalize around them needs norm_obs=False"):
+        ReplayDQN("MlpPolicy", VecNormalize(plain()), **TINY)
+    learner = ReplayDQN("MlpPolicy", VecNormalize(plain(), norm_obs=False), **TINY).learn(40)
+    with pytest.raises(ValueError, match="VecNormalize around them needs norm_obs=False"):
+        learner.set_env(VecNormalize(plain()))
 
 
 def test_torch_and_numpy_states_are_not_touched_by_learning() -> None:

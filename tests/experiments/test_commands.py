@@ -82,6 +82,7 @@ def test_evaluate_a_run_and_a_file(trained: pathlib.Path, capsys: pytest.Capture
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out == one
     assert "say which environment, with --env" in fails(capsys, "evaluate", tmp_path / "moved.zip")
+    assert "says itself what ReplayDQN has" in fails(capsys, "evaluate", trained, "--set", "temperature=-5")
 
 
 def test_evaluate_a_file_of_sb3(capsys: pytest.CaptureFixture, tmp_path: pathlib.Path) -> None:
@@ -169,6 +170,7 @@ def test_compare(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
         (["compare", "CartPole-v1", "--first-seed", "-2"], "the seed must be"),
         (["compare", "CartPole-v1", "--agents", "PPO", "ppo"], "PPO is there twice"),
         (["compare", "CartPole-v1", "--agents", "PPO", "--set", "DQN.gamma=1"], "there is no agent 'DQN' in this comparison"),
+        (["train", "DQN", "mbrl/PanFlute-v0", "--preset", "study"], "--preset study is of mbrl compare"),
         (["evaluate", "nowhere"], "there is no run's folder and no agent at nowhere"),
         (["evaluate", "nowhere", "--env-arg", "a=1"], "--env-arg and --max-episode-steps need --env"),
     ],

@@ -127,6 +127,11 @@ def test_another_configuration_is_refused_and_nothing_touched(finished: Comparis
     assert contents(finished.path) == before
 
 
+def test_a_folder_left_behind_by_a_kill_while_it_was_begun_is_free(tmp_path: pathlib.Path) -> None:
+    (tmp_path / ".compare.yaml.abc.part").write_text("format: mb")
+    assert len(compared(tmp_path).configs) == 4
+
+
 def test_other_folders_are_refused(tmp_path: pathlib.Path) -> None:
     (tmp_path / "thesis.txt").write_text("dear")
     for force in (False, True):

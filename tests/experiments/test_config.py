@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import gymnasium
 import pytest
 import yaml
 
@@ -13,6 +14,7 @@ from mbrl_agents.experiments import presets
 from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.config import RunConfig, default_interval, differences
 from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_envs.conditioning import CueReward
 from tests.experiments.runs import config
 
 
@@ -32,6 +34,17 @@ def test_a_configuration_survives_yaml() -> None:
     assert again.arguments == {"train_freq": [4, "step"], "learning_rate": 1e-5}
     assert again.defaults["gamma"] == 0.99
     assert "learning_rate" not in again.defaults
+
+
+def test_a_tuple_is_the_list_that_comes_back() -> None:
+    """Else a run that was stopped would be another run, and could not be gone on with."""
+    made = gymnasium.make("mbrl/CueReward-v0", delays=(2, 3))
+    for environment in (EnvironmentSpec("mbrl/CueReward-v0", {"delays": (2, 3)}, -1), EnvironmentSpec.of(made)):
+        original = config("LinearTD", environment)
+        again = RunConfig.from_dict(yaml.safe_load(configs.dump(original.to_dict())), "it")
+        assert configs.differences(again, original) == []
+        assert again.environment == original.environment
+        assert original.environment.dynamics() == CueReward(delays=(2, 3))
 
 
 def test_the_studys_environments_are_evaluated_as_in_the_study() -> None:

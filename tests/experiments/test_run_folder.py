@@ -9,6 +9,7 @@ import pathlib
 import subprocess
 import sys
 
+import psutil
 import pytest
 import yaml
 
@@ -138,6 +139,8 @@ def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: pathlib.Path) -> 
         run_folder.check_idle(run)
     other.communicate(b"\n")
     assert run.status().state == INTERRUPTED
+    _say_pid(run, os.getpid(), started=1.0)  # the number is another process's by now
+    assert run.status().state == INTERRUPTED
     # Of another machine we know what it has written, and when.
     _say_pid(run, 1, host="elsewhere")
     assert run.status().state == RUNNING
@@ -146,10 +149,11 @@ def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: pathlib.Path) -> 
     assert run.status().state == INTERRUPTED
 
 
-def _say_pid(run: RunFolder, pid: int, host: str | None = None) -> None:
+def _say_pid(run: RunFolder, pid: int, host: str | None = None, started: float | None = None) -> None:
     file = run.path / "status.json"
     data = json.loads(file.read_text())
-    file.write_text(json.dumps({**data, "pid": pid, "host": host or data["host"]}))
+    began = psutil.Process(pid).create_time() if started is None else started
+    file.write_text(json.dumps({**data, "pid": pid, "host": host or data["host"], "started": began}))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"state": 3, "odd": 1}', '{"odd": 1}'])

@@ -92,6 +92,9 @@ def test_force_replaces_a_sweep_and_nothing_else(tmp_path: pathlib.Path, capsys:
     assert cli.main([*short, "--seeds", "1", "--seed", "6", "--out", str(out), "--force"]) == 0
     assert SweepResult.open(out).runs()["seed"].tolist() == [6]
     assert not (out / "run-0001").exists()
+    before = contents(out)
+    assert "no argument 'learnin_rate'" in fails(capsys, *short, *SEEDS, "--force", "--set", "learnin_rate=1", "--out", out)
+    assert contents(out) == before
     (tmp_path / "thesis").mkdir()
     (tmp_path / "thesis" / "thesis.txt").write_text("dear")
     assert "holds no sweep" in fails(capsys, *short, *SEEDS, "--force", "--out", tmp_path / "thesis")

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.experiments import checkpoints, training
+from mbrl_agents.experiments import training
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
-from mbrl_agents.experiments.run_folder import FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.experiments.saved_agents import load_for_evaluation
 from mbrl_agents.experiments.training import train
 from tests.experiments.runs import FLUTE, TINY, contents, folder, stop_at
@@ -206,11 +206,25 @@ def test_the_replay_memory_is_kept_if_asked_for(tmp_path: pathlib.Path) -> None:
     assert agent.memory.size() == 150
 
 
-def test_a_large_replay_memory_is_not_saved_with_an_unfinished_run(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(checkpoints, "MAX_REPLAY_BYTES", 100)
-    run = folder(tmp_path / "run")
-    train(run, stop_at(120))
-    assert list(run.unfinished_replays()) == []
-    assert train(run).state == FINISHED
+@pytest.mark.parametrize("device_loop", [True, False])
+def test_a_run_that_diverges_ends_and_says_so(tmp_path: pathlib.Path, device_loop: bool) -> None:
+    arguments = TINY["ReplayDQN"] | {"learning_rate": 1e30, "device_loop": device_loop}
+    run = folder(tmp_path / "run", arguments=arguments)
+    status = train(run)
+    assert (status.state, status.timesteps) == (DIVERGED, 50)
+    assert run.status().error == status.error == "the weights were no longer finite at timestep 50"
+    assert run.scores().index.tolist() == [0]
+    assert run.metrics().query("metric == 'diverged'")["timestep"].tolist() == [50]
+
+
+def test_agents_of_sb3_diverge_too(tmp_path: pathlib.Path) -> None:
+    run = folder(tmp_path / "run", "DQN", arguments=TINY["DQN"] | {"learning_rate": 1e30})
+    assert train(run).state == DIVERGED
+
+
+def test_an_old_loss_does_not_stand_for_one_that_is_not_finite() -> None:
+    latest = training.LatestValues()
+    latest.write({"train/loss": 0.5, "train/n": 3, "time/fps": 7}, {})
+    assert latest.values == {"train/loss": 0.5, "train/n": 3.0}
+    latest.write({"train/loss": float("nan")}, {})
+    assert latest.values == {"train/n": 3.0}

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 from typing import Any
 
 import yaml
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.common.files import is_half_written, write_atomically
 from mbrl_agents.experiments.config import RunConfig, changes, differences, dump
-from mbrl_agents.experiments.run_folder import RunFolder, check_idle
+from mbrl_agents.experiments.run_folder import RunFolder, check_idle, runs_below
 from mbrl_agents.experiments.sweeps.specification import FORMAT, SweepSpec
 
 MARKER = "sweep.yaml"
@@ -73,7 +74,7 @@ def check(path: str | os.PathLike[str], spec: SweepSpec) -> None:
     root = pathlib.Path(path)
     if root.exists() and not root.is_dir():
         raise FileExistsError(f"{root} is a file: choose another folder")
-    if not root.exists() or all(_is_half_a_marker(file) for file in root.iterdir()):
+    if not root.exists() or all(is_half_written(file, MARKER) for file in root.iterdir()):
         return
     if not (root / MARKER).is_file():
         raise FileExistsError(f"{root} exists and holds no sweep: choose another folder")
@@ -89,9 +90,17 @@ def check(path: str | os.PathLike[str], spec: SweepSpec) -> None:
                 raise ValueError(f"{folder.path} holds another run ({'; '.join(changed)}): choose another folder")
 
 
-def _is_half_a_marker(file: pathlib.Path) -> bool:
-    """Whether a file was left behind by a process that was killed while it wrote the first file of a sweep."""
-    return file.name.startswith(f".{MARKER}.") and file.suffix == ".part"
+def delete(path: str | os.PathLike[str]) -> None:
+    """Deletes a sweep, and nothing else.
+
+    Raises:
+        FileExistsError: A process is at work in it.
+    """
+    root = pathlib.Path(path)
+    if (root / MARKER).is_file():
+        for run in runs_below(root):
+            check_idle(run)
+        shutil.rmtree(root)
 
 
 def _as_one(data: dict[str, Any]) -> dict[str, Any]:

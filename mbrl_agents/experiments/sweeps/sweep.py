@@ -46,6 +46,7 @@ def train_sweep(
     max_parallel_runs: int | None = None,
     execution: str | None = None,
     progress_bar: bool = False,
+    force: bool = False,
 ) -> SweepResult:
     """Trains many runs, each with its own seed and its own hyperparameters, and evaluates them on the way.
 
@@ -77,6 +78,7 @@ def train_sweep(
         execution: ``"loop"`` (run by run in threads), ``"vmap"`` (all at once), or None for what was measured to be faster on
             the backend: ``"loop"`` on a CPU, ``"vmap"`` on a GPU.
         progress_bar: Whether to show progress on standard error.
+        force: Whether a sweep that is there already is deleted, once it is known that this one can be trained.
 
     Returns:
         Curves, statistics and agents.
@@ -102,10 +104,12 @@ def train_sweep(
         save_replay=save_replay,
     )
     chosen = make_execution(execution)
-    if folder is None or not pathlib.Path(folder, folders.MARKER).exists():
-        if folder is not None:
+    if folder is None or force or not pathlib.Path(folder, folders.MARKER).exists():
+        if folder is not None and not force:
             folders.check(folder, spec)  # first, as the plan takes a while: it compiles
         _plan(spec, chosen, max_parallel_runs)  # before anything is written
+        if folder is not None and force:
+            folders.delete(folder)
     if folder is None:
         keep = tempfile.TemporaryDirectory(prefix="mbrl-sweep-", ignore_cleanup_errors=True)
         folder, checkpoint_seconds = keep.name, math.inf

@@ -132,6 +132,18 @@ def test_kinds_of_policies():
     assert isinstance(draws, HostPolicy)
     assert isinstance(policy_of(lambda o: 2 if float(o[1]) > 0 else 0), HostPolicy)
 
+    def epsilon_greedy(o):  # most of the times that it is traced it is a function of the observation
+        return np.random.randint(3) if np.random.rand() < 0.2 else jnp.where(o[1] > 0, 2, 0)  # noqa: NPY002
+
+    assert all(isinstance(policy_of(epsilon_greedy), HostPolicy) for _ in range(5))
+
+    def with_a_default(o, threshold=0.0):  # which is no place for a random key
+        return jnp.where(o[1] > threshold, 2, 0)
+
+    found = policy_of(with_a_default)
+    assert isinstance(found, FunctionPolicy)
+    assert not found.takes_key
+
 
 def test_an_agent_of_stable_baselines3_is_a_policy():
     env = gymnasium.make("CartPole-v1")

@@ -210,7 +210,7 @@ def test_callbacks_and_logs(tmp_path: pathlib.Path) -> None:
     assert np.load(tmp_path / "evaluations.npz")["timesteps"].tolist() == [35, 70, 105]
     assert OMDSAC.load(tmp_path / "rl_model_100_steps.zip").num_timesteps == 100
     header = set((tmp_path / "progress.csv").read_text().splitlines()[0].split(","))
-    metrics = {"actor_loss", "critic_loss", "ent_coef", "ent_coef_loss", "model_loss", "n_updates"}
+    metrics = {"actor_loss", "critic_loss", "ent_coef", "ent_coef_loss", "model_loss", "n_updates", "fallbacks", "residual"}
     assert {f"train/{name}" for name in metrics} <= header
 
 
@@ -255,6 +255,7 @@ def test_seeds(model_loss: str) -> None:
         ({"inner_steps": 0}, "inner_steps must be"),
         ({"carry_optimizer": None}, "carry_optimizer must be"),
         ({"solver": "lu"}, "solver must be one of"),
+        ({"solver": "direct"}, "solver='direct' takes at most 4096 unknowns, the weights of the networks, got 13"),
         ({"model_net_arch": [0]}, "every width in model_net_arch"),
         ({"tau": 0.0}, "tau must be"),
         ({"batch_size": 300, "buffer_size": 200}, "batch_size must be at most buffer_size"),

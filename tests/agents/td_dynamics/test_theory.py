@@ -143,6 +143,13 @@ def test_the_limit_divides_convergence_from_divergence(covariance: Any, fourth_m
         assert (losses[-1] > 2 * losses[200]) == grows
 
 
+def test_the_limit_where_features_are_nearly_alike() -> None:
+    """Where power iteration takes for ever, and used to stop .35 % too early."""
+    alike = np.stack([np.eye(5) * (1 + 1e-4 * i) for i in range(40)])
+    stable = td.largest_stable_step_size(alike, gamma=0.9, batch_size=10**6)
+    assert td.spectral_radius(alike, gamma=0.9, batch_size=10**6, step_size=stable) == pytest.approx(1, abs=1e-8)
+
+
 def test_unstable_step_sizes_are_refused_by_name() -> None:
     stable = td.largest_stable_step_size(PUBLISHED, gamma=0.9, batch_size=1)
     setting: dict[str, Any] = {"gamma": 0.9, "batch_size": 1}

@@ -87,6 +87,11 @@ def test_memory_of_a_delay_line() -> None:
     assert (first[6:] < 1e-9).all()
 
 
+def test_memory_needs_a_threshold_that_can_be_passed() -> None:
+    with pytest.raises(ValueError, match="threshold must be below 1, got 1"):
+        analysis.memory(delay_line(), threshold=1.0)
+
+
 def test_errors_by_delay() -> None:
     network = ValueRNN(hidden_size=3, gamma=0.8, seed=0)
     env = conditioning.Starkweather(task=2)

@@ -41,6 +41,21 @@ def test_a_layer_is_pytorchs(kind: str, initialization: str) -> None:
 
 
 @pytest.mark.parametrize("kind", CELLS)
+def test_uniform_parameters_are_drawn_as_pytorchs(kind: str) -> None:
+    """Of PyTorch's two biases only their sum counts, but for a GRU's candidate."""
+    layers = [{"lstm": th.nn.LSTM, "gru": th.nn.GRU, "vanilla": th.nn.RNN}[kind](F, H) for _ in range(400)]
+    biases = [(layer.bias_ih_l0.detach(), layer.bias_hh_l0.detach()) for layer in layers]
+    theirs = np.array([np.stack([one + other, one]) for one, other in biases])
+    gates = slice(2 * H) if kind == "gru" else slice(None)
+    keys = jax.random.split(jax.random.PRNGKey(0), 400)
+    ours = jax.vmap(lambda key: Cell(kind, F, H).init(key, "uniform"))(keys)
+    np.testing.assert_allclose(ours["input"]["bias"][:, gates].std(), theirs[:, 0, gates].std(), rtol=0.05)
+    if kind == "gru":
+        for mine in (ours["input"]["bias"][:, 2 * H :], ours["recurrent"]["bias"]):
+            np.testing.assert_allclose(mine.std(), theirs[:, 1, 2 * H :].std(), rtol=0.05)
+
+
+@pytest.mark.parametrize("kind", CELLS)
 def test_a_start_forgets_what_was_before(kind: str) -> None:
     cell = Cell(kind, F, H)
     params = cell.init(jax.random.PRNGKey(2))
