@@ -57,16 +57,18 @@ class Distractors(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
         return np.concatenate([observation, drawn], dtype=self.observation_space.dtype)
 
 
-def make_distracted(env_id: str, num_distractors: int, **arguments: Any) -> Distractors:
+def make_distracted(env_id: str, num_distractors: int, time_limit: int | None = None, **arguments: Any) -> Distractors:
     """An environment of an id with :class:`Distractors`, its time limit included; registered as ``mbrl/Distracted-v0``.
 
     Args:
         env_id: Gymnasium id, such as ``"HalfCheetah-v5"``.
         num_distractors: How many.
+        time_limit: Most steps of an episode; None for the id's own limit, −1 for none. (``max_episode_steps``, which
+            ``gymnasium.make`` keeps to itself, can only shorten episodes.)
         **arguments: The environment's own arguments.
 
     Raises:
         gymnasium.error.Error, TypeError, ValueError: There is no such environment, or an argument is wrong.
     """
     with advice():
-        return Distractors(gymnasium.make(env_id, **arguments), num_distractors)
+        return Distractors(gymnasium.make(env_id, max_episode_steps=time_limit, **arguments), num_distractors)

@@ -114,6 +114,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         else:
             self._packed, observation = self._functions.reset(self._packed)
         self.agents, self._last = list(self.possible_agents), None
+        self._show()
         return self._by_agent(np.array(observation)), {agent: {} for agent in self.agents}
 
     def step(self, actions: Mapping[str, int]) -> _Step:
@@ -132,6 +133,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         self._last, agents = (checked, rewards), self.agents
         if terminated or truncated:
             self.agents = []
+        self._show()
         return (
             self._by_agent(np.array(observation)),
             dict(zip(agents, rewards.tolist(), strict=True)),
@@ -154,6 +156,11 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
             return frame
         self._window.show(frame)
         return None
+
+    def _show(self) -> None:
+        """A window is kept up to date without being asked, as PettingZoo's own environments do it."""
+        if self.render_mode == "human":
+            self.render()
 
     def close(self) -> None:
         """Closes the window, if there is one."""

@@ -64,6 +64,11 @@ def test_by_its_id() -> None:
     env.reset()
     ends = [env.step(env.action_space.sample())[3] for _ in range(200)]
     assert ends.index(True) == 199  # the time limit of the environment itself
+    for limit, first_end in ((250, 249), (-1, None)):
+        longer = EnvironmentSpec("mbrl/Distracted-v0", {**arguments, "time_limit": limit}).make()
+        longer.reset()
+        ends = [longer.step(longer.action_space.sample())[3] for _ in range(300)]
+        assert (ends.index(True) if True in ends else None) == first_end
 
 
 @pytest.mark.parametrize("number", [-1, 2000, 1.5])

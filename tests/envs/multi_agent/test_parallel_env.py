@@ -253,6 +253,18 @@ def test_without_pettingzoo_the_extra_is_named() -> None:
         getattr(multi_agent, unknown)
 
 
+def test_a_window_is_kept_up_to_date_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As those of PettingZoo's own environments are."""
+    shown = []
+    monkeypatch.setattr("mbrl_envs.adapters.window.Window.show", lambda self, frame: shown.append(frame))
+    env = flute(render_mode="human", max_cycles=3)
+    env.reset(seed=0)
+    for _ in range(3):
+        env.step({agent: env.action_space(agent).sample() for agent in env.agents})
+    assert len(shown) == 4
+    assert shown[0].ndim == 3
+
+
 def test_without_pygame_a_window_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pygame", None)
     with pytest.raises(ImportError, match=r"mbrl-lab\[play\]"):
