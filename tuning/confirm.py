@@ -103,10 +103,11 @@ def confirm(
         say: Is told that it has to wait.
 
     Raises:
-        ValueError: No trial is complete, or a run of the winner has no number.
+        ValueError: No trial is complete, a run of the winner has no number, or the folder is another study's.
     """
     integer_in("seeds", seeds, 1, 10_000)
     best = study.best()
+    study.claim_folder()
     key = f"{CONFIRMATION}-{best.slot:05d}-{seeds}"
     while True:
         with contextlib.suppress(LeaseLostError), quiet():

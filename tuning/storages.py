@@ -49,6 +49,17 @@ def open_storage(url: str | os.PathLike[str]) -> BaseStorage:
     return _database(text)
 
 
+def file_of(url: str | os.PathLike[str]) -> pathlib.Path | None:
+    """The file that a storage is; None if a server has it, or memory."""
+    text = os.fspath(url)
+    if (path := _journal_path(text)) is not None:
+        return path
+    if "://" not in text:
+        return pathlib.Path(text)
+    name = text.partition("?")[0].partition(":///")[2] if text.startswith("sqlite") else ""
+    return None if name in ("", ":memory:") or name.startswith("file:") else pathlib.Path(name)
+
+
 def is_sqlite(storage: BaseStorage) -> bool:
     """Whether it can serve one worker only."""
     engine = getattr(getattr(storage, "_backend", storage), "engine", None)

@@ -19,11 +19,12 @@ from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
 from tuning.curves import Curves
+from tuning.folders import check_folder, claim_folder
 from tuning.proposals import SLOT, Proposer, make_sampler
-from tuning.register import SUFFIX, Progress, Register
+from tuning.register import SUFFIX, Ledger, Progress, Register, fold
 from tuning.spaces import Space
 from tuning.specification import StudySpec
-from tuning.storages import open_storage
+from tuning.storages import file_of, open_storage
 
 SPEC, FOLDER = "mbrl", "mbrl:folder"  # attributes of Optuna's study, for people and other tools to read
 SCORES, DIVERGED = "scores", "diverged"  # attributes of its trials
@@ -66,6 +67,14 @@ class Study:
         with quiet():
             self.optuna = optuna.load_study(study_name=name, storage=storage, sampler=make_sampler(spec))
         self.curves = Curves(folder)
+
+    def claim_folder(self) -> None:
+        """Marks the folder as this study's, before anything is written into it.
+
+        Raises:
+            ValueError: It is another study's.
+        """
+        claim_folder(self.folder, str(self.register.read().study), self.name)
 
     # ------------------------------------------------------------------ trials
 
@@ -229,7 +238,7 @@ def create_study(
 
     Raises:
         TypeError, ValueError: Something is unknown, out of range or does not go together; or a study of that name has another
-            description: the message says what differs.
+            description: the message says what differs; or the folder is another study's.
         ConnectionError: The storage cannot be reached.
     """
     spec = StudySpec(find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), steps, dict(arguments or {}), **more)
@@ -240,8 +249,12 @@ def create_study(
     if name.endswith(SUFFIX):
         raise ValueError(f"a study's name must not end in {SUFFIX}, got {name!r}")
     path = pathlib.Path(folder or pathlib.Path("runs") / f"tune_{name}")
-    opened = open_storage(storage or path / "study.db")
+    place = storage or path / "study.db"
+    if (file := file_of(place)) is not None and not file.exists():
+        check_folder(path, None)
+    opened = open_storage(place)
     with quiet():
+        check_folder(path, _read_register(opened, name).study)
         found = optuna.create_study(study_name=name, storage=opened, direction=spec.judge.optuna_direction, load_if_exists=True)
         register = Register(opened, name)
     if register.read().spec is None:
@@ -252,7 +265,9 @@ def create_study(
     if changed := spec.differences(known.to_dict()):
         raise ValueError(f"study {name!r} exists with another description ({'; '.join(changed)}): choose another name")
     _describe(found, spec, path)
-    return Study(name, known, opened, register, path)
+    study = Study(name, known, opened, register, path)
+    study.claim_folder()
+    return study
 
 
 def open_study(storage: str | os.PathLike[str], name: str | None = None, folder: str | os.PathLike[str] | None = None) -> Study:
@@ -266,7 +281,7 @@ def open_study(storage: str | os.PathLike[str], name: str | None = None, folder:
     Raises:
         ConnectionError: The storage cannot be reached.
         FileNotFoundError: There is no such study.
-        ValueError: It is not one of ours, or there are several.
+        ValueError: It is not one of ours, there are several, or the folder is another study's.
     """
     opened = open_storage(storage)
     names = [each for each in optuna.get_all_study_names(opened) if not each.endswith(SUFFIX)]
@@ -278,9 +293,17 @@ def open_study(storage: str | os.PathLike[str], name: str | None = None, folder:
     with quiet():
         register = Register(opened, name)
         kept = optuna.load_study(study_name=name, storage=opened).user_attrs.get(FOLDER)
-    spec = StudySpec.from_dict(register.read().spec, f"study {name!r}")
+    ledger = register.read()
+    spec = StudySpec.from_dict(ledger.spec, f"study {name!r}")
     path = pathlib.Path(folder or (kept if kept and pathlib.Path(kept).is_dir() else pathlib.Path("runs") / f"tune_{name}"))
+    check_folder(path, ledger.study)
     return Study(name, spec, opened, register, path)
+
+
+def _read_register(storage: BaseStorage, name: str) -> Ledger:
+    """What a study's log says; nothing if there is none. Nothing is written."""
+    there = name + SUFFIX in optuna.get_all_study_names(storage)
+    return Register(storage, name).read() if there else fold(())
 
 
 def _describe(study: optuna.Study, spec: StudySpec, folder: pathlib.Path) -> None:

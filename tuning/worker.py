@@ -53,9 +53,10 @@ class Worker:
         """Works until every trial is finished; waits for other workers' batches, to adopt them should they be gone.
 
         Raises:
-            ValueError: Another worker is at work on a study in an SQLite file.
+            ValueError: Another worker is at work on a study in an SQLite file, or the folder is another study's.
             KeyboardInterrupt: Ctrl-C; the trials can be gone on with.
         """
+        self.study.claim_folder()
         with quiet(), self.lease:
             if is_sqlite(self.study.storage):
                 self._check_alone()

@@ -157,13 +157,12 @@ def test_the_heat_map_shows_the_grid(tmp_path: pathlib.Path, no_pictures: None) 
 
 
 def test_pictures_of_other_spaces(tmp_path: pathlib.Path, no_pictures: None) -> None:
-    study = study_in(
-        tmp_path, tmp_path / "a.journal", sampler="tpe", space={"learning_rate": "log:1e-4:1e-3", "temperature": "0.1,0.2"}
-    )
+    space = {"learning_rate": "log:1e-4:1e-3", "temperature": "0.1,0.2"}
+    study = study_in(tmp_path / "square", tmp_path / "a.journal", sampler="tpe", space=space)
     work(study)
     assert draw_heat_map(study) is None
     assert len(draw_slices(study).axes) == 2
-    line = study_in(tmp_path, tmp_path / "b.journal", space={"learning_rate": "grid2:1e-4:8e-4"})
+    line = study_in(tmp_path / "line", tmp_path / "b.journal", space={"learning_rate": "grid2:1e-4:8e-4"})
     work(line)
     assert draw_heat_map(line) is None
     assert draw_slices(line).axes[0].get_xscale() == "log"
@@ -235,7 +234,7 @@ def test_more_trials_later(tmp_path: pathlib.Path, no_pictures: None) -> None:
     assert [len(batch) for batch in work(study).batches] == [4, 1]
     assert study.set_trials(100) == 12
     assert sum(len(batch) for batch in work(study).batches) == 7
-    other = study_in(tmp_path, tmp_path / "other.journal", sampler="random")
+    other = study_in(tmp_path / "other", tmp_path / "other.journal", sampler="random")
     with pytest.raises(ValueError, match="trials must be an integer from 1"):
         other.set_trials(0)
 
@@ -275,7 +274,7 @@ def test_another_description(change: dict[str, Any], message: str, tmp_path: pat
 
 def test_no_study(tmp_path: pathlib.Path) -> None:
     study_in(tmp_path, tmp_path / "study.journal")
-    study_in(tmp_path, tmp_path / "study.journal", name="other")
+    study_in(tmp_path / "other", tmp_path / "study.journal", name="other")
     with pytest.raises(ValueError, match="there are several studies: say which one of small, other"):
         open_study(tmp_path / "study.journal")
     with pytest.raises(FileNotFoundError, match=r"there is no study 'third' in .*; there are: small, other"):
@@ -288,7 +287,7 @@ def test_no_study(tmp_path: pathlib.Path) -> None:
     foreign = optuna.create_study(storage=f"sqlite:///{tmp_path}/foreign.db", study_name="small")
     foreign.add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(ValueError, match="there is a study 'small' in the storage that is not one of ours"):
-        study_in(tmp_path, tmp_path / "foreign.db")
+        study_in(tmp_path / "foreign", tmp_path / "foreign.db")
     with pytest.raises(ValueError, match="a study's environment must have an id"):
         create_study("ReplayDQN", mbrl_envs.PanFlute(num_pipes=2), {"gamma": [0.5, 0.9]}, steps=10)
 
