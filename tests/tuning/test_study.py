@@ -203,6 +203,15 @@ def test_a_quasi_random_sequence_is_optunas_own(tmp_path: pathlib.Path, no_pictu
     assert study.table()["learning_rate"].tolist() == [theirs.ask(distributions).params["learning_rate"] for _ in range(12)]
 
 
+def test_a_quasi_random_sequence_that_nobody_counts(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Optuna 4 counts under other names: every slot would get the same point."""
+    study = study_in(tmp_path, sampler="qmc", space={"learning_rate": "log:1e-5:1e-2"})
+    monkeypatch.setattr(optuna.samplers.QMCSampler, "_find_sample_id", lambda *given: 0)
+    with pytest.raises(RuntimeError, match=r"sampler qmc needs an Optuna that counts .* install optuna>=5"):
+        study.ask((0, 1))
+    assert study.trials() == {}
+
+
 def test_less_may_be_better(tmp_path: pathlib.Path, no_pictures: None) -> None:
     study = study_in(tmp_path, tmp_path / "study.journal", direction="minimize")
     work(study)
