@@ -47,16 +47,20 @@ class Worker:
     ) -> None:
         self.study, self.batch_size, self.trainer = study, batch_size, trainer or SweepTrainer()
         self.poll_seconds, self.keep_runs, self.say = poll_seconds, keep_runs, say
-        self.lease, self.watch = Lease(study.register, lease_seconds), Watch(lease_seconds)
+        self.lease_seconds, self.watch = lease_seconds, Watch(lease_seconds)
+        self.lease: Lease  # of the latest run
 
     def run(self) -> None:
         """Works until every trial is finished; waits for other workers' batches, to adopt them should they be gone.
+
+        It can be called again, also after an error: each call is a worker of its own to others.
 
         Raises:
             ValueError: Another worker is at work on a study in an SQLite file, or the folder is another study's.
             KeyboardInterrupt: Ctrl-C; the trials can be gone on with.
         """
         self.study.claim_folder()
+        self.lease = Lease(self.study.register, self.lease_seconds)
         with quiet(), self.lease:
             if is_sqlite(self.study.storage):
                 self._check_alone()

@@ -8,6 +8,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -194,6 +195,43 @@ def test_sqlite_is_for_one_worker(tmp_path: pathlib.Path) -> None:
         pytest.raises(ValueError, match=r"SQLite is for one worker.*a journal file .*PostgreSQL"),
     ):
         work(open_study(tmp_path / "study.db"))
+    work(study)
+    complete_once(study)
+
+
+def test_again_with_the_same_worker(tmp_path: pathlib.Path) -> None:
+    """After Ctrl-C, and when all is done; and it does not stand in the way of others."""
+    study, presses = study_in(tmp_path), [KeyboardInterrupt]
+
+    def press() -> None:
+        if presses:
+            raise presses.pop()
+
+    worker = Worker(study, 4, FakeTrainer(before=press), poll_seconds=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run()
+    worker.run()
+    worker.run()
+    complete_once(study)
+    assert work(study).batches == []
+
+
+def test_one_that_could_not_begin_is_gone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has introduced itself, and was stopped before it came to work."""
+    study = study_in(tmp_path)
+    append = study.register.append
+
+    def stop(kind: str, **content: Any) -> None:
+        append(kind, **content)
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(study.register, "append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            work(study)
+    assert threading.active_count() == before
+    assert [beat["left"] for beat in study.register.beats().values()] == [True]
     work(study)
     complete_once(study)
 
