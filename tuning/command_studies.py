@@ -215,15 +215,13 @@ def _stopped() -> int:
 
 def _show(study: Study) -> None:
     study.best()  # says so if there is none
-    table = study.table()
-    table = table.sort_values(["diverged", "value"], ascending=[True, study.spec.direction == "minimize"], kind="stable")
     finished, trials = study.progress()
     title = f"{study.name}: {study.spec.objective} score, {finished} of {trials} trials"
     out = Table(title=title, title_justify="left", title_style="bold")
-    names = [*study.spec.space.dimensions, "value"]
+    names = [*study.spec.space.dimensions, "state", "value"]
     for name in ("trial", *names, *(f"seed {seed}" for seed in study.spec.seeds)):
         out.add_column(name, justify="right")
-    for row in table.head(SHOWN_TRIALS).to_dict("records"):
+    for row in study.ranking().head(SHOWN_TRIALS).to_dict("records"):
         cells = [row[name] for name in names] + [row[f"seed_{seed}"] for seed in study.spec.seeds]
         out.add_row(str(row["number"]), *map(_cell, cells))
     console().print(out)

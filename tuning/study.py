@@ -174,24 +174,26 @@ class Study:
         numbers = [name for name in table if name == "value" or str(name).startswith("seed_")]
         return table.astype(dict.fromkeys(numbers, float))
 
+    def ranking(self) -> pd.DataFrame:
+        """As :meth:`table`, the best trials first: those in which a run diverged, and then those not complete, come last."""
+        table = self.table()
+        if table.empty:
+            return table
+        losses = {"incomplete": table["state"] != "complete", "diverged": table["diverged"] > 0}
+        losses["value"] = -self.spec.judge.sign * table["value"]
+        return table.loc[pd.DataFrame(losses).sort_values([*losses], kind="stable").index]
+
     def best(self) -> BestTrial:
-        """The best trial. Those in which a run diverged come last.
+        """The best trial, the first of :meth:`ranking`.
 
         Raises:
             ValueError: No trial is complete yet.
         """
-        complete = {slot: trial for slot, trial in self.trials().items() if trial.state == TrialState.COMPLETE}
-        if not complete:
+        ranking = self.ranking()
+        if ranking.empty or ranking["state"].iloc[0] != "complete":
             raise ValueError(f"study {self.name!r} has no complete trial yet")
-        sign = self.spec.judge.sign
-
-        def rank(slot: int) -> tuple[bool, float, int]:
-            trial = complete[slot]
-            assert trial.value is not None
-            return bool(trial.user_attrs.get(DIVERGED)), -sign * trial.value, slot
-
-        slot = min(complete, key=rank)
-        trial = complete[slot]
+        slot = int(ranking["slot"].iloc[0])
+        trial = self.trials()[slot]
         assert trial.value is not None
         return BestTrial(slot, trial.number, dict(trial.params), trial.value, tuple(trial.user_attrs.get(SCORES, ())))
 
