@@ -163,8 +163,6 @@ def _study(arguments: argparse.Namespace) -> Study:
         if not files:
             raise FileNotFoundError(f"there is no study in {folder}: no {' or '.join(_FILES)}; is it in a storage of its own?")
         storage = files[0]
-    elif "://" not in storage and not pathlib.Path(storage.removeprefix("journal:")).is_file():
-        raise FileNotFoundError(f"there is no file {storage}")
     return open_study(storage, arguments.study, folder)
 
 

@@ -282,16 +282,21 @@ def open_study(storage: str | os.PathLike[str], name: str | None = None, folder:
 
     Raises:
         ConnectionError: The storage cannot be reached.
-        FileNotFoundError: There is no such study.
+        FileNotFoundError: There is no such study, or no such file.
         ValueError: It is not one of ours, there are several, or the folder is another study's.
     """
+    if (file := file_of(storage)) is not None and not file.is_file():
+        raise FileNotFoundError(f"there is no file {file}")
     opened = open_storage(storage)
-    names = [each for each in optuna.get_all_study_names(opened) if not each.endswith(SUFFIX)]
+    everything = optuna.get_all_study_names(opened)
+    names = [each for each in everything if not each.endswith(SUFFIX)]
     if name is None and len(names) > 1:
         raise ValueError(f"there are several studies: say which one of {', '.join(names)}")
     name = name if name is not None else next(iter(names), None)
     if name not in names:
         raise FileNotFoundError(f"there is no study {name!r} in {os.fspath(storage)}; there are: {', '.join(names) or 'none'}")
+    if name + SUFFIX not in everything:
+        raise ValueError(f"study {name!r} is not one of ours: it has no register, {name + SUFFIX!r}")
     with quiet():
         register = Register(opened, name)
         kept = optuna.load_study(study_name=name, storage=opened).user_attrs.get(FOLDER)

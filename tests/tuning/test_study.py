@@ -301,6 +301,27 @@ def test_no_study(tmp_path: pathlib.Path) -> None:
         create_study("ReplayDQN", mbrl_envs.PanFlute(num_pipes=2), {"gamma": [0.5, 0.9]}, steps=10)
 
 
+def test_opening_writes_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that is not there, and somebody else's study."""
+    monkeypatch.chdir(tmp_path)
+    for place in (
+        "sqlite:///sub/typo.db",
+        "sqlite+pysqlite:///sub/typo.db?timeout=3",
+        "typo.db",
+        "typo.journal",
+        "journal:typo",
+    ):
+        with pytest.raises(FileNotFoundError, match=r"there is no file .*typo"):
+            open_study(place)
+    assert not list(tmp_path.iterdir())
+    storage = f"sqlite:///{tmp_path}/foreign.db"
+    optuna.create_study(storage=storage, study_name="theirs")
+    for name in (None, "theirs"):
+        with pytest.raises(ValueError, match=r"study 'theirs' is not one of ours: it has no register, 'theirs\.register'"):
+            open_study(storage, name)
+    assert optuna.get_all_study_names(storage) == ["theirs"]
+
+
 def test_what_is_said_of_a_trial(tmp_path: pathlib.Path, no_pictures: None) -> None:
     study = study_in(tmp_path, tmp_path / "study.journal")
     work(study)
