@@ -71,10 +71,7 @@ def resume(arguments: argparse.Namespace) -> int:
 def worker(arguments: argparse.Namespace) -> int:
     """``mbrl tune worker``."""
     _check(arguments)
-    study = _study(arguments)
-    if study.register.read().trials == 0:
-        raise ValueError(f"study {study.name!r} has no trials to be trained yet: mbrl tune run, or resume --trials N, first")
-    return _work(study, arguments)
+    return _work(_study(arguments), arguments)
 
 
 @server_needed()

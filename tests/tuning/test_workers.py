@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -16,10 +17,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tests.tuning.fakes import FakeTrainer, study_in, work
+from tests.tuning.fakes import FLUTE, SMALL, FakeTrainer, study_in, work
 from tests.tuning.killed_workers import BATCH
 from tests.tuning.servers import free_port, start_proxy
-from tuning import Study, Worker, curves, open_study
+from tuning import Study, Worker, create_study, curves, open_study
+from tuning.confirm import confirm
 from tuning.leases import Lease, Watch, process_start, this_host
 from tuning.register import WorkerInfo
 from tuning.study import quiet
@@ -84,6 +86,36 @@ def test_three_workers_of_which_some_are_killed_and_one_is_frozen(kills: int, tm
     complete_once(open_study(storage))
     assert len(trained) == 12
     assert 12 < sum(trained) <= 12 + (kills + 1) * BATCH
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be an integer from 1 to 100000, got 0"),
+        ({"batch_size": 2.0}, r"batch_size must be an integer from 1 to 100000, got 2\.0 of type float"),
+        *(
+            ({"lease_seconds": seconds}, "lease_seconds must be a finite number above 0, got")
+            for seconds in (0, -1, math.nan, "x")
+        ),
+        *(({"poll_seconds": seconds}, "poll_seconds must be a finite number of at least 0, got") for seconds in (-1, None)),
+    ],
+)
+def test_mistakes(given: dict[str, Any], message: str, tmp_path: pathlib.Path) -> None:
+    study = study_in(tmp_path)
+    with pytest.raises((TypeError, ValueError), match=message):
+        Worker(study, **given)
+    if "lease_seconds" in given:
+        with pytest.raises((TypeError, ValueError), match=message):
+            confirm(study, **given)
+
+
+def test_no_trials_yet(tmp_path: pathlib.Path) -> None:
+    """To be finished at once would say that all is done."""
+    space = {"learning_rate": "log:1e-4:1e-3"}
+    study = create_study("ReplayDQN", FLUTE, space, steps=100, arguments=SMALL, sampler="tpe", folder=tmp_path)
+    with pytest.raises(ValueError, match=r"has no trials to be trained yet: say how many .* set_trials\(N\)"):
+        work(study)
+    assert study.register.read().workers == {}
 
 
 # ---------------------------------------------------------------------- who is gone
