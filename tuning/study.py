@@ -243,8 +243,9 @@ def create_study(
             description: the message says what differs; or the folder is another study's.
         ConnectionError: The storage cannot be reached.
     """
-    spec = StudySpec(find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), steps, dict(arguments or {}), **more)
-    spec.check()
+    spec = StudySpec(
+        find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), steps, dict(arguments or {}), **more
+    ).check()
     name = f"{spec.environment.name}_{spec.agent}" if name is None else name
     if not name.strip() or set(name) & set("/\\\0"):  # it names a folder, too
         raise ValueError(f"a study's name must not be empty or contain a slash, got {name!r}")
@@ -258,10 +259,9 @@ def create_study(
     with quiet():
         check_folder(path, _read_register(opened, name).study)
         found = optuna.create_study(study_name=name, storage=opened, direction=spec.judge.optuna_direction, load_if_exists=True)
+        _check_begun(found, spec, opened)
         register = Register(opened, name)
     if register.read().spec is None:
-        if found.get_trials(deepcopy=False):
-            raise ValueError(f"there is a study {name!r} in the storage that is not one of ours: choose another name")
         register.append("study", spec=spec.to_dict(), ladder=spec.ladder.to_dict())
     known = StudySpec.from_dict(register.read().spec, f"study {name!r}")
     if changed := spec.differences(known.to_dict()):
@@ -311,6 +311,22 @@ def _read_register(storage: BaseStorage, name: str) -> Ledger:
     """What a study's log says; nothing if there is none. Nothing is written."""
     there = name + SUFFIX in optuna.get_all_study_names(storage)
     return Register(storage, name).read() if there else fold(())
+
+
+def _check_begun(study: optuna.Study, spec: StudySpec, storage: BaseStorage) -> None:
+    """Whether a study without a description may get this one: whoever made it was killed before it was described.
+
+    Raises:
+        ValueError: It is somebody else's, or has another direction, which Optuna settles for good.
+    """
+    trials, name = study.get_trials(deepcopy=False), study.study_name
+    if _read_register(storage, name).spec is not None:
+        return
+    if trials:
+        raise ValueError(f"there is a study {name!r} in the storage that is not one of ours: choose another name")
+    if study.directions != [spec.judge.optuna_direction]:
+        found = ", ".join(direction.name.lower() for direction in study.directions)
+        raise ValueError(f"study {name!r} exists with direction {found}, got direction {spec.direction}: choose another name")
 
 
 def _describe(study: optuna.Study, spec: StudySpec, folder: pathlib.Path) -> None:

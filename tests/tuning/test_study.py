@@ -17,6 +17,7 @@ import pandas as pd
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
+from stable_baselines3.common.utils import LinearSchedule
 
 import mbrl_envs
 from mbrl_agents import grid, train_sweep
@@ -29,6 +30,7 @@ from tuning.objectives import Curve
 from tuning.plots import draw_curves, draw_heat_map, draw_slices
 from tuning.register import Register
 from tuning.report import write_report
+from tuning.storages import open_storage
 from tuning.training import SweepTrainer
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -281,6 +283,32 @@ def test_another_description(change: dict[str, Any], message: str, tmp_path: pat
     assert len((tmp_path / "study.journal").read_bytes()) - len(before) < 600  # that somebody looked
 
 
+def test_numpy_s_integers_are_stored_as_plain_ones(tmp_path: pathlib.Path) -> None:
+    numbers = {"steps": 100, "seeds_per_trial": 2, "first_seed": 1, "sampler_seed": 3, "n_envs": 1, "eval_interval": 50}
+    study = study_in(tmp_path, **{name: np.int64(number) for name, number in numbers.items()}, eval_episodes=np.int32(3))
+    assert study_in(tmp_path, **numbers, eval_episodes=3).spec == study.spec
+    with pytest.raises(ValueError, match="eval_episodes must be an integer from 1 to 1048576, got 0"):
+        study_in(tmp_path, eval_episodes=0)
+
+
+def test_what_cannot_be_stored(tmp_path: pathlib.Path) -> None:
+    schedule = LinearSchedule(1e-3, 1e-4, 0.5)
+    with pytest.raises(TypeError, match=r"arguments must be plain data .* LinearSchedule is not JSON serializable"):
+        study_in(tmp_path / "study", arguments=SMALL | {"learning_rate": schedule}, space={"temperature": "0.1,0.2"})
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize("begun", ["study.db", "study.journal"])
+def test_killed_while_it_was_made(begun: str, tmp_path: pathlib.Path) -> None:
+    """It is made by the next one, unless Optuna has been told another direction."""
+    storage = open_storage(tmp_path / begun)
+    optuna.create_study(storage=storage, study_name="small", direction="maximize")
+    with pytest.raises(ValueError, match="study 'small' exists with direction maximize, got direction minimize"):
+        study_in(tmp_path, tmp_path / begun, direction="minimize")
+    assert optuna.get_all_study_names(storage) == ["small"]
+    assert study_in(tmp_path, tmp_path / begun).optuna.direction.name == "MAXIMIZE"
+
+
 def test_no_study(tmp_path: pathlib.Path) -> None:
     study_in(tmp_path, tmp_path / "study.journal")
     study_in(tmp_path / "other", tmp_path / "study.journal", name="other")
@@ -297,6 +325,7 @@ def test_no_study(tmp_path: pathlib.Path) -> None:
     foreign.add_trial(optuna.trial.create_trial(value=1.0))
     with pytest.raises(ValueError, match="there is a study 'small' in the storage that is not one of ours"):
         study_in(tmp_path / "foreign", tmp_path / "foreign.db")
+    assert optuna.get_all_study_names(f"sqlite:///{tmp_path}/foreign.db") == ["small"]
     with pytest.raises(ValueError, match="a study's environment must have an id"):
         create_study("ReplayDQN", mbrl_envs.PanFlute(num_pipes=2), {"gamma": [0.5, 0.9]}, steps=10)
 
