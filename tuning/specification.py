@@ -49,7 +49,7 @@ class StudySpec:
         direction: ``"maximize"`` or ``"minimize"``.
         sampler: ``"grid"``, ``"tpe"``, ``"cmaes"``, ``"qmc"`` or ``"random"``.
         sampler_seed: Decides what it proposes, or in which order a grid is gone through.
-        pruning: Whether trials that do badly are stopped early: ``"none"``, ``"halving"`` or ``"halving-N"``; see
+        pruning: Whether trials that do badly are stopped early: ``"none"`` (or None), ``"halving"`` or ``"halving-N"``; see
             :mod:`tuning.pruning`.
         n_envs: Environments side by side in each run.
         eval_interval: Timesteps between evaluations; None for about 30 in a run.
@@ -68,7 +68,7 @@ class StudySpec:
     direction: str = "maximize"
     sampler: str = "grid"
     sampler_seed: int = 0
-    pruning: str = "none"
+    pruning: str | None = "none"
     n_envs: int = 1
     eval_interval: int | None = None
     eval_episodes: int | None = None
@@ -141,7 +141,8 @@ class StudySpec:
             raise ValueError(f"a study's environment must have an id, so that workers can make it, got {self.environment.id}")
         given = {name: getattr(self, name) for name in _INTEGERS}
         known = {name: value for name, value in given.items() if not (value is None and name in _OPTIONAL)}
-        plain = dataclasses.replace(self, **{name: integer_in(name, value, *_INTEGERS[name]) for name, value in known.items()})
+        numbers: dict[str, Any] = {name: integer_in(name, value, *_INTEGERS[name]) for name, value in known.items()}
+        plain = dataclasses.replace(self, pruning="none" if self.pruning is None else self.pruning, **numbers)
         plain._check_together()
         return plain
 

@@ -247,12 +247,14 @@ def create_study(
         find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), steps, dict(arguments or {}), **more
     ).check()
     name = f"{spec.environment.name}_{spec.agent}" if name is None else name
+    if not isinstance(name, str):
+        raise TypeError(f"a study's name must be a string, got {name!r} of type {type(name).__name__}")
     if not name.strip() or set(name) & set("/\\\0"):  # it names a folder, too
         raise ValueError(f"a study's name must not be empty or contain a slash, got {name!r}")
     if name.endswith(SUFFIX):
         raise ValueError(f"a study's name must not end in {SUFFIX}, got {name!r}")
     path = pathlib.Path(folder or pathlib.Path("runs") / f"tune_{name}")
-    place = storage or path / "study.db"
+    place = path / "study.db" if storage is None else storage
     if (file := file_of(place)) is not None and not file.exists():
         check_folder(path, None)
     opened = open_storage(place)

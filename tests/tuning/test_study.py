@@ -283,6 +283,33 @@ def test_another_description(change: dict[str, Any], message: str, tmp_path: pat
     assert len((tmp_path / "study.journal").read_bytes()) - len(before) < 600  # that somebody looked
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"objective": None}, "objective must be one of final, auc, best, last or last-K such as last-3, got None"),
+        ({"pruning": 3}, "pruning must be none, halving or halving-N with N from 2 to 16, got 3"),
+        ({"name": 3}, "a study's name must be a string, got 3 of type int"),
+        ({"space": None}, "space must be a dictionary such as {'learning_rate': 'log:1e-5:1e-2'}, or a Space, got None"),
+        ({"space": []}, "space must be a dictionary such as {'learning_rate': 'log:1e-5:1e-2'}, or a Space, got []"),
+        ({"space": {}}, "the search space is empty: name at least one hyperparameter"),
+        ({"storage": "journal:"}, "storage must be an SQLite file (study.db), a journal file (study.journal), PostgreSQL"),
+        ({"storage": "journal://"}, "got 'journal://'"),
+        ({"storage": ""}, "got ''"),
+        ({"storage": 3}, "got 3 of type int"),
+    ],
+)
+def test_no_such_thing(given: dict[str, Any], message: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
+        study_in(tmp_path / "study", **given)
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_pruning(tmp_path: pathlib.Path) -> None:
+    study = study_in(tmp_path, pruning=None)
+    assert study_in(tmp_path, pruning="none").spec == study.spec == study_in(tmp_path, pruning=None).spec
+
+
 def test_numpy_s_integers_are_stored_as_plain_ones(tmp_path: pathlib.Path) -> None:
     numbers = {"steps": 100, "seeds_per_trial": 2, "first_seed": 1, "sampler_seed": 3, "n_envs": 1, "eval_interval": 50}
     study = study_in(tmp_path, **{name: np.int64(number) for name, number in numbers.items()}, eval_episodes=np.int32(3))
