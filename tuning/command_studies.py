@@ -20,11 +20,12 @@ from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
 from tuning.confirm import confirm, read_confirmation
 from tuning.leases import Watch
+from tuning.opening import create_study, open_study
 from tuning.presets import best_preset
 from tuning.report import write_report
 from tuning.spaces import Space
 from tuning.storages import server_needed
-from tuning.study import Study, create_study, open_study
+from tuning.study import Study
 from tuning.training import SweepTrainer
 from tuning.worker import Worker
 
