@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tuning.opening import create_study, open_study
     from tuning.spaces import Range, Space, Values, factor_two_grid
     from tuning.specification import StudySpec
-    from tuning.study import BestTrial, Study, create_study, open_study
+    from tuning.study import BestTrial, Study
     from tuning.worker import Worker
 
 # Imported when first asked for, as in mbrl_agents; and the command is there without Optuna, which is an extra.
@@ -19,9 +20,9 @@ _LAZY = {
     "StudySpec": "tuning.specification",
     "Values": "tuning.spaces",
     "Worker": "tuning.worker",
-    "create_study": "tuning.study",
+    "create_study": "tuning.opening",
     "factor_two_grid": "tuning.spaces",
-    "open_study": "tuning.study",
+    "open_study": "tuning.opening",
 }
 
 __all__ = [

@@ -20,11 +20,12 @@ from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
 from tuning.confirm import confirm, read_confirmation
 from tuning.leases import Watch
+from tuning.opening import create_study, open_study
 from tuning.presets import best_preset
 from tuning.report import write_report
 from tuning.spaces import Space
 from tuning.storages import server_needed
-from tuning.study import Study, create_study, open_study
+from tuning.study import Study
 from tuning.training import SweepTrainer
 from tuning.worker import Worker
 
@@ -71,10 +72,7 @@ def resume(arguments: argparse.Namespace) -> int:
 def worker(arguments: argparse.Namespace) -> int:
     """``mbrl tune worker``."""
     _check(arguments)
-    study = _study(arguments)
-    if study.register.read().trials == 0:
-        raise ValueError(f"study {study.name!r} has no trials to be trained yet: mbrl tune run, or resume --trials N, first")
-    return _work(study, arguments)
+    return _work(_study(arguments), arguments)
 
 
 @server_needed()
@@ -163,8 +161,6 @@ def _study(arguments: argparse.Namespace) -> Study:
         if not files:
             raise FileNotFoundError(f"there is no study in {folder}: no {' or '.join(_FILES)}; is it in a storage of its own?")
         storage = files[0]
-    elif "://" not in storage and not pathlib.Path(storage.removeprefix("journal:")).is_file():
-        raise FileNotFoundError(f"there is no file {storage}")
     return open_study(storage, arguments.study, folder)
 
 
@@ -215,15 +211,13 @@ def _stopped() -> int:
 
 def _show(study: Study) -> None:
     study.best()  # says so if there is none
-    table = study.table()
-    table = table.sort_values(["diverged", "value"], ascending=[True, study.spec.direction == "minimize"], kind="stable")
     finished, trials = study.progress()
     title = f"{study.name}: {study.spec.objective} score, {finished} of {trials} trials"
     out = Table(title=title, title_justify="left", title_style="bold")
-    names = [*study.spec.space.dimensions, "value"]
+    names = [*study.spec.space.dimensions, "state", "value"]
     for name in ("trial", *names, *(f"seed {seed}" for seed in study.spec.seeds)):
         out.add_column(name, justify="right")
-    for row in table.head(SHOWN_TRIALS).to_dict("records"):
+    for row in study.ranking().head(SHOWN_TRIALS).to_dict("records"):
         cells = [row[name] for name in names] + [row[f"seed_{seed}"] for seed in study.spec.seeds]
         out.add_row(str(row["number"]), *map(_cell, cells))
     console().print(out)

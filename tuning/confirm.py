@@ -13,6 +13,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments import statistics
 from mbrl_agents.experiments.sweeps.specification import setting_label
@@ -103,10 +104,13 @@ def confirm(
         say: Is told that it has to wait.
 
     Raises:
-        ValueError: No trial is complete, or a run of the winner has no number.
+        TypeError, ValueError: An argument is out of range, no trial is complete, a run of the winner has no number, or the
+            folder is another study's.
     """
     integer_in("seeds", seeds, 1, 10_000)
+    number_in("lease_seconds", lease_seconds, 0, open_low=True)
     best = study.best()
+    study.claim_folder()
     key = f"{CONFIRMATION}-{best.slot:05d}-{seeds}"
     while True:
         with contextlib.suppress(LeaseLostError), quiet():

@@ -94,7 +94,7 @@ class Watch:
 
 
 class Lease:
-    """A worker's signs of life, given by a thread while the worker trains.
+    """A worker's signs of life, given by a thread while the worker trains. It is entered once.
 
     Args:
         register: The study's register.
@@ -113,11 +113,15 @@ class Lease:
         self._count = 0
 
     def __enter__(self) -> Lease:
-        """Introduces the worker."""
+        """Introduces the worker; if that fails, others need not wait for it either."""
         pid = os.getpid()
-        self.beat()
-        self.register.append("worker", worker=self.worker, host=this_host(), pid=pid, started=process_start(pid) or 0.0)
         self._thread.start()
+        try:
+            self.beat()
+            self.register.append("worker", worker=self.worker, host=this_host(), pid=pid, started=process_start(pid) or 0.0)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -79,7 +79,7 @@ class Objective:
 
     def __post_init__(self) -> None:
         one_of("direction", self.direction, DIRECTIONS)
-        name, dash, count = self.name.partition("-")
+        name, dash, count = self.name.partition("-") if isinstance(self.name, str) else ("", "", "")
         if not (self.name in NAMES or (name == "last" and dash and count.isdecimal() and int(count) > 0)):
             raise ValueError(f"objective must be one of final, auc, best, last or last-K such as last-3, got {self.name!r}")
 

@@ -88,8 +88,8 @@ def draw_slices(study: Study) -> Any:
 def draw_curves(study: Study, count: int = BEST_CURVES) -> Any:
     """Learning curves of the best trials, and of the winner on fresh seeds; None where no curves are here."""
     figure, axis = _figure(8, 4.8)
-    table = study.table()
-    table = table[table["state"] == "complete"].sort_values(["diverged", "value"], ascending=[True, study.spec.judge.sign < 0])
+    table = study.ranking()
+    table = table[table["state"] == "complete"]
     styles = itertools.product(STYLES, COLOURS)
     drawn = 0
     for row in table.head(count).to_dict("records"):

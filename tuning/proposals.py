@@ -24,6 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from tuning.specification import StudySpec
 
 SLOT = "slot"  # the attribute of a trial that says which one it is
+_COUNTER = "qmc:"  # how the names begin under which Optuna counts quasi-random points
 
 
 def make_sampler(spec: StudySpec, slot: int = 0) -> BaseSampler:
@@ -75,14 +76,24 @@ class Proposer:
         )
 
     def _go_to(self, slot: int) -> None:
-        """Has the next member of the quasi-random sequence be that of the slot; Optuna counts them in the study."""
-        storage, study_id = self.copy._storage, self.copy._study_id
-        counters = [name for name in storage.get_study_system_attrs(study_id) if name.startswith("qmc:")]
-        if not counters:
+        """Has the next member of the quasi-random sequence be that of the slot; Optuna counts them in the study.
+
+        Raises:
+            RuntimeError: This version of Optuna does so in another way.
+        """
+        if not self._counters():
             self.copy.ask(self.spec.space.distributions())
-            counters = [name for name in storage.get_study_system_attrs(study_id) if name.startswith("qmc:")]
+        if not (counters := self._counters()):
+            raise RuntimeError(
+                f"sampler qmc needs an Optuna that counts in study attributes which begin with {_COUNTER!r}, and Optuna "
+                f"{optuna.__version__} has none: install optuna>=5"
+            )
         for name in counters:
-            storage.set_study_system_attr(study_id, name, slot - 1)
+            self.copy._storage.set_study_system_attr(self.copy._study_id, name, slot - 1)
+
+    def _counters(self) -> list[str]:
+        attributes = self.copy._storage.get_study_system_attrs(self.copy._study_id)
+        return [name for name in attributes if name.startswith(_COUNTER)]
 
 
 def _history(spec: StudySpec, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:

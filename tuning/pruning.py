@@ -34,11 +34,11 @@ class Ladder(NamedTuple):
     sign: float = 1.0
 
     @classmethod
-    def of(cls, pruning: str, steps: int, eval_interval: int, sign: float) -> Ladder:
+    def of(cls, pruning: str | None, steps: int, eval_interval: int, sign: float) -> Ladder:
         """The ladder of a study; trials are evaluated at every rung.
 
         Args:
-            pruning: ``"none"``, ``"halving"`` (η = 2) or ``"halving-η"``.
+            pruning: ``"none"`` (or None), ``"halving"`` (η = 2) or ``"halving-η"``.
             steps: Timesteps of a run.
             eval_interval: Timesteps between evaluations.
             sign: 1 where more is better, −1 where less is.
@@ -93,13 +93,15 @@ class Ladder(NamedTuple):
         return better < max(len(everyone) // self.reduction, 1)
 
 
-def parse(pruning: str) -> int | None:
-    """η of a pruning by its name; None for ``"none"``.
+def parse(pruning: str | None) -> int | None:
+    """η of a pruning by its name; None for ``"none"`` and for None.
 
     Raises:
         ValueError: There is no such pruning.
     """
-    name, dash, text = pruning.partition("-")
+    if pruning is None:
+        return None
+    name, dash, text = pruning.partition("-") if isinstance(pruning, str) else ("", "", "")
     reduction = int(text) if dash and text.isdecimal() else REDUCTION
     if name not in NAMES or (dash and (name == "none" or not text.isdecimal())) or not 2 <= reduction <= _MOST_REDUCTION:
         raise ValueError(f"pruning must be none, halving or halving-N with N from 2 to {_MOST_REDUCTION}, got {pruning!r}")

@@ -125,6 +125,7 @@ class Ledger(NamedTuple):
         batches: All batches, in order.
         slots: Slots that there is a report of.
         length: Number of entries.
+        study: The study's id, the mark of its description; None if it has none.
     """
 
     spec: dict[str, Any] | None
@@ -134,6 +135,7 @@ class Ledger(NamedTuple):
     batches: dict[int, Batch]
     slots: dict[int, Progress]
     length: int
+    study: str | None = None
 
     def progress(self, slot: int) -> Progress:
         """How far a slot is."""
@@ -186,7 +188,7 @@ def fold(entries: Iterable[dict[str, Any]]) -> Ledger:
 def _with_entry(ledger: Ledger, number: int, entry: dict[str, Any]) -> Ledger:
     kind = entry["kind"]
     if kind == "study" and ledger.spec is None:
-        return ledger._replace(spec=entry["spec"], ladder=Ladder.from_dict(entry["ladder"]))
+        return ledger._replace(spec=entry["spec"], ladder=Ladder.from_dict(entry["ladder"]), study=entry.get("mark"))
     if kind == "trials":
         return ledger._replace(trials=entry["number"])
     if kind == "worker":

@@ -56,8 +56,7 @@ def _page(study: Study, images: list[str]) -> str:
         f"{spec.agent} in {spec.environment.title}: {finished} of {trials} trials, {spec.steps:,} steps, seeds "
         f"{spec.seeds[0]} to {spec.seeds[-1]}, objective {spec.objective} ({spec.direction}), sampler {spec.sampler}."
     )
-    ascending = spec.direction == "minimize"
-    table = study.table().sort_values("value", ascending=ascending, kind="stable").head(SHOWN_TRIALS)
+    table = study.ranking().head(SHOWN_TRIALS)
     rows = table.to_html(index=False, border=0, float_format=lambda value: f"{value:.4g}", na_rep="–")
     return (
         f"<!doctype html><html lang=en><meta charset=utf-8><title>{html.escape(study.name)}</title><style>{_STYLE}</style>"

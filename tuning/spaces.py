@@ -150,6 +150,10 @@ class Space:
         """
         if isinstance(space, Space):
             return space
+        if not isinstance(space, Mapping):
+            raise TypeError(
+                f"space must be a dictionary such as {{'learning_rate': 'log:1e-5:1e-2'}}, or a Space, got {space!r}"
+            )
         return cls({name: _naming(name, _dimension, name, given) for name, given in space.items()})
 
     @classmethod

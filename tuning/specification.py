@@ -20,6 +20,17 @@ from tuning.spaces import Range, Space
 FORMAT = "mbrl-study-1"
 SAMPLERS = ("grid", "tpe", "cmaes", "qmc", "random")
 _MANY = 2**31 - 1
+_INTEGERS = {
+    "steps": (1, _MANY),
+    "seeds_per_trial": (1, 10_000),
+    "first_seed": (0, 2**32 - 10_001),
+    "sampler_seed": (0, 2**32 - 1),
+    "n_envs": (1, 2**20),
+    "eval_interval": (1, _MANY),
+    "eval_episodes": (1, 2**20),
+    "eval_steps": (1, 10_000_000),
+}
+_OPTIONAL = ("eval_interval", "eval_episodes", "eval_steps")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +49,7 @@ class StudySpec:
         direction: ``"maximize"`` or ``"minimize"``.
         sampler: ``"grid"``, ``"tpe"``, ``"cmaes"``, ``"qmc"`` or ``"random"``.
         sampler_seed: Decides what it proposes, or in which order a grid is gone through.
-        pruning: Whether trials that do badly are stopped early: ``"none"``, ``"halving"`` or ``"halving-N"``; see
+        pruning: Whether trials that do badly are stopped early: ``"none"`` (or None), ``"halving"`` or ``"halving-N"``; see
             :mod:`tuning.pruning`.
         n_envs: Environments side by side in each run.
         eval_interval: Timesteps between evaluations; None for about 30 in a run.
@@ -57,7 +68,7 @@ class StudySpec:
     direction: str = "maximize"
     sampler: str = "grid"
     sampler_seed: int = 0
-    pruning: str = "none"
+    pruning: str | None = "none"
     n_envs: int = 1
     eval_interval: int | None = None
     eval_episodes: int | None = None
@@ -119,8 +130,8 @@ class StudySpec:
         """What differs from another description, as ``name: theirs -> ours``."""
         return changes(_as_stored(other), _as_stored(self.to_dict()))
 
-    def check(self) -> None:
-        """Checks everything before anything is written or trained.
+    def check(self) -> StudySpec:
+        """Checks everything before anything is written or trained; returns it with plain numbers.
 
         Raises:
             TypeError, ValueError: Something is unknown, out of range, or does not go together.
@@ -128,18 +139,26 @@ class StudySpec:
         find_agent(self.agent)
         if self.environment.given is not None:
             raise ValueError(f"a study's environment must have an id, so that workers can make it, got {self.environment.id}")
-        integer_in("steps", self.steps, 1, _MANY)
-        integer_in("seeds_per_trial", self.seeds_per_trial, 1, 10_000)
-        integer_in("first_seed", self.first_seed, 0, 2**32 - 10_001)
-        integer_in("sampler_seed", self.sampler_seed, 0, 2**32 - 1)
+        given = {name: getattr(self, name) for name in _INTEGERS}
+        known = {name: value for name, value in given.items() if not (value is None and name in _OPTIONAL)}
+        numbers: dict[str, Any] = {name: integer_in(name, value, *_INTEGERS[name]) for name, value in known.items()}
+        plain = dataclasses.replace(self, pruning="none" if self.pruning is None else self.pruning, **numbers)
+        plain._check_together()
+        return plain
+
+    def _check_together(self) -> None:
         _ = self.judge
-        if self.eval_interval is not None:
-            integer_in("eval_interval", self.eval_interval, 1, _MANY)
         _ = self.ladder
         self._check_sampler()
         if both := sorted(set(self.space.dimensions) & set(self.arguments)):
             raise ValueError(f"{', '.join(both)}: in the search space and among the fixed arguments; give it once")
         self._check_space()
+        try:
+            json.dumps(self.to_dict())
+        except (TypeError, ValueError) as error:
+            raise TypeError(
+                f"arguments must be plain data (numbers, strings, lists, dictionaries), as they are stored: {error}"
+            ) from error
 
     def _check_sampler(self) -> None:
         one_of("sampler", self.sampler, SAMPLERS)

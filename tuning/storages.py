@@ -35,11 +35,12 @@ def open_storage(url: str | os.PathLike[str]) -> BaseStorage:
     """Opens a storage; see the head of this file.
 
     Raises:
+        TypeError: It is neither a path nor a URL.
         ImportError: The database's driver, or the proxy's library, is not installed.
         ConnectionError: It cannot be reached; nobody is waited for longer than some seconds.
-        ValueError: There is no such kind, or the journal is damaged.
+        ValueError: There is no such kind, it names no file, or the journal is damaged.
     """
-    text = os.fspath(url)
+    text = _text(url)
     if text.startswith("grpc://"):
         return _proxy(text)
     if (path := _journal_path(text)) is not None:
@@ -47,6 +48,32 @@ def open_storage(url: str | os.PathLike[str]) -> BaseStorage:
     if "://" not in text:
         text = f"sqlite:///{text}"
     return _database(text)
+
+
+def file_of(url: str | os.PathLike[str]) -> pathlib.Path | None:
+    """The file that a storage is; None if a server has it, or memory.
+
+    Raises:
+        TypeError, ValueError: It is neither a path nor a URL, or names no file.
+    """
+    text = _text(url)
+    if (path := _journal_path(text)) is not None:
+        return path
+    if "://" not in text:
+        return pathlib.Path(text)
+    name = text.partition("?")[0].partition(":///")[2] if text.startswith("sqlite") else ""
+    return None if name in ("", ":memory:") or name.startswith("file:") else pathlib.Path(name)
+
+
+def _text(url: str | os.PathLike[str]) -> str:
+    """A storage as it is typed."""
+    wanted = f"storage must be an SQLite file (study.db), {_MULTI}"
+    if not isinstance(url, (str, os.PathLike)):
+        raise TypeError(f"{wanted}, got {url!r} of type {type(url).__name__}")
+    text = os.fspath(url)
+    if not text.removeprefix("journal:").removeprefix("//").strip():
+        raise ValueError(f"{wanted}, got {text!r}")
+    return text
 
 
 def is_sqlite(storage: BaseStorage) -> bool:

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import optuna
 import pandas as pd
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial, TrialState
-from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
 from tuning.curves import Curves
+from tuning.folders import claim_folder
 from tuning.proposals import SLOT, Proposer, make_sampler
-from tuning.register import SUFFIX, Progress, Register
-from tuning.spaces import Space
+from tuning.register import Progress, Register
 from tuning.specification import StudySpec
-from tuning.storages import open_storage
 
-SPEC, FOLDER = "mbrl", "mbrl:folder"  # attributes of Optuna's study, for people and other tools to read
-SCORES, DIVERGED = "scores", "diverged"  # attributes of its trials
+SCORES, DIVERGED = "scores", "diverged"  # attributes of Optuna's trials
 MOST_TRIALS = 100_000
 
 
@@ -49,7 +43,7 @@ class BestTrial(NamedTuple):
 
 
 class Study:
-    """A study that exists; see :func:`create_study` and :func:`open_study`.
+    """A study that exists; see :mod:`tuning.opening`.
 
     Attributes:
         name: Its name.
@@ -66,6 +60,14 @@ class Study:
         with quiet():
             self.optuna = optuna.load_study(study_name=name, storage=storage, sampler=make_sampler(spec))
         self.curves = Curves(folder)
+
+    def claim_folder(self) -> None:
+        """Marks the folder as this study's, before anything is written into it.
+
+        Raises:
+            ValueError: It is another study's.
+        """
+        claim_folder(self.folder, str(self.register.read().study), self.name)
 
     # ------------------------------------------------------------------ trials
 
@@ -165,24 +167,26 @@ class Study:
         numbers = [name for name in table if name == "value" or str(name).startswith("seed_")]
         return table.astype(dict.fromkeys(numbers, float))
 
+    def ranking(self) -> pd.DataFrame:
+        """As :meth:`table`, the best trials first: those in which a run diverged, and then those not complete, come last."""
+        table = self.table()
+        if table.empty:
+            return table
+        losses = {"incomplete": table["state"] != "complete", "diverged": table["diverged"] > 0}
+        losses["value"] = -self.spec.judge.sign * table["value"]
+        return table.loc[pd.DataFrame(losses).sort_values([*losses], kind="stable").index]
+
     def best(self) -> BestTrial:
-        """The best trial. Those in which a run diverged come last.
+        """The best trial, the first of :meth:`ranking`.
 
         Raises:
             ValueError: No trial is complete yet.
         """
-        complete = {slot: trial for slot, trial in self.trials().items() if trial.state == TrialState.COMPLETE}
-        if not complete:
+        ranking = self.ranking()
+        if ranking.empty or ranking["state"].iloc[0] != "complete":
             raise ValueError(f"study {self.name!r} has no complete trial yet")
-        sign = self.spec.judge.sign
-
-        def rank(slot: int) -> tuple[bool, float, int]:
-            trial = complete[slot]
-            assert trial.value is not None
-            return bool(trial.user_attrs.get(DIVERGED)), -sign * trial.value, slot
-
-        slot = min(complete, key=rank)
-        trial = complete[slot]
+        slot = int(ranking["slot"].iloc[0])
+        trial = self.trials()[slot]
         assert trial.value is not None
         return BestTrial(slot, trial.number, dict(trial.params), trial.value, tuple(trial.user_attrs.get(SCORES, ())))
 
@@ -200,93 +204,6 @@ class Study:
     def batch_folder(self, number: int, epoch: int) -> pathlib.Path:
         """Where a batch's sweep is, as long as the batch is not told; each worker that has it has a folder of its own."""
         return self.folder / "batches" / f"batch-{number:05d}-{epoch}"
-
-
-def create_study(
-    agent: str | type[BaseAlgorithm],
-    env: Any,
-    space: Space | Mapping[str, Any],
-    *,
-    steps: int,
-    name: str | None = None,
-    storage: str | os.PathLike[str] | None = None,
-    folder: str | os.PathLike[str] | None = None,
-    arguments: Mapping[str, Any] | None = None,
-    **more: Any,
-) -> Study:
-    """Makes a study, or opens it if it is there with the same description.
-
-    Args:
-        agent: ``ReplayDQN`` or another JAX agent, or its name.
-        env: Gymnasium id of an environment with functional dynamics, or an environment made from one.
-        space: The search space; see :mod:`tuning.spaces`.
-        steps: Transitions of each run.
-        name: Name of the study; by default made of environment and agent.
-        storage: See :mod:`tuning.storages`; by default ``study.db`` in the folder.
-        folder: Where curves are kept; by default ``runs/tune_NAME``. Workers that share a file system share it.
-        arguments: Constructor arguments that all trials share.
-        more: Other fields of :class:`~tuning.specification.StudySpec`.
-
-    Raises:
-        TypeError, ValueError: Something is unknown, out of range or does not go together; or a study of that name has another
-            description: the message says what differs.
-        ConnectionError: The storage cannot be reached.
-    """
-    spec = StudySpec(find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), steps, dict(arguments or {}), **more)
-    spec.check()
-    name = f"{spec.environment.name}_{spec.agent}" if name is None else name
-    if not name.strip() or set(name) & set("/\\\0"):  # it names a folder, too
-        raise ValueError(f"a study's name must not be empty or contain a slash, got {name!r}")
-    if name.endswith(SUFFIX):
-        raise ValueError(f"a study's name must not end in {SUFFIX}, got {name!r}")
-    path = pathlib.Path(folder or pathlib.Path("runs") / f"tune_{name}")
-    opened = open_storage(storage or path / "study.db")
-    with quiet():
-        found = optuna.create_study(study_name=name, storage=opened, direction=spec.judge.optuna_direction, load_if_exists=True)
-        register = Register(opened, name)
-    if register.read().spec is None:
-        if found.get_trials(deepcopy=False):
-            raise ValueError(f"there is a study {name!r} in the storage that is not one of ours: choose another name")
-        register.append("study", spec=spec.to_dict(), ladder=spec.ladder.to_dict())
-    known = StudySpec.from_dict(register.read().spec, f"study {name!r}")
-    if changed := spec.differences(known.to_dict()):
-        raise ValueError(f"study {name!r} exists with another description ({'; '.join(changed)}): choose another name")
-    _describe(found, spec, path)
-    return Study(name, known, opened, register, path)
-
-
-def open_study(storage: str | os.PathLike[str], name: str | None = None, folder: str | os.PathLike[str] | None = None) -> Study:
-    """Opens a study that exists.
-
-    Args:
-        storage: Its storage.
-        name: Its name; may be left out where there is but one.
-        folder: Where curves are kept; by default where they have been, if that is on this machine.
-
-    Raises:
-        ConnectionError: The storage cannot be reached.
-        FileNotFoundError: There is no such study.
-        ValueError: It is not one of ours, or there are several.
-    """
-    opened = open_storage(storage)
-    names = [each for each in optuna.get_all_study_names(opened) if not each.endswith(SUFFIX)]
-    if name is None and len(names) > 1:
-        raise ValueError(f"there are several studies: say which one of {', '.join(names)}")
-    name = name if name is not None else next(iter(names), None)
-    if name not in names:
-        raise FileNotFoundError(f"there is no study {name!r} in {os.fspath(storage)}; there are: {', '.join(names) or 'none'}")
-    with quiet():
-        register = Register(opened, name)
-        kept = optuna.load_study(study_name=name, storage=opened).user_attrs.get(FOLDER)
-    spec = StudySpec.from_dict(register.read().spec, f"study {name!r}")
-    path = pathlib.Path(folder or (kept if kept and pathlib.Path(kept).is_dir() else pathlib.Path("runs") / f"tune_{name}"))
-    return Study(name, spec, opened, register, path)
-
-
-def _describe(study: optuna.Study, spec: StudySpec, folder: pathlib.Path) -> None:
-    for name, value in {SPEC: spec.to_dict(), FOLDER: str(folder.absolute())}.items():
-        if study.user_attrs.get(name) is None:
-            study.set_user_attr(name, value)
 
 
 @contextlib.contextmanager

@@ -11,11 +11,13 @@ import shutil
 import time
 from collections.abc import Callable
 
+from mbrl_agents.common.checks import number_in
+from mbrl_envs.checks import integer_in
 from tuning.generations import Generation, empty_lanes, full_generation, last_generation
 from tuning.leases import LEASE_SECONDS, Lease, LeaseLostError, Watch
 from tuning.register import Batch, Ledger
 from tuning.storages import is_sqlite, refuse_sqlite
-from tuning.study import Study, quiet
+from tuning.study import MOST_TRIALS, Study, quiet
 from tuning.training import Portion, SweepTrainer, Trainer, take_over
 
 BATCH_SIZE = 8
@@ -32,6 +34,9 @@ class Worker:
         poll_seconds: How often to look whether others have finished, or are gone.
         keep_runs: Whether the runs' folders (with their agents) are kept when a batch has been told.
         say: Is told what happens.
+
+    Raises:
+        TypeError, ValueError: An argument is out of range.
     """
 
     def __init__(
@@ -45,17 +50,30 @@ class Worker:
         keep_runs: bool = False,
         say: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self.study, self.batch_size, self.trainer = study, batch_size, trainer or SweepTrainer()
-        self.poll_seconds, self.keep_runs, self.say = poll_seconds, keep_runs, say
-        self.lease, self.watch = Lease(study.register, lease_seconds), Watch(lease_seconds)
+        self.study, self.trainer, self.keep_runs, self.say = study, trainer or SweepTrainer(), keep_runs, say
+        self.batch_size = integer_in("batch_size", batch_size, 1, MOST_TRIALS)
+        self.lease_seconds = number_in("lease_seconds", lease_seconds, 0, open_low=True)
+        self.poll_seconds = number_in("poll_seconds", poll_seconds, 0)
+        self.watch = Watch(self.lease_seconds)
+        self.lease: Lease  # of the latest run
 
     def run(self) -> None:
         """Works until every trial is finished; waits for other workers' batches, to adopt them should they be gone.
 
+        It can be called again, also after an error: each call is a worker of its own to others.
+
         Raises:
-            ValueError: Another worker is at work on a study in an SQLite file.
+            ValueError: There are no trials to be trained yet, another worker is at work on a study in an SQLite file, or the
+                folder is another study's.
             KeyboardInterrupt: Ctrl-C; the trials can be gone on with.
         """
+        if self.study.register.read().trials == 0:
+            raise ValueError(
+                f"study {self.study.name!r} has no trials to be trained yet: say how many there are to be, with set_trials(N) "
+                "or mbrl tune resume --trials N"
+            )
+        self.study.claim_folder()
+        self.lease = Lease(self.study.register, self.lease_seconds)
         with quiet(), self.lease:
             if is_sqlite(self.study.storage):
                 self._check_alone()

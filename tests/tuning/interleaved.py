@@ -30,10 +30,15 @@ class Player:
         self.go, self.back = threading.Semaphore(0), threading.Semaphore(0)
         self.killed = self.over = False
         self.thaws = 0  # the turn from which it may go on
-        self.id = ""
+        self.worker: Worker | None = None
         self.error: BaseException | None = None
         self.thread = threading.Thread(target=self._main, args=(work,), daemon=True)
         self.thread.start()
+
+    @property
+    def id(self) -> str:
+        """Its name in the register; nothing before it has begun."""
+        return self.worker.lease.worker if hasattr(self.worker, "lease") else ""
 
     def _main(self, work: Callable[[], None]) -> None:
         self.go.acquire()
@@ -126,7 +131,7 @@ class Simulation:
         study = Study("s", self.spec, storage, Register(storage, "s"), self.folder)
         study.curves = NoFiles()  # type: ignore[assignment]
         worker = Worker(study, 3, self._trainer(index), lease_seconds=1e6, poll_seconds=0.0)
-        player.id = worker.lease.worker
+        player.worker = worker
         worker.watch.gone = self.gone  # type: ignore[method-assign]
         worker.run()
 

@@ -37,7 +37,7 @@ GAMMA = ["--space", "gamma=0.8,0.9"]
         ([*GAMMA, "--seeds-per-trial", "0"], "seeds_per_trial must be an integer from 1 to 10000, got 0"),
         ([*GAMMA, "--first-seed", "-1"], "first_seed must be an integer from 0"),
         ([*GAMMA, "--steps", "0"], "steps must be an integer from 1"),
-        ([*GAMMA, "--n-envs", "0"], "the number of environments must be an integer from 1"),
+        ([*GAMMA, "--n-envs", "0"], "n_envs must be an integer from 1"),
         ([*GAMMA, "--confirm", "-1"], "--confirm must be an integer from 0 to 10000, got -1"),
         ([*GAMMA, "--batch-size", "0"], "--batch-size must be an integer from 1"),
         ([*GAMMA, "--lease-seconds", "0"], "--lease-seconds must be a finite number of at least 1, got 0.0"),

@@ -34,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 def test_what_is_written(trained: pathlib.Path) -> None:
     files = {file.name for file in trained.iterdir() if file.is_file()}
-    assert files == {"study.db", "heat_map.png", "slices.png", "curves.png", "study.html"}
+    assert files == {"study.db", "study.id", "heat_map.png", "slices.png", "curves.png", "study.html"}
     (confirmed,) = (trained / "confirmation").iterdir()
     assert len(list(confirmed.glob("runs/run-*/agent.zip"))) == 2
 

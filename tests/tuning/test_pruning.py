@@ -19,11 +19,13 @@ import pytest
 from optuna.trial import TrialState
 
 from mbrl_agents import train_sweep
+from mbrl_envs import cli
 from tests.tuning.fakes import FLUTE, FakeTrainer, study_in, work
 from tests.tuning.tiny_study import ARGUMENTS, SIZES, tiny_study
 from tuning import open_study
 from tuning.objectives import Curve
 from tuning.pruning import Ladder
+from tuning.report import write_report
 from tuning.training import SweepTrainer
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -164,6 +166,37 @@ def test_a_trial_without_numbers_fails(tmp_path: pathlib.Path, no_pictures: None
     failed = trials_by_state(study)["FAIL"]
     assert [trial.params["temperature"] for trial in failed] == [0.1] * 4
     assert study.progress() == (12, 12)
+
+
+def test_the_best_come_first(tmp_path: pathlib.Path, no_pictures: None, capsys: pytest.CaptureFixture) -> None:
+    """Not those that looked better when they were stopped, nor those in which runs diverged."""
+
+    class Falling(FakeTrainer):
+        def __call__(self, spec: Any, portions: Any, seeds: Any, until: int) -> list[list[Curve]]:
+            curves, points = super().__call__(spec, portions, seeds, until), self.batches[-1]
+            early = [
+                [Curve(run.seed, run.timesteps, tuple(score + 90 for score in run.scores)) for run in own] for own in curves
+            ]
+            broken = [Curve(seed, (0, 50), (99.0, 99.0), True) for seed in seeds]
+            found = early if until == 50 else curves
+            return [broken if point["temperature"] == 0.4 else own for point, own in zip(points, found, strict=True)]
+
+    study = study_in(tmp_path, pruning="halving")
+    work(study, Falling(), batch_size=12)
+    ranking = study.ranking()
+    kinds = [(row["state"], row["diverged"]) for row in ranking.to_dict("records")]
+    assert kinds == sorted(kinds)
+    assert set(kinds) == {("complete", 0), ("complete", 2), ("pruned", 0)}
+    values = ranking["value"].tolist()
+    assert values[0] == study.best().value == 0.005
+    assert values[0] < values[-1] < values[kinds.index(("complete", 2))]
+    assert cli.main(["tune", "best", str(tmp_path)]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if "complete" in line or "pruned" in line]
+    assert ["complete" in line for line in lines] == [state == "complete" for state, _ in kinds[:10]]
+    write_report(study, tmp_path)
+    rows = (tmp_path / "study.html").read_text().split("<tr")
+    assert f"<td>{study.best().number}</td>" in rows[2]
+    assert "pruned" in rows[-1]
 
 
 # ---------------------------------------------------------------------- really trained

@@ -179,7 +179,7 @@ def simulate(seed: int, folder: pathlib.Path, pruning: str = "none") -> Simulati
 def test_whatever_the_order(count: int, pruning: str, tmp_path: pathlib.Path) -> None:
     killed = late = pruned = 0
     for seed in range(count):
-        simulation = simulate(seed, tmp_path, pruning)
+        simulation = simulate(seed, tmp_path / str(seed), pruning)
         killed += sum(player.killed for player in simulation.players)
         late += len(simulation.trained) > len(set(map(str, simulation.trained)))
         ledger = Register(simulation.storage, "s").read()

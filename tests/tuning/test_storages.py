@@ -14,7 +14,7 @@ from tests.tuning.killed_workers import BATCH
 from tests.tuning.servers import Postgres
 from tests.tuning.test_workers import complete_once, scenario
 from tuning import Worker, open_study
-from tuning.storages import is_sqlite, open_storage
+from tuning.storages import file_of, is_sqlite, open_storage
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -69,6 +69,23 @@ def test_kinds(tmp_path: pathlib.Path) -> None:
         storage = open_storage(text)
         assert isinstance(storage, JournalStorage)
         assert not is_sqlite(storage)
+
+
+@pytest.mark.parametrize(
+    ("text", "file"),
+    [
+        ("a/study.db", "a/study.db"),
+        ("sqlite:///a/study.db?timeout=3", "a/study.db"),
+        ("sqlite+pysqlite:////a/study.db", "/a/study.db"),
+        ("a.journal", "a.journal"),
+        ("journal:/a/b", "/a/b"),
+        ("journal:///a/b", "/a/b"),
+        *((text, None) for text in ("sqlite://", "sqlite:///:memory:", "sqlite:///file:a?uri=true")),
+        *((text, None) for text in ("postgresql://me@host/x", "grpc://localhost:1")),
+    ],
+)
+def test_files(text: str, file: str | None) -> None:
+    assert file_of(text) == (None if file is None else pathlib.Path(file))
 
 
 @pytest.mark.parametrize(

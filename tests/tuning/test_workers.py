@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import collections
 import json
+import math
 import os
 import pathlib
 import subprocess
 import sys
+import threading
 import time
 from typing import Any
 
@@ -15,10 +17,11 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from tests.tuning.fakes import FakeTrainer, study_in, work
+from tests.tuning.fakes import FLUTE, SMALL, FakeTrainer, study_in, work
 from tests.tuning.killed_workers import BATCH
 from tests.tuning.servers import free_port, start_proxy
-from tuning import Study, Worker, curves, open_study
+from tuning import Study, Worker, create_study, curves, open_study
+from tuning.confirm import confirm
 from tuning.leases import Lease, Watch, process_start, this_host
 from tuning.register import WorkerInfo
 from tuning.study import quiet
@@ -83,6 +86,36 @@ def test_three_workers_of_which_some_are_killed_and_one_is_frozen(kills: int, tm
     complete_once(open_study(storage))
     assert len(trained) == 12
     assert 12 < sum(trained) <= 12 + (kills + 1) * BATCH
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"batch_size": 0}, "batch_size must be an integer from 1 to 100000, got 0"),
+        ({"batch_size": 2.0}, r"batch_size must be an integer from 1 to 100000, got 2\.0 of type float"),
+        *(
+            ({"lease_seconds": seconds}, "lease_seconds must be a finite number above 0, got")
+            for seconds in (0, -1, math.nan, "x")
+        ),
+        *(({"poll_seconds": seconds}, "poll_seconds must be a finite number of at least 0, got") for seconds in (-1, None)),
+    ],
+)
+def test_mistakes(given: dict[str, Any], message: str, tmp_path: pathlib.Path) -> None:
+    study = study_in(tmp_path)
+    with pytest.raises((TypeError, ValueError), match=message):
+        Worker(study, **given)
+    if "lease_seconds" in given:
+        with pytest.raises((TypeError, ValueError), match=message):
+            confirm(study, **given)
+
+
+def test_no_trials_yet(tmp_path: pathlib.Path) -> None:
+    """To be finished at once would say that all is done."""
+    space = {"learning_rate": "log:1e-4:1e-3"}
+    study = create_study("ReplayDQN", FLUTE, space, steps=100, arguments=SMALL, sampler="tpe", folder=tmp_path)
+    with pytest.raises(ValueError, match=r"has no trials to be trained yet: say how many .* set_trials\(N\)"):
+        work(study)
+    assert study.register.read().workers == {}
 
 
 # ---------------------------------------------------------------------- who is gone
@@ -194,6 +227,43 @@ def test_sqlite_is_for_one_worker(tmp_path: pathlib.Path) -> None:
         pytest.raises(ValueError, match=r"SQLite is for one worker.*a journal file .*PostgreSQL"),
     ):
         work(open_study(tmp_path / "study.db"))
+    work(study)
+    complete_once(study)
+
+
+def test_again_with_the_same_worker(tmp_path: pathlib.Path) -> None:
+    """After Ctrl-C, and when all is done; and it does not stand in the way of others."""
+    study, presses = study_in(tmp_path), [KeyboardInterrupt]
+
+    def press() -> None:
+        if presses:
+            raise presses.pop()
+
+    worker = Worker(study, 4, FakeTrainer(before=press), poll_seconds=0.01)
+    with pytest.raises(KeyboardInterrupt):
+        worker.run()
+    worker.run()
+    worker.run()
+    complete_once(study)
+    assert work(study).batches == []
+
+
+def test_one_that_could_not_begin_is_gone(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has introduced itself, and was stopped before it came to work."""
+    study = study_in(tmp_path)
+    append = study.register.append
+
+    def stop(kind: str, **content: Any) -> None:
+        append(kind, **content)
+        raise KeyboardInterrupt
+
+    before = threading.active_count()
+    with monkeypatch.context() as patch:
+        patch.setattr(study.register, "append", stop)
+        with pytest.raises(KeyboardInterrupt):
+            work(study)
+    assert threading.active_count() == before
+    assert [beat["left"] for beat in study.register.beats().values()] == [True]
     work(study)
     complete_once(study)
 
