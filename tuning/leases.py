@@ -17,36 +17,15 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-import psutil
-
+from mbrl_agents.common.processes import has_ended, process_start, this_host
 from tuning.register import Batch, Ledger, Register, WorkerInfo
 
 LEASE_SECONDS = 60.0
 BEATS = 4  # in a lease's time
-_SAME_START = 60.0  # seconds by which a process may seem to have begun at another time: clocks are set
 
 
 class LeaseLostError(Exception):
     """Another worker has adopted a batch; what this one still does to it counts for nothing."""
-
-
-def this_host() -> str:
-    """This machine and its space of process numbers: containers may share a name, but not that."""
-    try:
-        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:  # no such thing on this system
-        return socket.gethostname()
-
-
-def process_start(pid: int) -> float | None:
-    """When a process of this machine began; None if there is none (of that number, any more)."""
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
-    except psutil.NoSuchProcess:
-        return None
-    except psutil.AccessDenied:
-        return float("nan")  # there is one
 
 
 class Watch:
@@ -87,10 +66,7 @@ class Watch:
     @staticmethod
     def ended(info: WorkerInfo) -> bool:
         """Whether a worker's process on this machine has ended; False for those of other machines."""
-        if info.host != this_host():
-            return False
-        started = process_start(info.pid)
-        return started is None or abs(started - info.started) > _SAME_START  # another process may have its number by now
+        return info.host == this_host() and has_ended(info.pid, info.started)
 
 
 class Lease:

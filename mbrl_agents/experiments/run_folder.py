@@ -17,17 +17,16 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import pandas as pd
-import psutil
 import yaml
 
 from mbrl_agents.common.files import umask, write_atomically
+from mbrl_agents.common.processes import has_ended, process_start, this_host
 from mbrl_agents.experiments import config as configs
 from mbrl_agents.experiments import metrics
 from mbrl_agents.experiments.config import RunConfig
@@ -57,7 +56,7 @@ class Status(NamedTuple):
         details: Its traceback.
         pid: The process that wrote this.
         started: When that began, in seconds since 1970: numbers of processes are used again.
-        host: The machine it ran on.
+        host: The machine it ran on, and its space of process numbers.
     """
 
     state: str
@@ -147,8 +146,8 @@ class RunFolder:
 
     def write_status(self, status: Status) -> None:
         """Writes where the run is."""
-        pid = os.getpid()
-        status = status._replace(pid=pid, host=socket.gethostname(), started=_started(pid), seconds=round(status.seconds, 3))
+        pid, seconds = os.getpid(), round(status.seconds, 3)
+        status = status._replace(pid=pid, host=this_host(), started=process_start(pid) or 0.0, seconds=seconds)
         data = {**status._asdict(), "of": self.config.steps, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_atomically(self.path / STATUS, json.dumps(data, indent=2).encode())
 
@@ -212,22 +211,15 @@ def check_idle(folder: RunFolder) -> None:
     """
     status = folder.status()
     if status.state == RUNNING and status.pid != os.getpid():
-        who = f"process {status.pid} on {status.host}"
+        who = f"process {status.pid} on {status.host.partition(' ')[0]}"
         raise FileExistsError(f"{folder.path} is being written by {who}: wait for it, or choose another --out")
 
 
 def _is_alive(status: Status, folder: pathlib.Path) -> bool:
     """Whether the process that says it is running still exists; of other machines we see only what they write."""
-    if status.host != socket.gethostname():
+    if status.host != this_host():
         return time.time() - max(file.stat().st_mtime for file in folder.iterdir()) < _SILENCE
-    try:
-        return status.pid > 0 and abs(_started(status.pid) - status.started) < 1
-    except psutil.NoSuchProcess:
-        return False
-
-
-def _started(pid: int) -> float:
-    return psutil.Process(pid).create_time()
+    return not has_ended(status.pid, status.started)
 
 
 def runs_below(root: pathlib.Path) -> list[RunFolder]:

@@ -8,10 +8,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from mbrl_agents.common.processes import this_host
 from tests.tuning.fakes import FakeTrainer, study_in, work
 from tuning import Study, open_study, turns
 from tuning.confirm import confirm, read_confirmation
-from tuning.leases import LeaseLostError, this_host
+from tuning.leases import LeaseLostError
 from tuning.register import Register
 
 pytestmark = pytest.mark.usefixtures("no_pictures")

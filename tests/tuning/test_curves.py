@@ -6,10 +6,10 @@ import pathlib
 
 import pytest
 
+from mbrl_agents.common.processes import this_host
 from tests.tuning.fakes import FakeTrainer, curve_at, study_in, work
 from tuning import Worker, open_study
 from tuning.curves import Curves
-from tuning.leases import this_host
 
 POINT = {"learning_rate": 4e-4}
 

@@ -17,12 +17,13 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
+from mbrl_agents.common.processes import process_start, this_host
 from tests.tuning.fakes import FLUTE, SMALL, FakeTrainer, study_in, work
 from tests.tuning.killed_workers import BATCH
 from tests.tuning.servers import free_port, start_proxy
 from tuning import Study, Worker, create_study, curves, open_study
 from tuning.confirm import confirm
-from tuning.leases import Lease, Watch, process_start, this_host
+from tuning.leases import Lease, Watch
 from tuning.register import WorkerInfo
 from tuning.study import quiet
 

@@ -1,0 +1,38 @@
+"""Whether it is still the same process: numbers of processes are used again, beginnings are not."""
+
+from __future__ import annotations
+
+import math
+import os
+import socket
+
+import psutil
+
+_SAME_START = 60.0  # seconds by which a process may seem to have begun at another time: clocks are set
+
+
+def this_host() -> str:
+    """This machine and its space of process numbers: containers may share a name, but not that."""
+    try:
+        return f"{socket.gethostname()} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:  # no such thing on this system
+        return socket.gethostname()
+
+
+def process_start(pid: int) -> float | None:
+    """When a process of this machine began, in seconds since 1970; None if there is none (of that number, any more)."""
+    if pid <= 0:
+        return None
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+    except psutil.NoSuchProcess:
+        return None
+    except psutil.AccessDenied:
+        return math.nan  # there is one
+
+
+def has_ended(pid: int, started: float) -> bool:
+    """Whether a process of this machine that began then has ended; another one may have its number by now."""
+    now = process_start(pid)
+    return now is None or abs(now - started) > _SAME_START
