@@ -55,7 +55,7 @@ class Worker:
         self.lease_seconds = number_in("lease_seconds", lease_seconds, 0, open_low=True)
         self.poll_seconds = number_in("poll_seconds", poll_seconds, 0)
         self.watch = Watch(self.lease_seconds)
-        self.lease: Lease  # of the latest run
+        self.lease = Lease(study.register, self.lease_seconds)  # of the latest run; each has its own
 
     def run(self) -> None:
         """Works until every trial is finished; waits for other workers' batches, to adopt them should they be gone.

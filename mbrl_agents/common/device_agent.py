@@ -9,9 +9,11 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
 from mbrl_agents.common import device_training
 from mbrl_agents.common.device_loop import DeviceLoop, Lanes, LoopState, Streams
+from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.saved_agent import SavedAgent
 from mbrl_envs import BatchedEnv, FunctionalTask, functional_task
 
@@ -93,7 +95,8 @@ class DeviceLoopAgent(SavedAgent):
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Sets the environment; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.set_env`."""
+        if isinstance(env, VecEnv):
+            ObservationCodec.of(env.observation_space).check_normalizer(unwrap_vec_normalize(env))
         super().set_env(env, force_reset)
-        self._own._check_spaces()
         if force_reset:
             self._lanes = None

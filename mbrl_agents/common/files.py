@@ -8,7 +8,7 @@ import pathlib
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import jax
 import numpy as np
@@ -57,10 +57,10 @@ def umask() -> int:
     return mask
 
 
-def flatten(tree: Any) -> dict[str, np.ndarray]:
-    """A pytree of arrays as a flat dictionary, keys being paths such as ``"Dense_0/kernel"`` (NumPy copies)."""
+def flatten(tree: Any, *, copy: bool = True) -> dict[str, np.ndarray]:
+    """A pytree of arrays as a flat dictionary of NumPy arrays, keys being paths such as ``"Dense_0/kernel"``."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {_name(path): np.array(leaf) for path, leaf in leaves}
+    return {_name(path): np.array(leaf) if copy else np.asarray(leaf) for path, leaf in leaves}
 
 
 def unflatten(template: Any, arrays: Mapping[str, np.ndarray], what: str, *, exact: bool = True) -> Any:
@@ -111,14 +111,46 @@ def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
+class ArrayFile:
+    """An NPZ file, whose arrays are read one by one as they are asked for; pickled objects are refused.
+
+    Args:
+        source: The file.
+        what: What it is, for messages.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is damaged, or no NPZ file of plain arrays; also when an array is asked for.
+    """
+
+    def __init__(self, source: pathlib.Path | BinaryIO, what: str) -> None:
+        self._what = what
+        self._archive = self._guarded(lambda: np.load(source, allow_pickle=False))
+        self.names: list[str] = self._guarded(lambda: list(self._archive.files))
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._guarded(lambda: self._archive[name])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._archive.close()
+
+    def _guarded(self, read: Callable[[], Any]) -> Any:
+        try:
+            return read()
+        except FileNotFoundError:
+            raise
+        except Exception as error:  # whatever NumPy, zipfile and zlib may raise
+            raise ValueError(f"{self._what} is not a readable NPZ file of plain arrays: {error}") from error
+
+
 def arrays_from_bytes(content: bytes, what: str) -> dict[str, np.ndarray]:
-    """Reads an NPZ file; one that holds pickled objects is refused.
+    """Reads a whole NPZ file; see :class:`ArrayFile`.
 
     Raises:
         ValueError: It is damaged, or no NPZ file of plain arrays.
     """
-    try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except Exception as error:
-        raise ValueError(f"{what} is not a readable NPZ file of plain arrays: {error}") from error
+    with ArrayFile(io.BytesIO(content), what) as file:
+        return {name: file[name] for name in file.names}

@@ -135,9 +135,7 @@ class JaxAgent(DeviceLoopAgent):
             kinds = " or ".join(kind.__name__ for kind in self.action_spaces)
             raise ValueError(f"{type(self).__name__} needs a {kinds} action space, got {self.action_space}")
         ActionCodec.of(self.action_space)
-        codec, normalizer = ObservationCodec.of(self.observation_space), self._vec_normalize_env
-        if codec.kind == "bytes" and normalizer is not None and normalizer.norm_obs:
-            raise ValueError("observations of bytes are divided by 255 here: VecNormalize around them needs norm_obs=False")
+        ObservationCodec.of(self.observation_space).check_normalizer(self._vec_normalize_env)
 
     def _setup_model(self) -> None:
         """Makes networks, replay memory and random streams from the arguments and the seed."""

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
+from stable_baselines3.common.vec_env import VecNormalize
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,6 +47,15 @@ class ObservationCodec:
         elif space.dtype == np.uint8:
             kind = "bytes"
         return cls(kind, tuple(space.shape), int(np.prod(space.shape)))
+
+    def check_normalizer(self, normalizer: VecNormalize | None) -> None:
+        """Refuses what would be scaled twice.
+
+        Raises:
+            ValueError: The normaliser makes of bytes what are no bytes any more.
+        """
+        if self.kind == "bytes" and normalizer is not None and normalizer.norm_obs:
+            raise ValueError("observations of bytes are divided by 255 here: VecNormalize around them needs norm_obs=False")
 
     @property
     def row(self) -> jax.ShapeDtypeStruct:

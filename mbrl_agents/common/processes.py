@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import pathlib
 import socket
 
 import psutil
@@ -30,6 +31,18 @@ def process_start(pid: int) -> float | None:
         return None
     except psutil.AccessDenied:
         return math.nan  # there is one
+
+
+def process_identity(pid: int) -> str | None:
+    """What tells a process of this machine from all others, also if the clock is set; None if there is none of that number."""
+    if (start := process_start(pid)) is None:
+        return None
+    try:
+        boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        ticks = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
+    except (OSError, IndexError):  # no such thing on this system
+        return f"{start:.2f}"
+    return f"{boot} {ticks}"
 
 
 def has_ended(pid: int, started: float) -> bool:

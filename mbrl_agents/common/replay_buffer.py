@@ -109,7 +109,8 @@ class DeviceReplayBuffer:
     def save(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Writes all rows in use to an NPZ file, whole or not at all."""
         stored = jax.tree.map(lambda leaf: np.asarray(leaf)[: self.size()], self.state.stored)
-        arrays = files.flatten(stored) | {"position": np.asarray(self.pos), "size": np.asarray(self.size())}
+        counts = {"position": np.asarray(self.pos), "size": np.asarray(self.size())}
+        arrays = files.flatten(stored, copy=False) | counts
         if isinstance(path, (str, os.PathLike)):
             files.write_atomically(with_suffix(path, "npz"), lambda file: files.write_arrays(file, arrays))
         else:
@@ -122,15 +123,17 @@ class DeviceReplayBuffer:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged, or of a memory with another layout.
         """
-        if isinstance(path, (str, os.PathLike)):
-            file = with_suffix(path, "npz")
-            content, what = file.read_bytes(), str(file)
-        else:
-            content, what = path.read(), "the given stream"
-        arrays = files.arrays_from_bytes(content, what)
+        is_file = isinstance(path, (str, os.PathLike))
+        source = with_suffix(path, "npz") if is_file else io.BytesIO(path.read())  # type: ignore[arg-type, union-attr]
+        what = str(source) if is_file else "the given stream"
+        with files.ArrayFile(source, what) as arrays:
+            self._read(arrays, what)
+
+    def _read(self, arrays: files.ArrayFile, what: str) -> None:
         templates = files.flatten(self.state.stored)
-        size, position = (int(arrays.pop(name, np.array(-1))) for name in ("size", "position"))
-        if not (0 <= size <= self.replay.rows and 0 <= position < self.replay.rows) or set(arrays) != set(templates):
+        counts = [int(arrays[name]) if name in arrays.names else -1 for name in ("size", "position")]
+        size, position, own = *counts, {*arrays.names} - {"size", "position"}
+        if not (0 <= size <= self.replay.rows and 0 <= position < self.replay.rows) or own != set(templates):
             raise ValueError(f"{what} holds no replay memory of at most {self.replay.rows} rows per environment")
         if size < self.replay.rows and position != size:
             raise ValueError(f"{what} is a full ring of {size} rows; this memory has {self.replay.rows}")

@@ -11,6 +11,8 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.saved_agents import load_agent, save_agent
 
+_SHARE = 20  # of the time at most a twentieth is spent on checkpoints
+
 
 def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
     """A run's agent, fresh or as it was saved, and the seconds spent on it so far (0 if fresh)."""
@@ -25,6 +27,17 @@ def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
     elif not config.kind.ours:
         agent.num_timesteps = status.timesteps
     return agent, max(status.seconds, 1e-3)
+
+
+def is_due(seconds: float, wanted: float, last: float) -> bool:
+    """Whether it is time for a checkpoint: large memories, which take long to write, are written less often.
+
+    Args:
+        seconds: Time since the last one.
+        wanted: Time between two that somebody wants.
+        last: What the last one took.
+    """
+    return seconds >= (max(wanted, _SHARE * last) if wanted > 0 else 0)
 
 
 def save_unfinished(folder: RunFolder, agent: BaseAlgorithm) -> None:

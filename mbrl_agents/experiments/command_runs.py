@@ -135,7 +135,7 @@ def compare(arguments: argparse.Namespace) -> int:
     if diverged := compared.diverged():
         names = ", ".join(run.config.title for run in diverged)
         print(
-            f"{len(diverged)} runs diverged (their loss was no longer finite) and are not in the table: {names}",
+            f"{len(diverged)} runs diverged (their loss or weights were no longer finite) and are not in the table: {names}",
             file=sys.stderr,
         )
     if outcome.failed:

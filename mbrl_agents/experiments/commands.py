@@ -105,7 +105,9 @@ def _register_evaluate(subparsers: Any) -> None:
         "--agent", help="class of an agent.zip that is not in a run's folder (our own files tell it themselves)"
     )
     evaluate.add_argument("--env", metavar="ENV_ID", help="environment (default: the run's)")
-    evaluate.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="argument of the agent")
+    evaluate.add_argument(
+        "--set", action="append", default=[], metavar="NAME=VALUE", help="argument of an SB3 agent, whose file does not say"
+    )
     add_environment_arguments(evaluate)
     evaluate.add_argument("--episodes", type=int, metavar="N", help="number of episodes (default: as in training)")
     evaluate.add_argument("--steps", type=int, metavar="N", help="steps of each (default: as in training)")

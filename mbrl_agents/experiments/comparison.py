@@ -166,7 +166,7 @@ class Comparison:
         return [run for run in runs_below(self.path) if run.status().state == FINISHED]
 
     def diverged(self) -> list[RunFolder]:
-        """All runs whose loss was no longer finite; they have ended, and have no final score."""
+        """All runs whose loss or weights were no longer finite; they have ended, and have no final score."""
         return [run for run in runs_below(self.path) if run.status().state == DIVERGED]
 
     # ------------------------------------------------------------------ the folder

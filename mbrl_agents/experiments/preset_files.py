@@ -111,7 +111,8 @@ class Preset:
         Raises:
             ValueError: It has no such agent, or several.
         """
-        if label in self.agents and self.agents[label][0] == agent:
+        name, special = self.agents.get(label, ("", {}))
+        if name == agent and special == {key: given.get(key, value) for key, value in special.items()}:
             return {**self.arguments[label], **given}
         return self.for_agent(agent, given)
 

@@ -17,6 +17,7 @@ import json
 import os
 import pathlib
 import shutil
+import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -26,7 +27,7 @@ import pandas as pd
 import yaml
 
 from mbrl_agents.common.files import umask, write_atomically
-from mbrl_agents.common.processes import has_ended, process_start, this_host
+from mbrl_agents.common.processes import process_identity
 from mbrl_agents.experiments import config as configs
 from mbrl_agents.experiments import metrics
 from mbrl_agents.experiments.config import RunConfig
@@ -49,14 +50,14 @@ class Status(NamedTuple):
     """Where a run is.
 
     Attributes:
-        state: ``"running"``, ``"interrupted"``, ``"finished"``, ``"failed"`` or ``"diverged"`` (a loss was no longer finite).
+        state: ``"running"``, ``"interrupted"``, ``"finished"``, ``"failed"`` or ``"diverged"`` (no longer finite).
         timesteps: Transitions trained on, as of the saved agent.
         seconds: Wall time spent on them.
-        error: What went wrong, if it failed.
+        error: What went wrong, if it failed or diverged.
         details: Its traceback.
         pid: The process that wrote this.
-        started: When that began, in seconds since 1970: numbers of processes are used again.
-        host: The machine it ran on, and its space of process numbers.
+        process: What tells that process from others: numbers of processes are used again.
+        host: The machine it ran on.
     """
 
     state: str
@@ -66,7 +67,7 @@ class Status(NamedTuple):
     details: str | None = None
     pid: int = 0
     host: str = ""
-    started: float = 0.0
+    process: str = ""
 
 
 class RunFolder:
@@ -147,7 +148,7 @@ class RunFolder:
     def write_status(self, status: Status) -> None:
         """Writes where the run is."""
         pid, seconds = os.getpid(), round(status.seconds, 3)
-        status = status._replace(pid=pid, host=this_host(), started=process_start(pid) or 0.0, seconds=seconds)
+        status = status._replace(pid=pid, host=socket.gethostname(), process=process_identity(pid) or "", seconds=seconds)
         data = {**status._asdict(), "of": self.config.steps, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_atomically(self.path / STATUS, json.dumps(data, indent=2).encode())
 
@@ -198,7 +199,7 @@ def check_free(path: str | os.PathLike[str], *, force: bool = False) -> None:
         raise FileExistsError(f"{target} exists and is not a run's folder: choose another one with --out")
     if not force:
         status = RunFolder.open(target).status()
-        go_on = "" if status.state == FINISHED else ", --resume to go on with it"
+        go_on = "" if status.state in ENDED else ", --resume to go on with it"
         raise FileExistsError(f"{target} already holds a run ({status.state}): --force to replace it{go_on}, or another --out")
     check_idle(RunFolder.open(target))
 
@@ -211,15 +212,22 @@ def check_idle(folder: RunFolder) -> None:
     """
     status = folder.status()
     if status.state == RUNNING and status.pid != os.getpid():
-        who = f"process {status.pid} on {status.host.partition(' ')[0]}"
+        who = f"process {status.pid} on {status.host}"
         raise FileExistsError(f"{folder.path} is being written by {who}: wait for it, or choose another --out")
 
 
 def _is_alive(status: Status, folder: pathlib.Path) -> bool:
     """Whether the process that says it is running still exists; of other machines we see only what they write."""
-    if status.host != this_host():
-        return time.time() - max(file.stat().st_mtime for file in folder.iterdir()) < _SILENCE
-    return not has_ended(status.pid, status.started)
+    if status.host != socket.gethostname():
+        return time.time() - max(map(_changed, folder.iterdir()), default=0.0) < _SILENCE
+    return status.pid > 0 and process_identity(status.pid) == status.process
+
+
+def _changed(file: pathlib.Path) -> float:
+    try:
+        return file.stat().st_mtime
+    except FileNotFoundError:  # renamed a moment ago, by somebody who is at work
+        return time.time()
 
 
 def runs_below(root: pathlib.Path) -> list[RunFolder]:

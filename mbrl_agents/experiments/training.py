@@ -70,6 +70,10 @@ class _Training:
         self.evaluated_at = int(scores.index[-1]) if len(scores) else -1
         self.score: float | None = float(scores.iloc[-1]) if len(scores) else None
         self.trouble: str | None = None  # why it makes no sense any more
+        diverged = folder.metrics().query("metric == @DIVERGENCE")["timestep"]
+        if len(diverged):  # killed after the end was saved, before that was written down
+            self.trouble = _trouble(int(diverged.iloc[0]))
+        self.save_seconds = 0.0
         self.began = self.saved_at = time.monotonic()
         self.reported_at = -math.inf
 
@@ -78,9 +82,9 @@ class _Training:
         self._write_status(RUNNING)
         self.agent.set_logger(self._logger())
         try:
-            self.evaluate_if_due()
-            self._learn()
-            self.evaluate_if_due()
+            if not self.trouble and self.evaluate_if_due():
+                self._learn()
+                self.evaluate_if_due()
             state = DIVERGED if self.trouble else FINISHED if self._at_end else INTERRUPTED
             save = checkpoints.save_unfinished if state == INTERRUPTED else checkpoints.save_finished
             save(self.folder, self.agent)
@@ -135,16 +139,18 @@ class _Training:
         if due > self.evaluated_at:
             self.evaluated_at = timesteps
             if not has_finite_weights(self.agent):
-                self.trouble = f"the weights were no longer finite at timestep {timesteps}"
+                self.trouble = _trouble(timesteps)
                 self.folder.append_metrics(timesteps, {DIVERGENCE: 1.0})
                 return False
             self.score = float(self.evaluator.scores(self.agent, self.config.seed, timesteps).mean())
             values = {SCORE: self.score, "time/seconds": self._seconds, **self.latest.values}
             self.folder.append_metrics(timesteps, values)
-            if time.monotonic() - self.saved_at >= CHECKPOINT_SECONDS and not self._at_end:
+            began = time.monotonic()
+            if checkpoints.is_due(began - self.saved_at, CHECKPOINT_SECONDS, self.save_seconds) and not self._at_end:
                 checkpoints.save_unfinished(self.folder, self.agent)
                 self._write_status(RUNNING)
                 self.saved_at = time.monotonic()
+                self.save_seconds = self.saved_at - began
         return True
 
     # ------------------------------------------------------------------ saving
@@ -159,6 +165,10 @@ class _Training:
         logger = configure_logger(0, folder, self.config.label, True) if folder else Logger(None, [])
         logger.output_formats.append(self.latest)
         return logger
+
+
+def _trouble(timesteps: int) -> str:
+    return f"the weights were no longer finite at timestep {timesteps}"
 
 
 def has_finite_weights(agent: BaseAlgorithm) -> bool:

@@ -280,6 +280,7 @@ def test_vec_normalize_around_bytes_is_refused() -> None:
     learner = ReplayDQN("MlpPolicy", VecNormalize(plain(), norm_obs=False), **TINY).learn(40)
     with pytest.raises(ValueError, match="VecNormalize around them needs norm_obs=False"):
         learner.set_env(VecNormalize(plain()))
+    assert not learner.get_vec_normalize_env().norm_obs  # as before
 
 
 def test_torch_and_numpy_states_are_not_touched_by_learning() -> None:

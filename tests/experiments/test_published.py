@@ -112,6 +112,13 @@ def test_presets_in_files(tmp_path: pathlib.Path) -> None:
     assert (run.config.environment.arguments, run.config.arguments["temperature"]) == ({"num_pipes": 3}, 0.1)
 
 
+def test_another_kind_under_a_label_has_its_own_settings() -> None:
+    study = published.preset("panflute-high")
+    gaussian = study.for_agent("LatentModelDQN", {"latent": "gaussian"})
+    assert study.for_label("categorical", "LatentModelDQN", {"latent": "gaussian"}) == gaussian
+    assert study.for_label("gaussian", "LatentModelDQN", {}) == gaussian
+
+
 def test_two_agents_of_one_class_in_a_file(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Each has its own settings; where one is meant by its class, it must be clear which."""
     file, out = tmp_path / "mine.yaml", tmp_path / "compared"

@@ -9,10 +9,10 @@ import pathlib
 import subprocess
 import sys
 
-import psutil
 import pytest
 import yaml
 
+from mbrl_agents.common.processes import process_identity
 from mbrl_agents.experiments import metrics, run_folder
 from mbrl_agents.experiments.run_folder import FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
 from tests.experiments.runs import config, contents, folder
@@ -139,7 +139,7 @@ def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: pathlib.Path) -> 
         run_folder.check_idle(run)
     other.communicate(b"\n")
     assert run.status().state == INTERRUPTED
-    _say_pid(run, os.getpid(), started=1.0)  # the number is another process's by now
+    _say_pid(run, os.getpid(), process="another")  # the number is another process's by now
     assert run.status().state == INTERRUPTED
     # Of another machine we know what it has written, and when.
     _say_pid(run, 1, host="elsewhere")
@@ -149,11 +149,11 @@ def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: pathlib.Path) -> 
     assert run.status().state == INTERRUPTED
 
 
-def _say_pid(run: RunFolder, pid: int, host: str | None = None, started: float | None = None) -> None:
+def _say_pid(run: RunFolder, pid: int, host: str | None = None, process: str | None = None) -> None:
     file = run.path / "status.json"
     data = json.loads(file.read_text())
-    began = psutil.Process(pid).create_time() if started is None else started
-    file.write_text(json.dumps({**data, "pid": pid, "host": host or data["host"], "started": began}))
+    process = process or process_identity(pid)
+    file.write_text(json.dumps({**data, "pid": pid, "host": host or data["host"], "process": process}))
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"state": 3, "odd": 1}', '{"odd": 1}'])

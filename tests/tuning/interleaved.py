@@ -38,7 +38,7 @@ class Player:
     @property
     def id(self) -> str:
         """Its name in the register; nothing before it has begun."""
-        return self.worker.lease.worker if hasattr(self.worker, "lease") else ""
+        return "" if self.worker is None else self.worker.lease.worker
 
     def _main(self, work: Callable[[], None]) -> None:
         self.go.acquire()

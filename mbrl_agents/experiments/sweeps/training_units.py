@@ -105,7 +105,7 @@ class UnitInTraining:
     def __init__(self, runs: Sequence[Run], width: int, checkpoint_seconds: float) -> None:
         self.runs, self.width, self.checkpoint_seconds = list(runs), width, checkpoint_seconds
         self.unit: Unit | None = None
-        self.saved_at = time.monotonic()
+        self.saved_at, self.save_seconds = time.monotonic(), 0.0
 
     @property
     def live(self) -> list[Run]:
@@ -186,10 +186,11 @@ class UnitInTraining:
         for run in self.runs:
             run.seconds += share if run.member is not None else 0.0
             run.arrive()
-        time_to_save = now - self.saved_at >= self.checkpoint_seconds
+        time_to_save = checkpoints.is_due(now - self.saved_at, self.checkpoint_seconds, self.save_seconds)
         self.save([run for run in self.runs if run.member is not None and (run.state != RUNNING or time_to_save)])
         if time_to_save:
             self.saved_at = time.monotonic()
+            self.save_seconds = self.saved_at - now
 
     def save(self, runs: Sequence[Run]) -> None:
         """Saves some of the runs."""
