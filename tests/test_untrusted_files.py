@@ -136,7 +136,7 @@ def test_replay_memories(tmp_path: pathlib.Path, mark: pathlib.Path) -> None:
     agent = ReplayDQN("MlpPolicy", FLUTE, **runs.TINY["ReplayDQN"])
     for content in (hostile_arrays(mark), pickle.dumps(Bomb(mark))):
         (tmp_path / "replay.npz").write_bytes(content)
-        with pytest.raises(ValueError, match="not a readable NPZ file of plain arrays|holds no replay memory"):
+        with pytest.raises(ValueError, match=r"not a readable NPZ file of plain arrays|holds no replay memory"):
             agent.load_replay_buffer(tmp_path / "replay.npz")
     agent.learn(50).save_replay_buffer(tmp_path / "good")
     arrays = dict(np.load(tmp_path / "good.npz")) | {"reward": np.array([Bomb(mark)], dtype=object)}
