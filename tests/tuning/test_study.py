@@ -1,4 +1,4 @@
-"""Studies that are really trained; what is told, kept, confirmed, drawn; and what a study may not be."""
+"""Studies that are really trained; what is told, kept, confirmed, drawn."""
 
 from __future__ import annotations
 
@@ -17,20 +17,16 @@ import pandas as pd
 import pytest
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
-from stable_baselines3.common.utils import LinearSchedule
 
-import mbrl_envs
 from mbrl_agents import grid, train_sweep
 from mbrl_agents.experiments.sweeps.folder import run_path
-from tests.tuning.fakes import FLUTE, SMALL, FakeTrainer, curve_at, study_in, work
+from tests.tuning.fakes import FLUTE, FakeTrainer, curve_at, study_in, work
 from tests.tuning.tiny_study import ARGUMENTS, SIZES, SPACE, tiny_study, train
-from tuning import Study, create_study, open_study
+from tuning import Study, open_study
 from tuning.confirm import confirm, read_confirmation
 from tuning.objectives import Curve
 from tuning.plots import draw_curves, draw_heat_map, draw_slices
-from tuning.register import Register
 from tuning.report import write_report
-from tuning.storages import open_storage
 from tuning.training import SweepTrainer
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -251,131 +247,6 @@ def test_more_trials_later(tmp_path: pathlib.Path, no_pictures: None) -> None:
 
 
 # ---------------------------------------------------------------------- the same study, another study, no study
-
-
-def test_opened_again(tmp_path: pathlib.Path) -> None:
-    study = study_in(tmp_path)
-    again = study_in(tmp_path)
-    assert again.spec == study.spec
-    assert open_study(tmp_path / "study.db").spec == study.spec
-    assert open_study(f"sqlite:///{tmp_path}/study.db", "small").folder == tmp_path
-    assert len(Register(study.storage, "small").read().workers) == 0
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (
-            {"space": {"learning_rate": "grid2:1e-4:8e-4", "temperature": "0.1,0.2"}},
-            "space.temperature.values: [0.1, 0.2, 0.4] -> [0.1, 0.2]",
-        ),
-        ({"space": {"learning_rate": "log:1e-4:8e-4"}, "sampler": "tpe"}, "space.learning_rate.log: (not given) -> True"),
-        ({"steps": 200}, "steps: 100 -> 200"),
-        ({"objective": "auc"}, "objective: 'final' -> 'auc'"),
-        ({"arguments": SMALL | {"gamma": 0.5}}, "arguments.gamma: (not given) -> 0.5"),
-    ],
-)
-def test_another_description(change: dict[str, Any], message: str, tmp_path: pathlib.Path) -> None:
-    study_in(tmp_path, tmp_path / "study.journal")
-    before = (tmp_path / "study.journal").read_bytes()
-    with pytest.raises(ValueError, match=re.escape(message)):
-        study_in(tmp_path, tmp_path / "study.journal", **change)
-    assert len((tmp_path / "study.journal").read_bytes()) - len(before) < 600  # that somebody looked
-
-
-@pytest.mark.parametrize(
-    ("given", "message"),
-    [
-        ({"objective": None}, "objective must be one of final, auc, best, last or last-K such as last-3, got None"),
-        ({"pruning": 3}, "pruning must be none, halving or halving-N with N from 2 to 16, got 3"),
-        ({"name": 3}, "a study's name must be a string, got 3 of type int"),
-        ({"space": None}, "space must be a dictionary such as {'learning_rate': 'log:1e-5:1e-2'}, or a Space, got None"),
-        ({"space": []}, "space must be a dictionary such as {'learning_rate': 'log:1e-5:1e-2'}, or a Space, got []"),
-        ({"space": {}}, "the search space is empty: name at least one hyperparameter"),
-        ({"storage": "journal:"}, "storage must be an SQLite file (study.db), a journal file (study.journal), PostgreSQL"),
-        ({"storage": "journal://"}, "got 'journal://'"),
-        ({"storage": ""}, "got ''"),
-        ({"storage": 3}, "got 3 of type int"),
-    ],
-)
-def test_no_such_thing(given: dict[str, Any], message: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises((TypeError, ValueError), match=re.escape(message)):
-        study_in(tmp_path / "study", **given)
-    assert not list(tmp_path.iterdir())
-
-
-def test_no_pruning(tmp_path: pathlib.Path) -> None:
-    study = study_in(tmp_path, pruning=None)
-    assert study_in(tmp_path, pruning="none").spec == study.spec == study_in(tmp_path, pruning=None).spec
-
-
-def test_numpy_s_integers_are_stored_as_plain_ones(tmp_path: pathlib.Path) -> None:
-    numbers = {"steps": 100, "seeds_per_trial": 2, "first_seed": 1, "sampler_seed": 3, "n_envs": 1, "eval_interval": 50}
-    study = study_in(tmp_path, **{name: np.int64(number) for name, number in numbers.items()}, eval_episodes=np.int32(3))
-    assert study_in(tmp_path, **numbers, eval_episodes=3).spec == study.spec
-    with pytest.raises(ValueError, match="eval_episodes must be an integer from 1 to 1048576, got 0"):
-        study_in(tmp_path, eval_episodes=0)
-
-
-def test_what_cannot_be_stored(tmp_path: pathlib.Path) -> None:
-    schedule = LinearSchedule(1e-3, 1e-4, 0.5)
-    with pytest.raises(TypeError, match=r"arguments must be plain data .* LinearSchedule is not JSON serializable"):
-        study_in(tmp_path / "study", arguments=SMALL | {"learning_rate": schedule}, space={"temperature": "0.1,0.2"})
-    assert not (tmp_path / "study").exists()
-
-
-@pytest.mark.parametrize("begun", ["study.db", "study.journal"])
-def test_killed_while_it_was_made(begun: str, tmp_path: pathlib.Path) -> None:
-    """It is made by the next one, unless Optuna has been told another direction."""
-    storage = open_storage(tmp_path / begun)
-    optuna.create_study(storage=storage, study_name="small", direction="maximize")
-    with pytest.raises(ValueError, match="study 'small' exists with direction maximize, got direction minimize"):
-        study_in(tmp_path, tmp_path / begun, direction="minimize")
-    assert optuna.get_all_study_names(storage) == ["small"]
-    assert study_in(tmp_path, tmp_path / begun).optuna.direction.name == "MAXIMIZE"
-
-
-def test_no_study(tmp_path: pathlib.Path) -> None:
-    study_in(tmp_path, tmp_path / "study.journal")
-    study_in(tmp_path / "other", tmp_path / "study.journal", name="other")
-    with pytest.raises(ValueError, match="there are several studies: say which one of small, other"):
-        open_study(tmp_path / "study.journal")
-    with pytest.raises(FileNotFoundError, match=r"there is no study 'third' in .*; there are: small, other"):
-        open_study(tmp_path / "study.journal", "third")
-    for name in ("", "a/b", "a\\b"):
-        with pytest.raises(ValueError, match="a study's name must not be empty or contain a slash"):
-            study_in(tmp_path, tmp_path / "study.journal", name=name)
-    with pytest.raises(ValueError, match=r"a study's name must not end in \.register"):
-        study_in(tmp_path, name="a.register")
-    foreign = optuna.create_study(storage=f"sqlite:///{tmp_path}/foreign.db", study_name="small")
-    foreign.add_trial(optuna.trial.create_trial(value=1.0))
-    with pytest.raises(ValueError, match="there is a study 'small' in the storage that is not one of ours"):
-        study_in(tmp_path / "foreign", tmp_path / "foreign.db")
-    assert optuna.get_all_study_names(f"sqlite:///{tmp_path}/foreign.db") == ["small"]
-    with pytest.raises(ValueError, match="a study's environment must have an id"):
-        create_study("ReplayDQN", mbrl_envs.PanFlute(num_pipes=2), {"gamma": [0.5, 0.9]}, steps=10)
-
-
-def test_opening_writes_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is not there, and somebody else's study."""
-    monkeypatch.chdir(tmp_path)
-    for place in (
-        "sqlite:///sub/typo.db",
-        "sqlite+pysqlite:///sub/typo.db?timeout=3",
-        "typo.db",
-        "typo.journal",
-        "journal:typo",
-    ):
-        with pytest.raises(FileNotFoundError, match=r"there is no file .*typo"):
-            open_study(place)
-    assert not list(tmp_path.iterdir())
-    storage = f"sqlite:///{tmp_path}/foreign.db"
-    optuna.create_study(storage=storage, study_name="theirs")
-    for name in (None, "theirs"):
-        with pytest.raises(ValueError, match=r"study 'theirs' is not one of ours: it has no register, 'theirs\.register'"):
-            open_study(storage, name)
-    assert optuna.get_all_study_names(storage) == ["theirs"]
 
 
 def test_what_is_said_of_a_trial(tmp_path: pathlib.Path, no_pictures: None) -> None:
