@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from mbrl_agents import SweepResult
+from mbrl_agents.common.processes import process_identity
 from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
@@ -304,7 +305,8 @@ def test_a_run_that_was_tampered_with_is_refused(finished: pathlib.Path) -> None
 def test_a_sweep_in_which_somebody_is_at_work_is_refused(finished: pathlib.Path, tmp_path: pathlib.Path) -> None:
     path = shutil.copytree(finished, tmp_path / "copy")
     status = json.loads((path / "run-0001" / "status.json").read_text())
-    (path / "run-0001" / "status.json").write_text(json.dumps(status | {"state": RUNNING, "pid": os.getppid()}))
+    busy = {"state": RUNNING, "pid": os.getppid(), "process": process_identity(os.getppid())}
+    (path / "run-0001" / "status.json").write_text(json.dumps(status | busy))
     before = contents(path)
     with pytest.raises(FileExistsError, match="run-0001 is being written by process"):
         train(path, "loop")

@@ -78,7 +78,7 @@ SOLVED: dict[str, Any] = {"inner_steps": 5, "solver": "cg", "solver_steps": 10, 
     ("model_loss", "changes", "steps"),
     [
         ("none", {"device_loop": False}, 6000),
-        ("omd", SOLVED, 20000),
+        pytest.param("omd", SOLVED, 20000, marks=pytest.mark.slow),
         pytest.param("none", {"device_loop": True}, 6000, marks=pytest.mark.slow),
         pytest.param("mle", {"device_loop": True}, 10000, marks=pytest.mark.slow),
     ],
