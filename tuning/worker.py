@@ -160,16 +160,18 @@ class Worker:
             slot: each for slot, each in ledger.ended.items() if not (slot in trials and trials[slot].state.is_finished())
         }
         beats = self.study.register.beats() if untold else {}
-        told = set()
+        own = {}
         for slot, progress in untold.items():
             holder = ledger.holder(slot)
             assert holder is not None
             if holder == self.lease.worker or self.watch.has_left(holder, ledger, beats):
-                self.study.settle(trials[slot], slot, progress)
-                told.add(slot)
+                own[slot] = progress
+        # First, so that a kill in between leaves something to be told, and the folders to whoever tells it.
         for batch in ledger.batches.values():
-            if told & set(batch.slots) and ledger.is_over(batch):
+            if own.keys() & set(batch.slots) and ledger.is_over(batch):
                 self._tidy(batch)
+        for slot, progress in own.items():
+            self.study.settle(trials[slot], slot, progress)
 
     def _tidy(self, batch: Batch) -> None:
         """Deletes the folders of a batch that is over."""

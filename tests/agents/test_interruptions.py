@@ -129,6 +129,8 @@ def check_host_loop(case: str, examples: int, folder: pathlib.Path) -> None:
     def run(points: list[tuple[int, bool]]) -> None:
         agents = make(case, False), make(case, False)
         for point, _ in [*points, (STEPS, False)]:
+            if point <= agents[0].num_timesteps:  # those that learn after several steps have gone beyond it
+                continue
             kept, loaded = (agent.learn(point - agent.num_timesteps, reset_num_timesteps=False) for agent in agents)
             assert_same(kept, loaded)
             loaded = through_files(loaded, folder)

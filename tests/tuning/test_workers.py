@@ -295,3 +295,25 @@ def test_what_optuna_knows_of_a_grid(tmp_path: pathlib.Path) -> None:
     work(study)
     assert isinstance(study.optuna.sampler, optuna.samplers.GridSampler)
     assert study.optuna.sampler.is_exhausted(study.optuna)
+
+
+@pytest.mark.parametrize(("cls", "name"), [(Worker, "_tidy"), (Study, "settle")])
+def test_killed_while_it_tells_it_leaves_no_folders(
+    cls: Any, name: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real, deaths = getattr(cls, name), []
+
+    def dies_once(*arguments: Any) -> None:
+        if not deaths:
+            deaths.append(name)
+            raise KeyboardInterrupt
+        real(*arguments)
+
+    study = study_in(tmp_path)
+    monkeypatch.setattr(cls, name, dies_once)
+    with pytest.raises(KeyboardInterrupt):
+        work(study)
+    again = open_study(tmp_path / "study.db")
+    work(again)
+    assert all(trial.state == TrialState.COMPLETE for trial in again.trials().values())
+    assert not os.listdir(tmp_path / "batches")
