@@ -277,7 +277,7 @@ def test_commands_run_in_their_quick_form(page: str, tmp_path: pathlib.Path) -> 
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     for program, *rest in quick_forms(page):
         start = [sys.executable, "-m", "mbrl_envs.cli"] if program == "mbrl" else [sys.executable]
-        if rest[0] == "train":  # some commands of a page come to the same folder
+        if rest[0] in ("train", "compare"):  # some commands of a page come to the same folder
             rest.append("--force")
         done = subprocess.run([*start, *rest], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{page}: {program} {' '.join(rest)}: {done.stderr[-3000:]}"
