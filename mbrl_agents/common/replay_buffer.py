@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import os
+import pathlib
 from typing import Any
 
 import jax
@@ -123,9 +124,12 @@ class DeviceReplayBuffer:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged, or of a memory with another layout.
         """
-        is_file = isinstance(path, (str, os.PathLike))
-        source = with_suffix(path, "npz") if is_file else io.BytesIO(path.read())  # type: ignore[arg-type, union-attr]
-        what = str(source) if is_file else "the given stream"
+        source: pathlib.Path | io.BytesIO
+        if isinstance(path, (str, os.PathLike)):
+            source = with_suffix(path, "npz")
+            what = str(source)
+        else:
+            source, what = io.BytesIO(path.read()), "the given stream"
         with files.ArrayFile(source, what) as arrays:
             self._read(arrays, what)
 

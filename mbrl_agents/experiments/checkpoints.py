@@ -11,7 +11,7 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.saved_agents import load_agent, save_agent
 
-_SHARE = 20  # of the time at most a twentieth is spent on checkpoints
+_TIMES = 20  # what a run's checkpoint took is a twentieth of the time to its next one, at most
 
 
 def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
@@ -37,7 +37,7 @@ def is_due(seconds: float, wanted: float, last: float) -> bool:
         wanted: Time between two that somebody wants.
         last: What the last one took.
     """
-    return seconds >= (max(wanted, _SHARE * last) if wanted > 0 else 0)
+    return seconds >= (max(wanted, _TIMES * last) if wanted > 0 else 0)
 
 
 def save_unfinished(folder: RunFolder, agent: BaseAlgorithm) -> None:

@@ -111,10 +111,14 @@ class Preset:
         Raises:
             ValueError: It has no such agent, or several.
         """
-        name, special = self.agents.get(label, ("", {}))
-        if name == agent and special == {key: given.get(key, value) for key, value in special.items()}:
+        if label in self.agents and self._is_meant(label, agent, given):
             return {**self.arguments[label], **given}
         return self.for_agent(agent, given)
+
+    def _is_meant(self, label: str, agent: str, given: dict[str, Any]) -> bool:
+        """Whether an agent of the preset is of a class, and nothing given makes another kind of it."""
+        name, special = self.agents[label]
+        return name == agent and all(given.get(key, value) == value for key, value in special.items())
 
     def for_agent(self, agent: str, given: dict[str, Any] | None = None) -> dict[str, Any]:
         """Constructor arguments of an agent of ours, under those given.
@@ -127,11 +131,7 @@ class Preset:
             ValueError: It has no such agent, or several.
         """
         given = given or {}
-        found = [
-            label
-            for label, (name, special) in self.agents.items()
-            if name == agent and special == {key: given.get(key, value) for key, value in special.items()}
-        ]
+        found = [label for label in self.agents if self._is_meant(label, agent, given)]
         alike = [label for label in found if self.agents[label] == self.agents[found[0]]]
         if len(alike) > 1:
             raise ValueError(f"preset {self.name!r} has settings for several {agent}: {', '.join(alike)}; it must be one here")

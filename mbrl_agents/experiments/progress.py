@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED
+from mbrl_agents.experiments.run_folder import ENDED, FAILED, FINISHED, INTERRUPTED
 
 LINE_SECONDS = 10.0  # between plain lines
 MAX_BARS = 12  # of runs at once
@@ -51,7 +51,7 @@ class RunProgress:
     @property
     def left(self) -> int:
         """Timesteps still to do."""
-        return 0 if self.state in (FINISHED, DIVERGED, FAILED, INTERRUPTED) else max(self.steps - self.timesteps, 0)
+        return 0 if self.state in (*ENDED, FAILED, INTERRUPTED) else max(self.steps - self.timesteps, 0)
 
 
 class Tracker:

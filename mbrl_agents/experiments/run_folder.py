@@ -50,7 +50,8 @@ class Status(NamedTuple):
     """Where a run is.
 
     Attributes:
-        state: ``"running"``, ``"interrupted"``, ``"finished"``, ``"failed"`` or ``"diverged"`` (no longer finite).
+        state: ``"running"``, ``"interrupted"``, ``"finished"``, ``"failed"`` or ``"diverged"`` (losses or weights
+            were no longer finite).
         timesteps: Transitions trained on, as of the saved agent.
         seconds: Wall time spent on them.
         error: What went wrong, if it failed or diverged.

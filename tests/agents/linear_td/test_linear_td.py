@@ -132,8 +132,10 @@ def test_kinds_of_policies():
     assert isinstance(draws, HostPolicy)
     assert isinstance(policy_of(lambda o: 2 if float(o[1]) > 0 else 0), HostPolicy)
 
+    generator = np.random.default_rng(0)
+
     def epsilon_greedy(o):  # most of the times that it is traced it is a function of the observation
-        return np.random.randint(3) if np.random.rand() < 0.03 else jnp.where(o[1] > 0, 2, 0)  # noqa: NPY002
+        return generator.integers(3) if generator.random() < 0.03 else jnp.where(o[1] > 0, 2, 0)
 
     assert all(isinstance(policy_of(epsilon_greedy), HostPolicy) for _ in range(5))
 
