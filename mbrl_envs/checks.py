@@ -5,6 +5,7 @@ Every message names the argument, says what is allowed, and shows what was given
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Collection, Hashable
 from typing import Any
@@ -26,6 +27,42 @@ def integer_in(name: str, value: Any, low: int, high: int) -> int:
     if not low <= value <= high:
         raise ValueError(f"{name} must be {allowed}, got {_shown(value)}")
     return value
+
+
+def number_in(
+    name: str,
+    value: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
+    finite: bool = True,
+) -> float:
+    """Returns ``value`` as a ``float`` if it is a real number in the range.
+
+    Args:
+        name: Name of the argument, for the message.
+        value: What was given.
+        low: Smallest value allowed.
+        high: Largest value allowed.
+        open_low: Whether ``low`` itself is excluded.
+        open_high: Whether ``high`` itself is excluded.
+        finite: Whether infinity is excluded.
+
+    Raises:
+        TypeError: It is no real number (booleans are not).
+        ValueError: It is NaN or lies outside.
+    """
+    bound = "" if high == math.inf else f" and {'below' if open_high else 'at most'} {high:g}"
+    allowed = f"a {'finite ' if finite else ''}number {'above' if open_low else 'of at least'} {low:g}{bound}"
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(f"{name} must be {allowed}, got {_shown(value)} of type {_type_name(value)}")
+    number = float(value)
+    inside = low <= number <= high and not (open_low and number == low) and not (open_high and number == high)
+    if not inside or (finite and not math.isfinite(number)):
+        raise ValueError(f"{name} must be {allowed}, got {_shown(value)}")
+    return number
 
 
 def one_of(name: str, value: Any, allowed: Collection[Any]) -> Any:

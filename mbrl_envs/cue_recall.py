@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-import numbers
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -13,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.grid import boolean_space
 from mbrl_envs.rendering import Picture
@@ -76,11 +74,7 @@ class CueRecall(FunctionalEnv[CueRecallState, CueRecallEvents]):
     def __post_init__(self) -> None:
         object.__setattr__(self, "delay", integer_in("delay", self.delay, 0, MAX_DELAY))
         object.__setattr__(self, "num_cues", integer_in("num_cues", self.num_cues, 2, MAX_CUES))
-        if isinstance(self.noise, bool) or not isinstance(self.noise, numbers.Real):
-            raise TypeError(f"noise must be a number from 0 to 1, got {self.noise!r} of type {type(self.noise).__name__}")
-        if not (math.isfinite(self.noise) and 0 <= self.noise <= 1):
-            raise ValueError(f"noise must be a number from 0 to 1, got {self.noise!r}")
-        object.__setattr__(self, "noise", float(self.noise))
+        object.__setattr__(self, "noise", number_in("noise", self.noise, 0, 1))
 
     @property
     def action_names(self) -> tuple[str, ...]:

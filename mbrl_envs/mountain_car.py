@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import numbers
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -13,6 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
+from mbrl_envs.checks import number_in
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.rendering import Picture
 
@@ -64,13 +64,7 @@ class MountainCar(FunctionalEnv[MountainCarState, None]):
     action_names: ClassVar[tuple[str, ...]] = ("push left", "no push", "push right")
 
     def __post_init__(self) -> None:
-        given = self.goal_velocity
-        wanted = f"goal_velocity must be a number from 0 to {MOST_SPEED}"
-        if isinstance(given, bool) or not isinstance(given, numbers.Real):
-            raise TypeError(f"{wanted}, got {given!r} of type {type(given).__name__}")
-        if not 0 <= given <= MOST_SPEED:
-            raise ValueError(f"{wanted}, got {given!r}")
-        object.__setattr__(self, "goal_velocity", float(given))
+        object.__setattr__(self, "goal_velocity", number_in("goal_velocity", self.goal_velocity, 0, MOST_SPEED))
 
     @property
     def observation_space(self) -> spaces.Box:

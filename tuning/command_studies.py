@@ -12,12 +12,11 @@ import time
 
 from rich.table import Table
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.experiments import preset_files
 from mbrl_agents.experiments.command_arguments import console, environment_of, parse_assignments
 from mbrl_agents.experiments.command_parts import INTERRUPTED
 from mbrl_agents.experiments.sweeps.specification import setting_label
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 from tuning.confirm import confirm, read_confirmation
 from tuning.leases import Watch
 from tuning.opening import create_study, open_study

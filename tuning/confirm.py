@@ -13,11 +13,10 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments import statistics
 from mbrl_agents.experiments.sweeps.specification import setting_label
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 from tuning.curves import as_table
 from tuning.leases import LEASE_SECONDS, LeaseLostError
 from tuning.study import BestTrial, Study, quiet

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mbrl_agents.common.processes import has_ended, process_start, this_host
+from mbrl_agents.common.processes import process_identity, this_host
 from tuning.register import Batch, Ledger, Register, WorkerInfo
 
 LEASE_SECONDS = 60.0
@@ -66,7 +66,7 @@ class Watch:
     @staticmethod
     def ended(info: WorkerInfo) -> bool:
         """Whether a worker's process on this machine has ended; False for those of other machines."""
-        return info.host == this_host() and has_ended(info.pid, info.started)
+        return info.host == this_host() and process_identity(info.pid) != info.process
 
 
 class Lease:
@@ -94,7 +94,7 @@ class Lease:
         self._thread.start()
         try:
             self.beat()
-            self.register.append("worker", worker=self.worker, host=this_host(), pid=pid, started=process_start(pid) or 0.0)
+            self.register.append("worker", worker=self.worker, host=this_host(), pid=pid, process=process_identity(pid))
         except BaseException:
             self.__exit__()
             raise

@@ -64,14 +64,14 @@ class WorkerInfo(NamedTuple):
         order: The number of its entry.
         host: The machine (with its space of process numbers).
         pid: Its process.
-        started: When the process began, by its machine's clock.
+        process: What tells it from later ones of that number, see :func:`~mbrl_agents.common.processes.process_identity`.
     """
 
     worker: str
     order: int
     host: str
     pid: int
-    started: float
+    process: str
 
 
 class Batch(NamedTuple):
@@ -192,7 +192,8 @@ def _with_entry(ledger: Ledger, number: int, entry: dict[str, Any]) -> Ledger:
     if kind == "trials":
         return ledger._replace(trials=entry["number"])
     if kind == "worker":
-        info = WorkerInfo(entry["worker"], number, entry["host"], entry["pid"], entry["started"])
+        # The first logs said when the process began; their workers have ended.
+        info = WorkerInfo(entry["worker"], number, entry["host"], entry["pid"], entry.get("process", ""))
         ledger.workers[info.worker] = info
     if kind == "open":
         taken = ledger.taken

@@ -22,8 +22,8 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.experiments.command_arguments import parse_lists
+from mbrl_envs.checks import number_in
 
 _DIGITS = 12  # of the numbers in a factor-two grid: 0.1, not 0.1000000000000001
 

@@ -11,8 +11,7 @@ import shutil
 import time
 from collections.abc import Callable
 
-from mbrl_agents.common.checks import number_in
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 from tuning.generations import Generation, empty_lanes, full_generation, last_generation
 from tuning.leases import LEASE_SECONDS, Lease, LeaseLostError, Watch
 from tuning.register import Batch, Ledger

@@ -1,4 +1,4 @@
-"""Whether it is still the same process: numbers of processes are used again, beginnings are not."""
+"""This machine's processes: whether one is still the same (their numbers are used again), and the cores that ours may use."""
 
 from __future__ import annotations
 
@@ -9,8 +9,6 @@ import socket
 
 import psutil
 
-_SAME_START = 60.0  # seconds by which a process may seem to have begun at another time: clocks are set
-
 
 def this_host() -> str:
     """This machine and its space of process numbers: containers may share a name, but not that."""
@@ -20,23 +18,19 @@ def this_host() -> str:
         return socket.gethostname()
 
 
-def process_start(pid: int) -> float | None:
-    """When a process of this machine began, in seconds since 1970; None if there is none (of that number, any more)."""
+def process_identity(pid: int) -> str | None:
+    """What tells a process of this machine from all others, also if the clock is set; None if there is none of that number."""
     if pid <= 0:
         return None
     try:
         process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else process.create_time()
+        if process.status() == psutil.STATUS_ZOMBIE:
+            return None
+        start = process.create_time()
     except psutil.NoSuchProcess:
         return None
     except psutil.AccessDenied:
-        return math.nan  # there is one
-
-
-def process_identity(pid: int) -> str | None:
-    """What tells a process of this machine from all others, also if the clock is set; None if there is none of that number."""
-    if (start := process_start(pid)) is None:
-        return None
+        start = math.nan  # there is one
     try:
         boot = pathlib.Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         ticks = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()[19]
@@ -45,7 +39,6 @@ def process_identity(pid: int) -> str | None:
     return f"{boot} {ticks}"
 
 
-def has_ended(pid: int, started: float) -> bool:
-    """Whether a process of this machine that began then has ended; another one may have its number by now."""
-    now = process_start(pid)
-    return now is None or abs(now - started) > _SAME_START
+def usable_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -7,8 +7,7 @@ from typing import Any
 import jax
 
 from mbrl_agents.common import exploration, networks, schedules
-from mbrl_agents.common.checks import number_in
-from mbrl_envs.checks import boolean, integer_in, one_of
+from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}
 _MANY = 2**31 - 1

@@ -19,6 +19,7 @@ from rich.console import Console
 from mbrl_agents.common.files import is_half_written, write_atomically
 from mbrl_agents.common.interrupt import deferred
 from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.processes import usable_cores
 from mbrl_agents.experiments import workers
 from mbrl_agents.experiments.agents import find_agent, normalised_name
 from mbrl_agents.experiments.config import RunConfig, differences, dump, make_config
@@ -26,7 +27,7 @@ from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
 from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, FAILED, FINISHED, RunFolder, check_idle, runs_below
 from mbrl_agents.experiments.sweeps.driver import Driver
-from mbrl_agents.experiments.sweeps.execution import make_execution, usable_cores
+from mbrl_agents.experiments.sweeps.execution import make_execution
 from mbrl_agents.experiments.workers import Job, Listener
 
 FORMAT = "mbrl-compare-1"

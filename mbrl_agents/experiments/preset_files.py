@@ -24,11 +24,10 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import integer_in, number_in, one_of
 
 ENDING = ".yaml"
 DIRECTIONS = ("maximize", "minimize")

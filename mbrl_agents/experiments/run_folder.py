@@ -17,7 +17,6 @@ import json
 import os
 import pathlib
 import shutil
-import socket
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -27,7 +26,7 @@ import pandas as pd
 import yaml
 
 from mbrl_agents.common.files import umask, write_atomically
-from mbrl_agents.common.processes import process_identity
+from mbrl_agents.common.processes import process_identity, this_host
 from mbrl_agents.experiments import config as configs
 from mbrl_agents.experiments import metrics
 from mbrl_agents.experiments.config import RunConfig
@@ -58,7 +57,7 @@ class Status(NamedTuple):
         details: Its traceback.
         pid: The process that wrote this.
         process: What tells that process from others: numbers of processes are used again.
-        host: The machine it ran on.
+        host: The machine it ran on, with its space of process numbers.
     """
 
     state: str
@@ -149,7 +148,7 @@ class RunFolder:
     def write_status(self, status: Status) -> None:
         """Writes where the run is."""
         pid, seconds = os.getpid(), round(status.seconds, 3)
-        status = status._replace(pid=pid, host=socket.gethostname(), process=process_identity(pid) or "", seconds=seconds)
+        status = status._replace(pid=pid, host=this_host(), process=process_identity(pid) or "", seconds=seconds)
         data = {**status._asdict(), "of": self.config.steps, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_atomically(self.path / STATUS, json.dumps(data, indent=2).encode())
 
@@ -212,14 +211,14 @@ def check_idle(folder: RunFolder) -> None:
         FileExistsError: One is.
     """
     status = folder.status()
-    if status.state == RUNNING and status.pid != os.getpid():
+    if status.state == RUNNING and (status.host, status.pid) != (this_host(), os.getpid()):
         who = f"process {status.pid} on {status.host}"
         raise FileExistsError(f"{folder.path} is being written by {who}: wait for it, or choose another --out")
 
 
 def _is_alive(status: Status, folder: pathlib.Path) -> bool:
     """Whether the process that says it is running still exists; of other machines we see only what they write."""
-    if status.host != socket.gethostname():
+    if status.host != this_host():
         return time.time() - max(map(_changed, folder.iterdir()), default=0.0) < _SILENCE
     return status.pid > 0 and process_identity(status.pid) == status.process
 

@@ -16,13 +16,14 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import settings
 from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.host_policies import Predicting
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
 from mbrl_agents.common.predictions import Played
 from mbrl_agents.linear_td import scoring
 from mbrl_agents.linear_td.learner import FreshReplay, LinearTDHyperparameters, LinearTDLearner, LinearTDState
-from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, Predicting, as_policy
+from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, as_policy
 from mbrl_agents.td_dynamics import arguments as theory_arguments
 from mbrl_agents.td_dynamics.given_features import LINEAR, TABULAR, FunctionFeatures, as_features, to_json
 from mbrl_agents.td_dynamics.linear_features import Features

@@ -14,6 +14,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.host_policies import as_function, checked_action
 from mbrl_agents.td_dynamics.given_features import TableFeatures
 from mbrl_agents.td_dynamics.linear_features import Features, TabularBins
 
@@ -103,42 +104,10 @@ class HostPolicy:
         Raises:
             ValueError: One is no action of the space.
         """
-        return np.stack([_checked(self.function(each), self.space, each) for each in observations])
+        return np.stack([checked_action(self.function(each), self.space, each) for each in observations])
 
     def __call__(self, observation: jax.Array, key: jax.Array) -> jax.Array:
         raise RuntimeError("a policy that is no JAX function cannot be part of a compiled program")
-
-
-def _checked(given: Any, space: ActionSpace, observation: Any) -> np.ndarray:
-    """An action in the space's own dtype.
-
-    Raises:
-        ValueError: It is none of the space.
-    """
-    action = np.asarray(given)
-    if isinstance(space, spaces.Discrete):
-        fits = action.size == 1 and action.dtype.kind in "iu" and space.contains(int(action.item()))
-        action = action.reshape(()) if fits else action
-    else:
-        fits = action.dtype.kind in "iuf" and space.contains(action.astype(space.dtype))
-    if not fits:
-        raise ValueError(f"policy must return one action of {space}, got {action!r} for {observation!r}")
-    return action.astype(space.dtype)
-
-
-class Predicting:
-    """An SB3 agent, or whatever has its ``predict``, as a function of one observation.
-
-    Args:
-        agent: The agent; it acts as it does in training (``deterministic=False``).
-    """
-
-    def __init__(self, agent: Any) -> None:
-        self.agent = agent
-
-    def __call__(self, observation: np.ndarray) -> Any:
-        """The agent's action."""
-        return self.agent.predict(observation, deterministic=False)[0]
 
 
 Policy = UniformPolicy | TablePolicy | FunctionPolicy | HostPolicy
@@ -165,10 +134,7 @@ def as_policy(given: Any, features: Features, observations: spaces.Space[Any], a
         return UniformPolicy(ActionCodec.of(actions))
     if isinstance(given, (list, tuple, np.ndarray, jax.Array)):
         return _table(given, features, actions)
-    if hasattr(given, "predict"):
-        given = Predicting(given)
-    if not callable(given):
-        raise TypeError(f"policy must be 'uniform', integers, a function or an agent, got {type(given).__name__}")
+    given = as_function(given, besides="'uniform', integers, ")
     examples = np.stack([np.asarray(observations.sample()) for _ in range(_SAMPLES)])
     host = HostPolicy(given, actions)
     takes_key = _takes_key(given)
@@ -176,7 +142,7 @@ def as_policy(given: Any, features: Features, observations: spaces.Space[Any], a
         policy = FunctionPolicy(given, takes_key, ActionCodec.of(actions))
         found = np.asarray(policy.in_env(jnp.asarray(examples), jax.random.PRNGKey(0)))
         for action, observation in zip(found, examples, strict=True):
-            _checked(action, actions, observation)
+            checked_action(action, actions, observation)
         if takes_key or _says_the_same(given, examples, found):
             return policy
     host.choose(examples[:1])

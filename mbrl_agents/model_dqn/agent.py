@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.device_loop import TrainingPlan
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.q_agent import QAgent
@@ -14,7 +13,7 @@ from mbrl_agents.model_dqn.learner import ModelDQNHyperparameters, ModelDQNLearn
 from mbrl_agents.model_dqn.weights import LossWeights
 from mbrl_agents.model_dqn.world_model import WorldModel
 from mbrl_envs import functional_task
-from mbrl_envs.checks import boolean, integer_in, one_of
+from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 _MANY = 2**20
 _WEIGHTS = {f"{name}_weight": name for name in LossWeights._fields}

@@ -7,12 +7,11 @@ from typing import Any
 from gymnasium import spaces
 
 from mbrl_agents.common import networks
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
 from mbrl_agents.omd.model_losses import MODEL_LOSSES
-from mbrl_envs.checks import boolean, integer_in, one_of
+from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 _MANY = 2**20
 _NETWORK = {"net_arch": [32, 32], "activation_fn": "relu"}

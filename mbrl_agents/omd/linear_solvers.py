@@ -16,8 +16,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse import linalg
 
-from mbrl_agents.common.checks import number_in
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import integer_in, number_in, one_of
 
 SOLVERS = ("cg", "normal_cg", "gmres", "direct", "identity")
 MOST_DIRECT = 4096  # unknowns of a matrix that is written out

@@ -22,10 +22,9 @@ import numpy as np
 import optax
 from jax import lax
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.omd.implicit import implicit_gradient
 from mbrl_agents.omd.linear_solvers import LinearSolver
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import integer_in, number_in, one_of
 
 LOSSES, PROJECTIONS = ("omd", "mle"), ("joint", "per_array")
 _NEWTON_STEPS, _NEWTON_TOLERANCE = 30, 1e-6
@@ -64,8 +63,7 @@ class FiniteMDP:
                 raise ValueError(f"{name} must be probabilities that sum to 1 in every row, got {each.tolist()}")
         if start.shape != (states,) or not np.isfinite(rewards).all():
             raise ValueError(f"start must have shape ({states},) and rewards be finite, got {start.shape}, {rewards.tolist()}")
-        if (gamma := number_in("gamma", self.gamma, 0, 1)) == 1:
-            raise ValueError("gamma must be below 1, got 1")
+        gamma = number_in("gamma", self.gamma, 0, 1, open_high=True)
         for name, value in {"transitions": transitions, "rewards": rewards, "gamma": gamma, "start": start}.items():
             object.__setattr__(self, name, value)
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.omd.arguments import check_learning
 from mbrl_agents.omd_sac.learner import MODEL_LOSSES
-from mbrl_envs.checks import boolean, one_of
+from mbrl_envs.checks import boolean, number_in, one_of
 
 AUTO = "auto"
 NETWORK = {"net_arch": [256, 256], "activation_fn": "relu"}

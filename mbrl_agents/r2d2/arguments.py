@@ -7,9 +7,8 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.r2d2.exploration import LADDER, SCHEDULE
-from mbrl_envs.checks import boolean, integer_in, one_of
+from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 _MOST = 2**31 - 1
 _SWITCHES = ("stored_state", "double_q", "value_rescaling", "prioritized")

@@ -17,11 +17,10 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.r2d2.networks import CELLS, RecurrentQNetwork
 from mbrl_agents.r2d2.numpy_network import MOST_ROWS, NumpyNetwork, numpy_network
 from mbrl_agents.r2d2.recurrence import is_small
-from mbrl_envs.checks import boolean, integer_in, one_of
+from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 States = tuple[np.ndarray, ...]
 _MOST_UNITS = 2**16

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_agents.common.checks import number_in
+from mbrl_envs.checks import number_in
 
 SYMMETRIC = 1e-8  # largest asymmetry allowed, beside the largest entry
 INDEFINITE = 1e-9  # most negative eigenvalue allowed, beside the largest diagonal entry
@@ -18,10 +18,7 @@ def discount(gamma: Any) -> float:
     Raises:
         TypeError, ValueError: It is not.
     """
-    number = number_in("gamma", gamma, 0, 1)
-    if number == 1:
-        raise ValueError("gamma must be at least 0 and below 1, got 1")
-    return number
+    return number_in("gamma", gamma, 0, 1, open_high=True)
 
 
 def finite_array(name: str, value: Any, dimensions: tuple[int, ...]) -> np.ndarray:

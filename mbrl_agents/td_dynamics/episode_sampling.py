@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from jax import lax
 
+from mbrl_agents.common.processes import usable_cores
 from mbrl_agents.td_dynamics.episode_store import MAX_CELLS, MAX_STEPS, Episodes, EpisodeStore
 from mbrl_agents.td_dynamics.linear_features import TabularBins
 from mbrl_envs import FunctionalEnv, draws
@@ -68,7 +69,7 @@ def sample(
     num_episodes = integer_in("num_episodes", num_episodes, 1, MAX_EPISODES - first)
     key = draws.raw_key(seed)
     parts: list[Episodes] = []
-    with ThreadPoolExecutor(_workers()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         starts = range(first, first + num_episodes, LANES)
         parts = list(pool.map(lambda start: _lanes(env, cells, steps, key, start, policy), starts))
     return Episodes(*(np.concatenate(arrays)[:num_episodes] for arrays in zip(*parts, strict=True)))
@@ -126,7 +127,7 @@ def _ahead(draw: Any, policy: np.ndarray, start: int, stop: int) -> Iterator[Epi
     def submit(first: int) -> list[Future[Episodes]]:
         return [pool.submit(draw, lane, policy) for lane in range(first, min(first + BLOCK, stop), LANES)]
 
-    with ThreadPoolExecutor(_workers()) as pool:
+    with ThreadPoolExecutor(usable_cores()) as pool:
         firsts = range(start, stop, BLOCK)
         pending = submit(firsts[0]) if firsts else []
         for first in firsts:
@@ -178,10 +179,6 @@ def _program(env: FunctionalEnv, cells: TabularBins, steps: int) -> Any:
 
 def _where(mask: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     return jnp.where(mask.reshape(mask.shape + (1,) * (new.ndim - 1)), new, old)
-
-
-def _workers() -> int:
-    return os.cpu_count() or 1
 
 
 def _bar(total: int, done: int, shown: bool) -> Any:

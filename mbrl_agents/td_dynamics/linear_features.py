@@ -19,8 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_agents.common.checks import number_in
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs.checks import boolean, integer_in, number_in
 
 MAX_FEATURES = 2**20
 

@@ -22,11 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.episode_store import Episodes
 from mbrl_agents.td_dynamics.least_squares import check_cells, count, largest_stable_step
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import integer_in, number_in, one_of
 
 _SCALED_IDENTITY = 1e-9  # largest error of a Gram matrix, beside its diagonal
 PATHS = ("auto", "tabular", "general")

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from mbrl_agents.common.host_policies import as_function, checked_action
 from mbrl_envs import FunctionalEnv, functional_task
 from mbrl_envs.adapters.gym_env import FunctionalGymEnv
 from mbrl_envs.checks import integer_in
@@ -151,8 +152,5 @@ def _play_gymnasium(
 def _acting(env: gymnasium.Env[Any, Any], policy: Policy | None) -> Callable[[Any], Any]:
     if policy is None:
         return lambda observation: env.action_space.sample()
-    if hasattr(policy, "predict"):
-        return lambda observation: policy.predict(observation)[0]
-    if not callable(policy):
-        raise TypeError(f"policy must be a function of an observation, or have `predict`, got {type(policy).__name__}")
-    return policy
+    function, space = as_function(policy), env.action_space
+    return lambda observation: checked_action(function(observation), space, observation)

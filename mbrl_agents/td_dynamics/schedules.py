@@ -7,8 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.td_dynamics import arguments
+from mbrl_envs.checks import number_in
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,14 +11,13 @@ import numpy as np
 from jax import lax
 from tqdm import tqdm
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.covariances import AnyCovariance, FeatureCovariance, as_covariance
 from mbrl_agents.td_dynamics.feature_draws import Drawer, drawer
 from mbrl_agents.td_dynamics.schedules import StepSize, step_sizes
 from mbrl_agents.td_dynamics.stability import MAX_BATCH
 from mbrl_agents.td_dynamics.theory import fixed_point
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 
 AT_ONCE = 2**21  # float32 numbers of features that are held at once, about: more would not fit into caches
 

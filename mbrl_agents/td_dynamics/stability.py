@@ -18,11 +18,10 @@ from collections.abc import Callable
 import numpy as np
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, eigs
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.covariances import AnyCovariance, as_covariance
 from mbrl_agents.td_dynamics.reduced import Reduced, reduced
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 
 _ITERATIONS, _TOLERANCE = 1000, 1e-10
 _DENSE = 400  # moments up to which the map is written out as a matrix

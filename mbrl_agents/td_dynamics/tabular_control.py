@@ -11,11 +11,10 @@ import numpy as np
 from gymnasium import spaces
 from jax import lax
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.td_dynamics.linear_features import TabularBins
 from mbrl_envs import FunctionalEnv, draws
 from mbrl_envs import lane as lanes
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 from mbrl_envs.lane import Lane
 
 MAX_EPISODES, MAX_STEPS = 10_000_000, 1_000_000

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, gmres
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.covariances import (
     AnyCovariance,
@@ -29,7 +28,7 @@ from mbrl_agents.td_dynamics.covariances import (
 from mbrl_agents.td_dynamics.reduced import reduced
 from mbrl_agents.td_dynamics.schedules import StepSize, step_sizes
 from mbrl_agents.td_dynamics.stability import MAX_BATCH, check_step_sizes
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 
 MAX_STEPS = 100_000_000
 _ROWS = 2000  # updates of decoupled features whose mean errors are held at once

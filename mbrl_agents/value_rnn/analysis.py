@@ -14,11 +14,10 @@ import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.value_rnn.agent import ValueRNN
 from mbrl_agents.value_rnn.trial_arrays import Trials, pad
 from mbrl_envs import conditioning
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 from mbrl_envs.conditioning.trials import Trial, conditioning_task
 
 
@@ -266,8 +265,7 @@ def memory(network: ValueRNN, num_steps: int = 200, threshold: float = 0.05) -> 
         not move the state, num_steps + 1 if it is not back by then).
     """
     integer_in("num_steps", num_steps, 1, 100_000)
-    if number_in("threshold", threshold, 0, 1, open_low=True) == 1:
-        raise ValueError("threshold must be below 1, got 1: no distance is larger than the largest")
+    number_in("threshold", threshold, 0, 1, open_low=True, open_high=True)
     width, before = network.learner.codec.num_features, 1000
     trials = np.zeros((width + 1, before + 1 + num_steps, width), np.float32)
     trials[np.arange(width), before, np.arange(width)] = 1.0

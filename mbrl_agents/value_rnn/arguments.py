@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.value_rnn.cells import CELLS, INITIALIZATIONS
 from mbrl_agents.value_rnn.network import PARTS, READOUTS
 from mbrl_agents.value_rnn.targets import LOSSES
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import integer_in, number_in, one_of
 
 MOST_UNITS, MOST_VALUES = 4096, 256
 _MANY = 2**31 - 1
@@ -76,9 +75,9 @@ def _levels(levels: Any, num_values: int, loss: str) -> list[float]:
         return [(i + 0.5) / num_values for i in range(num_values)]
     if isinstance(levels, str) or not isinstance(levels, Sequence | np.ndarray):
         raise TypeError(f"levels must be a list of {num_values} numbers, got {levels!r}")
-    found = [number_in(f"levels[{i}]", each, 0, 1, open_low=True) for i, each in enumerate(levels)]
-    if len(found) != num_values or 1 in found or any(a >= b for a, b in itertools.pairwise(found)):
-        raise ValueError(f"levels must be {num_values} rising numbers above 0 and below 1 (num_values of them), got {found}")
+    found = [number_in(f"levels[{i}]", each, 0, 1, open_low=True, open_high=True) for i, each in enumerate(levels)]
+    if len(found) != num_values or any(a >= b for a, b in itertools.pairwise(found)):
+        raise ValueError(f"levels must be {num_values} rising numbers (num_values of them), got {found}")
     if loss == "td" and found != [0.5]:
         raise ValueError(f"levels must be None with loss='td', got {found}")
     if loss in ("asymmetric", "expectile") and num_values > 1 and not found[0] < 0.5 - _MARGIN < 0.5 + _MARGIN < found[-1]:

@@ -2,31 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import numbers
 from collections.abc import Iterable
 from typing import Any
 
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 
 MAX_DELAY, MAX_ITI, MAX_CUES = 1000, 1000, 32
 _TOLERANCE = 1e-6  # by which probabilities may miss a sum of 1
-
-
-def number_in(name: str, value: Any, low: float, high: float, *, open_low: bool = False) -> float:
-    """Returns ``value`` as a ``float`` if it is a finite number from ``low`` (or above it, if ``open_low``) to ``high``.
-
-    Raises:
-        TypeError: It is not a number.
-        ValueError: It lies outside the range, or is not finite.
-    """
-    allowed = f"a number {'above' if open_low else 'from'} {low:g} {'and up ' if open_low else ''}to {high:g}"
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        raise TypeError(f"{name} must be {allowed}, got {value!r} of type {type(value).__name__}")
-    number = float(value)
-    if not (math.isfinite(number) and low <= number <= high and not (open_low and number == low)):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
-    return number
 
 
 def several(name: str, value: Any, most: int = MAX_CUES) -> tuple[Any, ...]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mbrl_envs.conditioning.arguments import number_in
+from mbrl_envs.checks import number_in
 from mbrl_envs.conditioning.task import ConditioningTask
 from mbrl_envs.conditioning.trials import conditioning_task
 

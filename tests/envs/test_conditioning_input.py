@@ -40,15 +40,20 @@ from mbrl_envs.conditioning import (
         (CueReward, {"delays": (((2, 1.5), (3, -0.5)),)}, ValueError, "number from 0 to 1, got 1.5"),
         (CueReward, {"delays": (((0, 1.0),),)}, ValueError, "every delay of .* from 1 to 1000, got 0"),
         (CueReward, {"delays": (((2,),),)}, ValueError, "pairs"),
-        (CueReward, {"omission": 1.1}, ValueError, "omission must be a number from 0 to 1, got 1.1"),
-        (CueReward, {"omission": float("nan")}, ValueError, "omission must be a number from 0 to 1, got nan"),
-        (CueReward, {"omission": "often"}, TypeError, "omission must be a number"),
-        (CueReward, {"omission": True}, TypeError, "omission must be a number"),
-        (CueReward, {"reward": 0}, ValueError, "reward must be a number above 0"),
+        (CueReward, {"omission": 1.1}, ValueError, "omission must be a finite number of at least 0 and at most 1, got 1.1"),
+        (
+            CueReward,
+            {"omission": float("nan")},
+            ValueError,
+            "omission must be a finite number .*, got nan",
+        ),
+        (CueReward, {"omission": "often"}, TypeError, "omission must be a finite number"),
+        (CueReward, {"omission": True}, TypeError, "omission must be a finite number"),
+        (CueReward, {"reward": 0}, ValueError, "reward must be a finite number above 0"),
         (CueReward, {"cue_probabilities": (0.5, 0.4)}, ValueError, "cue_probabilities must sum to 1"),
         (CueReward, {"cue_probabilities": (1.0,)}, ValueError, "cue_probabilities must have 2 entries, got 1"),
         (CueReward, {"iti_min": -1}, ValueError, "iti_min must be an integer from 0 to 1000, got -1"),
-        (CueReward, {"iti_probability": 0}, ValueError, "iti_probability must be a number above 0"),
+        (CueReward, {"iti_probability": 0}, ValueError, "iti_probability must be a finite number above 0"),
         (CueReward, {"padding": 1.0}, TypeError, "padding must be an integer"),
         (CueReward, {"num_trials": 0}, ValueError, "num_trials must be an integer from 1 to 100, got 0"),
         (Starkweather, {"task": 3}, ValueError, "task must be one of 1, 2; got 3"),
@@ -56,19 +61,24 @@ from mbrl_envs.conditioning import (
         (Starkweather, {"odours": ""}, ValueError, "odours must be"),
         (Starkweather, {"odours": 1}, ValueError, "odours must be"),
         (Babayan, {"sizes": (1.0, 1.0)}, ValueError, "sizes must all be different"),
-        (Babayan, {"sizes": (1.0, -1.0)}, ValueError, "every entry of sizes must be a number above 0"),
+        (Babayan, {"sizes": (1.0, -1.0)}, ValueError, "every entry of sizes must be a finite number above 0"),
         (Babayan, {"size_probabilities": (0.5, 0.6)}, ValueError, "size_probabilities must sum to 1"),
         (Babayan, {"block_length": 0}, ValueError, "block_length must be an integer from 1 to 100"),
         (Babayan, {"delay": 5, "jitter": 5}, ValueError, "jitter must be an integer from 0 to 4, got 5"),
         (Contingency, {"phase": "extinction"}, ValueError, "phase must be one of 'conditioning', 'degradation', 'cued'"),
-        (Contingency, {"reward_probability": -0.1}, ValueError, "reward_probability must be a number from 0 to 1, got -0.1"),
+        (
+            Contingency,
+            {"reward_probability": -0.1},
+            ValueError,
+            "reward_probability must be a finite number .*, got -0.1",
+        ),
         (VariableMagnitude, {"size_probabilities": (1.0,)}, ValueError, "size_probabilities must have 7 entries, got 1"),
         (VariableMagnitude, {"cued": 1}, TypeError, "cued must be True or False"),
         (
             VariableProbability,
             {"probabilities": (0.5, 2)},
             ValueError,
-            "every entry of probabilities must be a number from 0 to 1",
+            "every entry of probabilities must be a finite number of at least 0 and at most 1",
         ),
         (VariableProbability, {"delay": 0}, ValueError, "delay must be an integer from 1 to 1000, got 0"),
     ],
@@ -108,11 +118,11 @@ def test_bad_observations(observations: Any, error: type[Exception], message: st
 def test_bad_arguments_of_functions() -> None:
     with pytest.raises(ValueError, match="gamma must be below 1 in mbrl/Starkweather-v0"):
         state_values(Starkweather(), 1.0)
-    with pytest.raises(ValueError, match=r"gamma must be a number from 0 to 1, got 1\.5"):
+    with pytest.raises(ValueError, match=r"gamma must be a finite number of at least 0 and at most 1, got 1\.5"):
         values(Starkweather(), GOOD, 1.5)
     with pytest.raises(ValueError, match="at least 2 steps"):
         prediction_errors(Starkweather(), GOOD[:1], 0.9)
-    with pytest.raises(ValueError, match="reward_noise must be a number from 0"):
+    with pytest.raises(ValueError, match="reward_noise must be a finite number of at least 0"):
         values(Starkweather(), GOOD, 0.9, reward_noise=-1)
     for env in ("mbrl/PanFlute-v0", 5, gymnasium.make("CartPole-v1")):
         with pytest.raises(TypeError, match="env must be a cue–reward task"):

@@ -116,9 +116,9 @@ def test_pictures() -> None:
         ({"delay": -1}, ValueError, "delay must be an integer from 0 to 900, got -1"),
         ({"delay": 1.5}, TypeError, "delay must be an integer"),
         ({"num_cues": 1}, ValueError, "num_cues must be an integer from 2 to 32, got 1"),
-        ({"noise": 1.5}, ValueError, "noise must be a number from 0 to 1, got 1.5"),
-        ({"noise": float("nan")}, ValueError, "noise must be a number from 0 to 1, got nan"),
-        ({"noise": "much"}, TypeError, "noise must be a number from 0 to 1, got 'much'"),
+        ({"noise": 1.5}, ValueError, "noise must be a finite number of at least 0 and at most 1, got 1.5"),
+        ({"noise": float("nan")}, ValueError, "noise must be a finite number of at least 0 and at most 1, got nan"),
+        ({"noise": "much"}, TypeError, "noise must be a finite number of at least 0 and at most 1, got 'much'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

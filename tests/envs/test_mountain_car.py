@@ -93,7 +93,7 @@ def test_goal_velocity_is_gymnasiums():
 
 @pytest.mark.parametrize("given", [-0.01, 0.071, float("nan"), True, "0.01", None])
 def test_bad_goal_velocity(given):
-    with pytest.raises((TypeError, ValueError), match=r"goal_velocity must be a number from 0 to 0\.07"):
+    with pytest.raises((TypeError, ValueError), match=r"goal_velocity must be a finite number of at least 0 and at most 0\.07"):
         MountainCar(goal_velocity=given)
 
 

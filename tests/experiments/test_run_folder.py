@@ -142,8 +142,10 @@ def test_a_run_whose_process_is_gone_was_interrupted(tmp_path: pathlib.Path) -> 
     _say_pid(run, os.getpid(), process="another")  # the number is another process's by now
     assert run.status().state == INTERRUPTED
     # Of another machine we know what it has written, and when.
-    _say_pid(run, 1, host="elsewhere")
+    _say_pid(run, os.getpid(), host="elsewhere")  # as small numbers are in containers, everywhere
     assert run.status().state == RUNNING
+    with pytest.raises(FileExistsError, match=f"is being written by process {os.getpid()} on elsewhere"):
+        run_folder.check_idle(run)
     for file in run.path.iterdir():
         os.utime(file, (0, 0))
     assert run.status().state == INTERRUPTED

@@ -80,7 +80,7 @@ def test_one_that_thaws(study: Study) -> None:
             return
         register = Register(study.storage, f"{study.name}.confirmation-00007-4")
         (batch,) = register.read().open
-        register.append("worker", worker="thief", host=this_host(), pid=0, started=-1e9)
+        register.append("worker", worker="thief", host=this_host(), pid=0, process="")
         register.adopt(batch, "thief")
         others.append(batch)
         runs = study.folder / "confirmation" / "slot-00007-4"
@@ -103,7 +103,7 @@ def test_turns(study: Study) -> None:
             seen.append(epoch)
             if rob:
                 register = Register(study.storage, "t")
-                register.append("worker", worker="thief", host=this_host(), pid=0, started=-1e9)
+                register.append("worker", worker="thief", host=this_host(), pid=0, process="")
                 register.adopt(register.read().open[0], "thief")
             if fail:
                 raise FileNotFoundError

@@ -38,7 +38,7 @@ def test_a_worker_that_thaws_does_not_shorten_them(tmp_path: pathlib.Path) -> No
         if thieves:
             return
         thieves.append("thief")
-        study.register.append("worker", worker="thief", host=this_host(), pid=0, started=-1e9)
+        study.register.append("worker", worker="thief", host=this_host(), pid=0, process="")
         for batch in study.register.read().open:
             study.register.adopt(batch, "thief")
         work(open_study(tmp_path / "study.journal", "small", tmp_path), lease_seconds=1e6)

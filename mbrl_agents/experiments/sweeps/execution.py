@@ -9,7 +9,6 @@ device.
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -22,6 +21,7 @@ from mbrl_agents.common import device_training, evaluation
 from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, StepRecord
 from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.processes import usable_cores
 from mbrl_agents.common.replay import ReplayState
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import one_of
@@ -106,11 +106,6 @@ def make_execution(kind: str | None, workers: int | None = None, devices: Sequen
     if (one_of("execution", kind, KINDS) if kind is not None else "loop" if on_cpu else "vmap") == "vmap":
         return MappedExecution(devices)
     return LoopExecution(devices, workers or (usable_cores() if on_cpu else len(devices)))
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 # --- one run a unit -----------------------------------------------------------------------------------------------------------

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import concurrent.futures
 import functools
-import os
 import pathlib
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from mbrl_agents.common.compilation import KEPT_PROGRAMS, give_back_memory
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.processes import usable_cores
 from mbrl_agents.common.schedules import Now
 
 MARGIN = 0.8  # the part of the free memory that is used: allocators do not fit perfectly, and others want some
@@ -92,7 +92,7 @@ def plan_memory(
     largest = max(shapes, key=lambda loop: _bytes(shapes[loop]))
     # Compiling takes seconds for each program; several are compiled at once, if they will still be there when they are called.
     ahead = list(shapes) if len(shapes) <= KEPT_PROGRAMS else [largest]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
         need = dict(zip(ahead, pool.map(lambda loop: measure(loop, shapes[loop]), ahead), strict=True))[largest]
     available = available_bytes()
     budget = MARGIN * available

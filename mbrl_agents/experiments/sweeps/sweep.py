@@ -13,7 +13,6 @@ import gymnasium
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.common.checks import number_in
 from mbrl_agents.common.interrupt import deferred
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
@@ -26,7 +25,7 @@ from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.result import SweepResult
 from mbrl_agents.experiments.sweeps.specification import SweepSpec, specify
 from mbrl_envs import FunctionalEnv
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, number_in
 
 
 def train_sweep(

@@ -205,7 +205,7 @@ def test_sweep():
         (CELLS, {"policy": [0.5] * 24}, "policy must be 24 integers"),
         ("linear", {"policy": [0, 1, 2]}, "where features tell cells apart"),
         (CELLS, {"policy": "greedy"}, "policy must be 'uniform'"),
-        (CELLS, {"policy": 3}, "policy must be 'uniform', integers, a function or an agent"),
+        (CELLS, {"policy": 3}, "policy must be 'uniform', integers, a function of an observation, or an agent"),
         (CELLS, {"gamma": 1.0}, "gamma must be at least 0 and below 1"),
         (CELLS, {"gamma": -0.5}, "gamma"),
         (CELLS, {"learning_rate": -1}, "learning_rate"),

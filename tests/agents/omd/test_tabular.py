@@ -127,7 +127,7 @@ def test_bad_input(changes: dict[str, Any], message: str) -> None:
         ((np.ones((2, 2, 2)), np.zeros((2, 2))), "transitions must be probabilities"),
         ((np.ones((2, 2)), np.zeros((2, 2))), "transitions must have shape"),
         ((np.full((2, 2, 2), 0.5), np.full((2, 2), np.nan)), "rewards be finite"),
-        ((np.full((2, 2, 2), 0.5), np.zeros((2, 2)), 1.0), "gamma must be below 1"),
+        ((np.full((2, 2, 2), 0.5), np.zeros((2, 2)), 1.0), "gamma must be a finite number of at least 0 and below 1"),
         ((np.full((2, 2, 2), 0.5), np.zeros((2, 2)), 0.9, np.array([0.5, 0.6])), "start must be probabilities"),
     ],
 )

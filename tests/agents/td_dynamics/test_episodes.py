@@ -107,7 +107,8 @@ def test_features_are_0_after_the_end() -> None:
 
 def test_agents_are_policies_and_seeds_decide() -> None:
     class Upward:
-        def predict(self, observation: Any) -> tuple[int, None]:
+        def predict(self, observation: Any, deterministic: bool = True) -> tuple[int, None]:
+            assert not deterministic, "as in training"
             del observation
             return 0, None
 
@@ -131,6 +132,7 @@ def test_agents_are_policies_and_seeds_decide() -> None:
         ({"num_steps": 1}, ValueError, "num_steps must be"),
         ({"kept": 1}, ValueError, "kept must be"),
         ({"policy": 3}, TypeError, "policy must be a function of an observation"),
+        ({"policy": lambda seen: 4}, ValueError, r"policy must return one action of Discrete\(4\), got array\(4\)"),
         ({"env": "limited", "policy": lambda seen: 0}, ValueError, "num_steps=6: env truncates episodes after 3 steps"),
     ],
 )

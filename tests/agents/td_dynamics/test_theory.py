@@ -222,7 +222,7 @@ NEGATIVE[2, 1, 1] = -1
         ({"reward_weights": np.ones(4)}, r"reward_weights must have a weight for each of 3 features, got shape \(4,\)"),
         ({"reward_weights": np.ones((3, 1))}, "reward_weights must be a non-empty array of 1 dimensions"),
         ({"shaping": np.ones(2)}, "shaping must have a weight for each of 3 features"),
-        ({"gamma": 1.0}, "gamma must be at least 0 and below 1, got 1"),
+        ({"gamma": 1.0}, "gamma must be a finite number of at least 0 and below 1, got 1"),
         ({"gamma": 1.5}, "gamma must be"),
         ({"gamma": -0.1}, "gamma must be"),
         ({"step_size": 0.0}, "step_size must be"),

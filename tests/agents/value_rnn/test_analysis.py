@@ -88,7 +88,7 @@ def test_memory_of_a_delay_line() -> None:
 
 
 def test_memory_needs_a_threshold_that_can_be_passed() -> None:
-    with pytest.raises(ValueError, match="threshold must be below 1, got 1"):
+    with pytest.raises(ValueError, match="threshold must be a finite number above 0 and below 1, got 1"):
         analysis.memory(delay_line(), threshold=1.0)
 
 

@@ -321,7 +321,7 @@ def test_a_network_keeps_its_width() -> None:
         ({"loss": "quantile", "num_values": 2, "td_lambda": 0.5}, ValueError, "td_lambda must be 0 with loss='quantile'"),
         ({"levels": [0.3]}, ValueError, "levels must be None with loss='td'"),
         ({"loss": "expectile", "num_values": 2, "levels": [0.5, 0.9]}, ValueError, "levels must lie on both sides of 0.5"),
-        ({"loss": "asymmetric", "levels": [1.0]}, ValueError, "levels must be 1 rising numbers"),
+        ({"loss": "asymmetric", "levels": [1.0]}, ValueError, r"levels\[0\] must be a finite number above 0 and below 1"),
         ({"loss": "quantile", "num_values": 2, "levels": [0.6, 0.4]}, ValueError, "levels must be 2 rising numbers"),
         ({"frozen": ["weights"]}, ValueError, "each of frozen must be one of 'input', 'recurrent', 'readout'"),
         ({"frozen": "input"}, TypeError, "frozen must be a list"),
