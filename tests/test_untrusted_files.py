@@ -19,6 +19,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pyarrow
 import pyarrow.parquet
@@ -179,14 +180,18 @@ def test_the_rest_of_a_run(tmp_path: pathlib.Path, mark: pathlib.Path) -> None:
         RunFolder.open(run.path).scores()
 
 
-@pytest.fixture
-def hostile_module(tmp_path: pathlib.Path, mark: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["hostile_module", "hostile-module", "1hostile"])
+def hostile_module(request: Any, tmp_path: pathlib.Path, mark: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A module that is found and would explode when imported, as Gymnasium does with ids of the form module:name."""
     folder = tmp_path / "modules"
     folder.mkdir()
-    (folder / "hostile_module.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
+    (folder / f"{request.param}.py").write_text(f"import os\nos.mkdir({str(mark)!r})\n")
     monkeypatch.syspath_prepend(folder)
-    return "hostile_module:Env-v0"
+    with pytest.raises(gymnasium.error.Error):
+        gymnasium.make(f"{request.param}:Env-v0")
+    mark.rmdir()  # it is live
+    del sys.modules[request.param]
+    return f"{request.param}:Env-v0"
 
 
 def test_environments_named_in_files_import_nothing(hostile_module: str, tmp_path: pathlib.Path, capsys: Any) -> None:
@@ -205,13 +210,23 @@ def test_environments_named_in_files_import_nothing(hostile_module: str, tmp_pat
         ["compare", "--preset", str(file), "--out", str(tmp_path / "new")],
     ):
         assert cli.main(command) == cli.USER_ERROR
-        assert "would have the module 'hostile_module' imported" in capsys.readouterr().err
+        assert refusal_of(hostile_module) in capsys.readouterr().err
 
 
-def test_ids_that_are_arguments_import_nothing_either(hostile_module: str) -> None:
-    spec = EnvironmentSpec.read({"id": "mbrl/Distracted-v0", "arguments": {"env_id": hostile_module}})
-    with pytest.raises(ValueError, match="would have the module 'hostile_module' imported"):
-        spec.make()
+def refusal_of(env_id: str) -> str:
+    return f"would have the module {env_id.partition(':')[0]!r} imported"
+
+
+def test_ids_that_are_arguments_import_nothing_either(hostile_module: str, tmp_path: pathlib.Path, capsys: Any) -> None:
+    for arguments in ({"env_id": hostile_module}, {"env_kwargs": {"inner": ["CartPole-v1", hostile_module]}}):
+        with pytest.raises(ValueError, match=refusal_of(hostile_module)):
+            EnvironmentSpec.read({"id": "mbrl/Distracted-v0", "arguments": arguments}).make()
+    around = EnvironmentSpec("mbrl/Distracted-v0", {"env_id": hostile_module, "num_distractors": 1})
+    file = tmp_path / "preset.yaml"
+    preset_files.write(dataclasses.replace(published.preset("panflute-low"), environment=around), file)
+    for command in (["train", "ReplayDQN", around.id], ["compare", around.id]):  # the preset's own id does not make it ours
+        assert cli.main([*command, "--preset", str(file), "--out", str(tmp_path / "new")]) == cli.USER_ERROR
+        assert refusal_of(hostile_module) in capsys.readouterr().err
 
 
 def test_modules_that_are_trusted_may_be_named_in_files(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -259,7 +274,7 @@ def test_studies_import_nothing(hostile_module: str, tmp_path: pathlib.Path, cap
     journal = tmp_path / "study.journal"
     journal.write_text(journal.read_text().replace(FLUTE, hostile_module))
     assert cli.main(["tune", "resume", str(tmp_path)]) == cli.USER_ERROR
-    assert "would have the module 'hostile_module' imported" in capsys.readouterr().err
+    assert refusal_of(hostile_module) in capsys.readouterr().err
 
 
 def test_curves_of_studies(tmp_path: pathlib.Path, mark: pathlib.Path) -> None:

@@ -36,7 +36,8 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
     Where the preset's settings come from is said on the error output, if the preset says it.
     """
     if (found := preset_of(arguments)) is not None:
-        arguments.env_from_file = arguments.env_id is None
+        # An id that is typed is the preset's as well, but its arguments may name environments, too.
+        arguments.env_from_file = arguments.env_id is None or bool(found.environment.arguments)
         arguments.env_id = found.environment.id
         arguments.env_constants = found.environment.arguments
         if arguments.max_episode_steps is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -120,10 +121,10 @@ class EnvironmentSpec:
         if not self.from_file or self.given is not None:
             return
         trusted = {*sys.modules, *os.environ.get(TRUSTED_MODULES, "").split(",")}
-        # Of an environment around another one, the other's id is an argument.
-        for env_id in (self.id, *(self.arguments or {}).values()):
-            module, colon, _ = env_id.partition(":") if isinstance(env_id, str) else ("", "", "")
-            if colon and module.replace(".", "").isidentifier() and module not in trusted:
+        # Of an environment around another one, the other's id is an argument. Any text before a colon may name a file of code.
+        for env_id in (self.id, *_texts(self.arguments)):
+            module, colon, _ = env_id.partition(":")
+            if colon and module not in trusted:
                 raise ValueError(
                     f"environment {env_id!r} was read from a file and would have the module {module!r} imported, which runs "
                     f"its code: if you trust it, set {TRUSTED_MODULES}={module} (in Python: import it first)"
@@ -148,6 +149,15 @@ class EnvironmentSpec:
         from stable_baselines3.common.env_util import make_vec_env
 
         return make_vec_env(lambda: self.make(**more), n_envs=num_envs)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings in plain data, but for names."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, (dict, list, tuple)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _texts(each)
 
 
 def lists(value: Any) -> Any:
