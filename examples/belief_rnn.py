@@ -52,7 +52,9 @@ def draw(table: pd.DataFrame, path: pathlib.Path) -> None:
             if task == 2:
                 published = pd.Series({size: PUBLISHED[size][i] for size in by_size.mean().index if size in PUBLISHED})
                 axis.plot(published.index, published, "x--", color=figures.COLOURS[i], lw=0.8, label=f"{kind}, published")
-        axis.set(xscale="log", xlabel="hidden units", title=f"task {task}")
+        sizes = sorted(table["units"].unique())
+        axis.set(xscale="log", xlabel="hidden units", title=f"task {task}", xticks=sizes, xticklabels=sizes)
+        axis.minorticks_off()
         figures.plain(axis)
         axis.legend(frameon=False, fontsize=8)
     figures.save(figure, path)

@@ -2,8 +2,9 @@
 
 Run as ``python examples/r2d2_memory.py cartpole`` (or ``cartpole-no-velocity``, ``cue-recall``, ``longest-delay``,
 ``ablation``; ``--quick`` for a minute's worth). Each writes a table ``results.csv`` (a row for each agent, seed and evaluation,
-on the way, so that what was stopped can still be read) and curves into a folder. Settings are those of the presets of the same
-names (``mbrl train R2D2 --preset cue-recall``). One process, one thread.
+on the way, so that what was stopped can still be read) and curves into a folder. Settings are those of the presets
+``cartpole``, ``cartpole-no-velocity`` and ``cue-recall``, the latter with 8 environments (``mbrl train R2D2 --preset cue-recall
+--n-envs 8``); ``longest-delay`` and ``ablation`` vary them. One process, one thread.
 """
 
 import argparse

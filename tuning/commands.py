@@ -43,7 +43,9 @@ def _register_run(parts: Any) -> None:
     )
     run.add_argument("--sampler", choices=("grid", "tpe", "cmaes", "qmc", "random"), default="grid", help="default: grid")
     run.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="decides what it proposes (default: 0)")
-    run.add_argument("--trials", type=int, metavar="N", help="how many (default: all points of the grid)")
+    run.add_argument(
+        "--trials", type=int, metavar="N", help="how many (default: all points of the grid; other samplers must be told)"
+    )
     run.add_argument(
         "--pruning",
         default="none",

@@ -68,7 +68,7 @@ def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
         "--max-episode-steps",
         type=int,
         metavar="N",
-        help="time limit in training (default: the id's own; -1 for none, as in the published study's continuing tasks)",
+        help="time limit (default: the run's, or the id's own; -1 for none, as in the published study's continuing tasks)",
     )
 
 

@@ -33,7 +33,9 @@ def _register_train(subparsers: Any) -> None:
     )
     train.add_argument("agent", metavar="AGENT", help="such as ReplayDQN, or any of Stable-Baselines3 and sb3-contrib")
     train.add_argument("env_id", metavar="ENV_ID", nargs="?", help="Gymnasium id, such as mbrl/PanFlute-v0")
-    train.add_argument("--preset", help="settings by name, procmaze-high, panflute-low, …, or a .yaml file of them")
+    train.add_argument(
+        "--preset", help="settings by name, procmaze-high, panflute-low, cartpole, cue-recall, …, or a .yaml file of them"
+    )
     train.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
     add_training_arguments(train, DEFAULT_TRAIN_STEPS)
     train.add_argument("--save-replay", action="store_true", help="keep the replay memory, too (replay.npz)")
@@ -73,7 +75,12 @@ def _register_compare(subparsers: Any) -> None:
     )
     compare.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="seeds are SEED, SEED+1, … (default: 0)")
     add_training_arguments(compare, DEFAULT_COMPARE_STEPS, several_agents=True)
-    compare.add_argument("--jobs", type=int, metavar="N", help="runs at once, a process each (default: one for each core)")
+    compare.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="runs at once (default: one for each core); those of the host loop have a process each",
+    )
     compare.add_argument("--out", metavar="DIR", help="folder (default: runs/compare_ENV)")
     compare.add_argument("--force", action="store_true", help="delete a comparison that is there already")
     compare.set_defaults(run=_function("compare"))

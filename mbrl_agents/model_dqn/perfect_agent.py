@@ -21,7 +21,8 @@ class PerfectModelDQN(ModelDQN):
 
     The upper bound of what a learned model can bring: as :class:`~mbrl_agents.SimpleModelDQN`, with the environment's own
     dynamics as the model. Only on functional environments, in the device loop, where the environment's states can be stored.
-    Arguments as for :class:`~mbrl_agents.SimpleModelDQN`, less those of the model's learning.
+    Arguments as for :class:`~mbrl_agents.SimpleModelDQN`, less those of the model's learning; ``batch_size`` is the number of
+    stored states from which an update's roll-outs start, unless ``rollout_batch_size`` says otherwise.
 
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment has no functional dynamics.
