@@ -1,10 +1,27 @@
 from __future__ import annotations
 
+import gc
 import os
+import pathlib
 from collections.abc import Iterator
 
 import jax
 import pytest
+
+
+# Compiled programs that a process may have before it forgets them, in memory maps: Linux allows 65 530, and XLA then says that
+# there is no memory. These are 3 gigabytes or so; what is needed again is read from the session's folder of programs.
+_MOST_MAPS = 25_000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_programs() -> Iterator[None]:
+    """Compiled programs of earlier modules are forgotten when there are many."""
+    yield
+    maps = pathlib.Path("/proc/self/maps")
+    if maps.exists() and maps.read_bytes().count(b"\n") > _MOST_MAPS:
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(autouse=True, scope="session")
