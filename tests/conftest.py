@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import jax
 import pytest
 
-
 # Compiled programs that a process may have before it forgets them, in memory maps: Linux allows 65 530, and XLA then says that
 # there is no memory. These are 3 gigabytes or so; what is needed again is read from the session's folder of programs.
 _MOST_MAPS = 25_000
