@@ -13,12 +13,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
@@ -152,6 +154,13 @@ class RunFolder:
         data = {**status._asdict(), "of": self.config.steps, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_atomically(self.path / STATUS, json.dumps(data, indent=2).encode())
 
+    def write_failure(self, error: Exception) -> str:
+        """Writes that the run has failed, as far as that can be written; returns what went wrong, in a line."""
+        text, details = in_a_line(error), "".join(traceback.format_exception(error))
+        with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to tell
+            self.write_status(self.status()._replace(state=FAILED, error=text, details=details))
+        return text
+
     # ------------------------------------------------------------------ metrics
 
     def append_metrics(self, timestep: int, values: Mapping[str, float]) -> None:
@@ -184,6 +193,11 @@ class RunFolder:
     def unfinished_replays(self) -> Iterator[pathlib.Path]:
         """Replay memories of the unfinished run."""
         return self.path.glob("replay-*.npz")
+
+
+def in_a_line(error: Exception) -> str:
+    """An error as a status tells it."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
 
 
 def check_free(path: str | os.PathLike[str], *, force: bool = False) -> None:

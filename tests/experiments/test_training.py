@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.experiments import training
+from mbrl_agents.experiments import checkpoints, training
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
@@ -125,7 +125,7 @@ class Killed(BaseException):
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     tmp_path: pathlib.Path, whole: RunFolder, monkeypatch: pytest.MonkeyPatch, checkpoint_seconds: float, timesteps: int
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", checkpoint_seconds)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", checkpoint_seconds)
     run = folder(tmp_path / "run")
 
     def report(done: int, score: float | None) -> bool:

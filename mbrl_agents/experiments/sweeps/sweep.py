@@ -14,11 +14,12 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.common.interrupt import deferred
+from mbrl_agents.experiments.checkpoints import CHECKPOINT_SECONDS
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
 from mbrl_agents.experiments.run_folder import ENDED, RunFolder
 from mbrl_agents.experiments.sweeps import folder as folders
-from mbrl_agents.experiments.sweeps.driver import CHECKPOINT_SECONDS, Driver
+from mbrl_agents.experiments.sweeps.driver import Driver
 from mbrl_agents.experiments.sweeps.execution import Execution, make_execution
 from mbrl_agents.experiments.sweeps.memory import MemoryPlan
 from mbrl_agents.experiments.sweeps.programs import Programs
