@@ -61,7 +61,7 @@ def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
         replays = (folder.replay_path(agent.num_timesteps), folder.replay_path())
         if (replay := next((file for file in replays if file.is_file()), None)) is not None:
             agent.load_replay_buffer(replay)
-    elif not config.kind.ours:
+    else:
         agent.num_timesteps = status.timesteps
     return agent, max(status.seconds, 1e-3)
 

@@ -130,7 +130,7 @@ def make_config(
     integer_in("the seed", seed, 0, 2**32 - 1)
     integer_in("the number of environments", num_envs, 1, 2**20)
     interval = default_interval(steps) if eval_interval is None else integer_in("the eval interval", eval_interval, 1, _MANY)
-    if boolean("save_replay", save_replay) and not (kind.ours and hasattr(kind.cls, "save_replay_buffer")):
+    if boolean("save_replay", save_replay) and not kind.ours:
         raise ValueError(f"{kind.name} has no replay memory that can be kept (without pickle)")
     episodes, length = default_sizes(environment.dynamics(), eval_episodes, eval_steps)
     env = environment.make()
