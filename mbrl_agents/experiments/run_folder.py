@@ -25,7 +25,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import pandas as pd
-import yaml
 
 from mbrl_agents.common.files import umask, write_atomically
 from mbrl_agents.common.processes import process_identity, this_host
@@ -123,13 +122,9 @@ class RunFolder:
         """
         folder = pathlib.Path(path)
         file = folder / CONFIG
-        if not file.is_file():
+        if not is_run(folder):
             raise FileNotFoundError(f"{folder} is not a run's folder: it has no {CONFIG}")
-        try:
-            data = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} cannot be read: {error}") from error
-        return cls(folder, RunConfig.from_dict(data, str(file)))
+        return cls(folder, RunConfig.from_dict(configs.read_yaml(file), str(file)))
 
     # ------------------------------------------------------------------ status
 
@@ -200,6 +195,11 @@ def in_a_line(error: Exception) -> str:
     return " ".join(f"{type(error).__name__}: {error}".split())
 
 
+def is_run(folder: pathlib.Path) -> bool:
+    """Whether there is a run in a folder."""
+    return (folder / CONFIG).is_file()
+
+
 def check_free(path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Checks that a run may be written to a folder.
 
@@ -209,7 +209,7 @@ def check_free(path: str | os.PathLike[str], *, force: bool = False) -> None:
     target = pathlib.Path(path)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not (target / CONFIG).is_file():
+    if not is_run(target):
         raise FileExistsError(f"{target} exists and is not a run's folder: choose another one with --out")
     if not force:
         status = RunFolder.open(target).status()
