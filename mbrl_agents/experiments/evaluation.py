@@ -56,9 +56,9 @@ class Evaluator:
         if self.dynamics is None:
             return self._gymnasium_scores(model, seed, stream)
         assert self.steps is not None
-        key = jax.random.fold_in(jax.random.PRNGKey(seed), stream)
+        key = functional.evaluation_key(seed, stream)
         if isinstance(model, JaxAgent):
-            compiled = _compiled_scores(model.learner, self.dynamics, self.episodes, self.steps)
+            compiled = functional.compiled_scores(model.learner, self.dynamics, self.episodes, self.steps)
             return np.asarray(compiled(model.learner_state, key))
         return _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)
 
@@ -106,11 +106,6 @@ def default_sizes(dynamics: FunctionalEnv | None, episodes: int | None, steps: i
     if steps is not None:
         integer_in("the number of evaluation steps", steps, 1, 10_000_000)
     return episodes, steps
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
-    return jax.jit(lambda state, key: functional.scores_of(learner, env, state, key, episodes, steps))
 
 
 @functools.lru_cache(maxsize=32)
