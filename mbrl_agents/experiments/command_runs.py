@@ -220,7 +220,7 @@ def _use_one_thread() -> None:
 
 
 def _on_scale(score: float, reference: Any) -> str:
-    if reference is None or not reference.differ:
+    if reference is None:
         return ""
     scale = f"uniform policy {reference.uniform:.4g}, best policy {reference.optimal:.4g}"
     return f", normalised {reference.normalised(score):.2f} ({scale})"
