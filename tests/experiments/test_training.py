@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
@@ -141,6 +142,18 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert train(run).state == FINISHED
     assert run.scores().equals(whole.scores())
     same(ReplayDQN.load(run.agent_path).get_parameters(), ReplayDQN.load(whole.agent_path).get_parameters())
+
+
+def test_checkpoints_that_take_long_are_written_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    now = 0.0
+    clock, always = checkpoints.CheckpointClock(60), checkpoints.CheckpointClock(0)
+    assert [clock.is_due(seconds) for seconds in (0, 59, 60)] == [False, False, True]
+    now = 70.0
+    for each in (clock, always):
+        each.note_saved(began=60.0)  # took ten seconds
+    assert [clock.is_due(70 + seconds) for seconds in (60, 199, 200)] == [False, False, True]
+    assert always.is_due(70)
 
 
 @pytest.mark.parametrize("agent", ["PPO", "DQN"])
