@@ -37,7 +37,7 @@ class AgentKind:
 
     @property
     def ours(self) -> bool:
-        """Whether it is one of this package's JAX agents, or made after them: what they save is no pickle."""
+        """Whether it is one of this package's JAX agents: what they save is no pickle."""
         return issubclass(self.cls, JaxAgent)
 
     @property

@@ -1,17 +1,54 @@
-"""What is saved of a run in training, so that it can go on as if it had never been stopped."""
+"""What is saved of a run in training, and when, so that it can go on as if it had never been stopped."""
 
 from __future__ import annotations
 
-from typing import Any
+import time
+from typing import Any, NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.experiments.metrics import DIVERGENCE, SCORE
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.saved_agents import load_agent, save_agent
 
+CHECKPOINT_SECONDS = 60.0
 _TIMES = 20  # what a run's checkpoint took is a twentieth of the time to its next one, at most
+
+
+class Resumed(NamedTuple):
+    """A run to be trained, at its start or where it was when it was saved.
+
+    Attributes:
+        agent: Its agent.
+        seconds: Time spent on it so far; 0 if fresh.
+        score: Its latest score; None if there is none.
+        evaluated_at: The timestep of that; -1 if there is none.
+        diverged_at: The timestep at which it diverged, if it was killed after its end was saved and before that was written
+            down; else None.
+    """
+
+    agent: BaseAlgorithm
+    seconds: float
+    score: float | None
+    evaluated_at: int
+    diverged_at: int | None
+
+
+def resume(folder: RunFolder, env: Any) -> Resumed:
+    """Makes or loads a run's agent, to be trained; what was measured later than the agent is forgotten."""
+    agent, seconds = restore(folder, env)
+    folder.drop_metrics_after(agent.num_timesteps if seconds else -1)
+    metrics = folder.metrics()
+    scores, ends = (metrics[metrics["metric"] == name] for name in (SCORE, DIVERGENCE))
+    return Resumed(
+        agent,
+        seconds,
+        score=float(scores["value"].iloc[-1]) if len(scores) else None,
+        evaluated_at=int(scores["timestep"].iloc[-1]) if len(scores) else -1,
+        diverged_at=int(ends["timestep"].iloc[0]) if len(ends) else None,
+    )
 
 
 def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
@@ -24,20 +61,30 @@ def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
         replays = (folder.replay_path(agent.num_timesteps), folder.replay_path())
         if (replay := next((file for file in replays if file.is_file()), None)) is not None:
             agent.load_replay_buffer(replay)
-    elif not config.kind.ours:
+    else:
         agent.num_timesteps = status.timesteps
     return agent, max(status.seconds, 1e-3)
 
 
-def is_due(seconds: float, wanted: float, last: float) -> bool:
-    """Whether it is time for a checkpoint: large memories, which take long to write, are written less often.
+class CheckpointClock:
+    """Tells when it is time for a checkpoint: large memories, which take long to write, are written less often.
 
     Args:
-        seconds: Time since the last one.
-        wanted: Time between two that somebody wants.
-        last: What the last one took.
+        seconds: Time between two that somebody wants; 0 for one at every occasion.
     """
-    return seconds >= (max(wanted, _TIMES * last) if wanted > 0 else 0)
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._saved_at, self._last = time.monotonic(), 0.0
+
+    def is_due(self, now: float) -> bool:
+        """Whether it is time for one; ``now`` is of ``time.monotonic``."""
+        return now - self._saved_at >= (max(self.seconds, _TIMES * self._last) if self.seconds > 0 else 0)
+
+    def note_saved(self, began: float) -> None:
+        """Notes that one has been written, which began at that time."""
+        self._saved_at = time.monotonic()
+        self._last = self._saved_at - began
 
 
 def save_unfinished(folder: RunFolder, agent: BaseAlgorithm) -> None:

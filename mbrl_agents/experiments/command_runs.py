@@ -37,7 +37,7 @@ from mbrl_agents.experiments.config import RunConfig, differences, make_config
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.progress import RunProgress, tracked
-from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, RunFolder, check_free, check_idle, find_runs
+from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, RunFolder, check_free, check_idle, find_runs, is_run
 from mbrl_agents.experiments.saved_agents import load_for_evaluation
 from mbrl_agents.experiments.training import train as train_run
 from mbrl_agents.model_dqn.foresight import learner_with_model
@@ -93,7 +93,7 @@ def train(arguments: argparse.Namespace) -> int:
 
 def _folder(path: pathlib.Path, config: RunConfig, arguments: argparse.Namespace) -> RunFolder:
     """The run's folder, new or gone on with."""
-    if not arguments.resume or not (path / "config.yaml").is_file():
+    if not arguments.resume or not is_run(path):
         check_free(path, force=arguments.force)
         return RunFolder.create(path, config, force=arguments.force)
     if arguments.force:
@@ -220,7 +220,7 @@ def _use_one_thread() -> None:
 
 
 def _on_scale(score: float, reference: Any) -> str:
-    if reference is None or not reference.differ:
+    if reference is None:
         return ""
     scale = f"uniform policy {reference.uniform:.4g}, best policy {reference.optimal:.4g}"
     return f", normalised {reference.normalised(score):.2f} ({scale})"

@@ -91,7 +91,7 @@ def _show(result: SweepResult) -> None:
         swept = [f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in result.hyperparameters]
         interval = "" if math.isnan(row["low"]) else f" [{row['low']:.4g}, {row['high']:.4g}]"
         scaled = "–"
-        if reference is not None and reference.differ and not math.isnan(row["mean"]):
+        if reference is not None and not math.isnan(row["mean"]):
             scaled = f"{reference.normalised(row['mean']):.2f}"
         out.add_row(*swept, str(row["runs"]), f"{row['mean']:.4g}{interval}", scaled, str(row["diverged"] or ""))
     console().print(out)

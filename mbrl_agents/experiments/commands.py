@@ -1,4 +1,4 @@
-"""The sub-commands ``mbrl train``, ``compare``, ``evaluate`` and ``plot``: their arguments, and what they print."""
+"""The sub-commands ``mbrl train``, ``compare``, ``evaluate`` and ``plot``: their arguments."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ import shutil
 from collections.abc import Sequence
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from mbrl_agents.common.files import is_half_written, write_atomically
@@ -22,10 +21,10 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.processes import usable_cores
 from mbrl_agents.experiments import workers
 from mbrl_agents.experiments.agents import find_agent, normalised_name
-from mbrl_agents.experiments.config import RunConfig, differences, dump, make_config
+from mbrl_agents.experiments.config import RunConfig, differences, dump, make_config, read_yaml
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
-from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, FAILED, FINISHED, RunFolder, check_idle, runs_below
+from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, FAILED, FINISHED, RunFolder, check_idle, is_run, runs_below
 from mbrl_agents.experiments.sweeps.driver import Driver
 from mbrl_agents.experiments.sweeps.execution import make_execution
 from mbrl_agents.experiments.workers import Job, Listener
@@ -189,10 +188,7 @@ class Comparison:
             check_idle(run)
         if self._replace:
             return
-        try:
-            there = yaml.safe_load(marker.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{marker} cannot be read: {error}; choose another --out") from error
+        there = read_yaml(marker)
         for name, value in self._common().items():
             old = there.get(name) if isinstance(there, dict) else None
             if old != value:
@@ -204,7 +200,7 @@ class Comparison:
     def _is_finished(self, config: RunConfig) -> bool:
         """Whether a run is done; refuses one that is there with another configuration."""
         folder = self.folder(config)
-        if not (folder / "config.yaml").is_file():
+        if not is_run(folder):
             return False
         run = RunFolder.open(folder)
         if changed := differences(run.config, config):
@@ -223,7 +219,7 @@ class Comparison:
     def _starts_anew(self, config: RunConfig) -> bool:
         """Whether an unfinished run has to begin from the start, because going on would not give the same result."""
         folder = self.folder(config)
-        if not (folder / "config.yaml").is_file():
+        if not is_run(folder):
             return False
         return RunFolder.open(folder).status().state == FAILED or not is_program(config)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pathlib
 from typing import Any
 
 import yaml
@@ -130,7 +132,7 @@ def make_config(
     integer_in("the seed", seed, 0, 2**32 - 1)
     integer_in("the number of environments", num_envs, 1, 2**20)
     interval = default_interval(steps) if eval_interval is None else integer_in("the eval interval", eval_interval, 1, _MANY)
-    if boolean("save_replay", save_replay) and not (kind.ours and hasattr(kind.cls, "save_replay_buffer")):
+    if boolean("save_replay", save_replay) and not kind.ours:
         raise ValueError(f"{kind.name} has no replay memory that can be kept (without pickle)")
     episodes, length = default_sizes(environment.dynamics(), eval_episodes, eval_steps)
     env = environment.make()
@@ -177,6 +179,19 @@ def changes(old: Any, new: Any) -> list[str]:
 def dump(data: dict[str, Any]) -> bytes:
     """Plain data as YAML."""
     return yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode()
+
+
+def read_yaml(path: str | os.PathLike[str]) -> Any:
+    """What a YAML file says, as plain data.
+
+    Raises:
+        OSError: It cannot be read.
+        ValueError: It is not YAML.
+    """
+    try:
+        return yaml.safe_load(pathlib.Path(path).read_bytes())
+    except yaml.YAMLError as error:  # also of bytes that are no text
+        raise ValueError(f"{path} cannot be read: it is not YAML: {error}") from error
 
 
 def _through_yaml(config: RunConfig) -> RunConfig:

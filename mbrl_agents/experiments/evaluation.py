@@ -34,19 +34,15 @@ class Evaluator:
         episodes: Number of episodes; by default 32 on functional environments, 10 on others.
         steps: Steps of an episode; by default functional environments' ``evaluation_steps`` (100 for most), others' own time
             limit.
-        on_device: Whether JAX agents play functional environments in one compiled program (the scores are the same).
 
     Raises:
         TypeError, ValueError: A number is out of range.
     """
 
-    def __init__(
-        self, environment: EnvironmentSpec, episodes: int | None = None, steps: int | None = None, on_device: bool = True
-    ) -> None:
+    def __init__(self, environment: EnvironmentSpec, episodes: int | None = None, steps: int | None = None) -> None:
         self.environment = environment
         self.dynamics = environment.dynamics()
         self.episodes, self.steps = default_sizes(self.dynamics, episodes, steps)
-        self.on_device = on_device
         self._vec_env: Any = None
 
     def scores(self, model: Any, seed: int = 0, stream: int = 0) -> np.ndarray:
@@ -60,9 +56,9 @@ class Evaluator:
         if self.dynamics is None:
             return self._gymnasium_scores(model, seed, stream)
         assert self.steps is not None
-        key = jax.random.fold_in(jax.random.PRNGKey(seed), stream)
-        if isinstance(model, JaxAgent) and (self.on_device or hasattr(model.learner, "scores")):
-            compiled = _compiled_scores(model.learner, self.dynamics, self.episodes, self.steps)
+        key = functional.evaluation_key(seed, stream)
+        if isinstance(model, JaxAgent):
+            compiled = functional.compiled_scores(model.learner, self.dynamics, self.episodes, self.steps)
             return np.asarray(compiled(model.learner_state, key))
         return _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)
 
@@ -110,23 +106,6 @@ def default_sizes(dynamics: FunctionalEnv | None, episodes: int | None, steps: i
     if steps is not None:
         integer_in("the number of evaluation steps", steps, 1, 10_000_000)
     return episodes, steps
-
-
-def evaluate_score(
-    model: Any, environment: EnvironmentSpec | str, episodes: int | None = None, steps: int | None = None, seed: int = 0
-) -> float:
-    """The mean score of an agent; arguments as for :class:`Evaluator`."""
-    spec = EnvironmentSpec(environment) if isinstance(environment, str) else environment
-    evaluator = Evaluator(spec, episodes, steps)
-    try:
-        return float(evaluator.scores(model, seed).mean())
-    finally:
-        evaluator.close()
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
-    return jax.jit(lambda state, key: functional.scores_of(learner, env, state, key, episodes, steps))
 
 
 @functools.lru_cache(maxsize=32)

@@ -72,7 +72,7 @@ def _draw_panel(
     """Draws one environment; returns its lines by the agents' names, best first."""
     tables = {label: _scores(several).loc[:until] for label, several in grouped(runs).items()}
     reference, name = run_yardsticks(runs[0]), run_score_name(runs[0])
-    if normalised and reference is not None and reference.differ:
+    if normalised and reference is not None:
         tables = {label: table.apply(reference.normalised) for label, table in tables.items()}
         reference, name = Yardsticks(0.0, 1.0), f"normalised {name}"
     shown = [table.to_numpy().ravel() for table in tables.values()]

@@ -22,10 +22,9 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-import yaml
-
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments.agents import find_agent
+from mbrl_agents.experiments.config import dump, read_yaml
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_envs.checks import integer_in, number_in, one_of
 
@@ -169,7 +168,7 @@ def write(preset: Preset, path: str | os.PathLike[str]) -> None:
     data["agents"] = agents
     if preset.found is not None:
         data["found"] = {name: value for name, value in preset.found._asdict().items() if value not in (None, ())}
-    write_atomically(path, yaml.safe_dump(data, sort_keys=False, allow_unicode=True).encode())
+    write_atomically(path, dump(data))
 
 
 def read(path: str | os.PathLike[str]) -> Preset:
@@ -179,11 +178,7 @@ def read(path: str | os.PathLike[str]) -> Preset:
         OSError: It cannot be read.
         ValueError: It is no preset: which part is wrong.
     """
-    try:
-        data = yaml.safe_load(pathlib.Path(path).read_bytes())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not YAML: {error}") from error
-    data = _fields(data, f"{path}", {"environment", "steps", "eval_interval", "agents"}, {*_SIZES, "found"})
+    data = _fields(read_yaml(path), f"{path}", {"environment", "steps", "eval_interval", "agents"}, {*_SIZES, "found"})
     environment = _fields(data["environment"], f"{path}: environment", {"id"}, {"arguments", "max_episode_steps"})
     steps = integer_in(f"{path}: steps", data["steps"], 1, _MOST_STEPS)
     interval = integer_in(f"{path}: eval_interval", data["eval_interval"], 1, _MOST_STEPS)

@@ -13,17 +13,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
 import shutil
 import tempfile
 import time
+import traceback
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import pandas as pd
-import yaml
 
 from mbrl_agents.common.files import umask, write_atomically
 from mbrl_agents.common.processes import process_identity, this_host
@@ -121,13 +122,9 @@ class RunFolder:
         """
         folder = pathlib.Path(path)
         file = folder / CONFIG
-        if not file.is_file():
+        if not is_run(folder):
             raise FileNotFoundError(f"{folder} is not a run's folder: it has no {CONFIG}")
-        try:
-            data = yaml.safe_load(file.read_text(encoding="utf-8"))
-        except (yaml.YAMLError, UnicodeDecodeError) as error:
-            raise ValueError(f"{file} cannot be read: {error}") from error
-        return cls(folder, RunConfig.from_dict(data, str(file)))
+        return cls(folder, RunConfig.from_dict(configs.read_yaml(file), str(file)))
 
     # ------------------------------------------------------------------ status
 
@@ -151,6 +148,13 @@ class RunFolder:
         status = status._replace(pid=pid, host=this_host(), process=process_identity(pid) or "", seconds=seconds)
         data = {**status._asdict(), "of": self.config.steps, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_atomically(self.path / STATUS, json.dumps(data, indent=2).encode())
+
+    def write_failure(self, error: Exception) -> str:
+        """Writes that the run has failed, as far as that can be written; returns what went wrong, in a line."""
+        text, details = in_a_line(error), "".join(traceback.format_exception(error))
+        with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to tell
+            self.write_status(self.status()._replace(state=FAILED, error=text, details=details))
+        return text
 
     # ------------------------------------------------------------------ metrics
 
@@ -186,6 +190,16 @@ class RunFolder:
         return self.path.glob("replay-*.npz")
 
 
+def in_a_line(error: Exception) -> str:
+    """An error as a status tells it."""
+    return " ".join(f"{type(error).__name__}: {error}".split())
+
+
+def is_run(folder: pathlib.Path) -> bool:
+    """Whether there is a run in a folder."""
+    return (folder / CONFIG).is_file()
+
+
 def check_free(path: str | os.PathLike[str], *, force: bool = False) -> None:
     """Checks that a run may be written to a folder.
 
@@ -195,7 +209,7 @@ def check_free(path: str | os.PathLike[str], *, force: bool = False) -> None:
     target = pathlib.Path(path)
     if not target.exists() or (target.is_dir() and not any(target.iterdir())):
         return
-    if not (target / CONFIG).is_file():
+    if not is_run(target):
         raise FileExistsError(f"{target} exists and is not a run's folder: choose another one with --out")
     if not force:
         status = RunFolder.open(target).status()

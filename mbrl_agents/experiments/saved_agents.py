@@ -16,7 +16,7 @@ from mbrl_agents.common import agent_file
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_agents.experiments.run_folder import AGENT, RunFolder, is_run
 
 
 def save_agent(agent: BaseAlgorithm, path: str | os.PathLike[str]) -> None:
@@ -83,7 +83,7 @@ def load_for_evaluation(
         ValueError: Something is missing or does not fit.
     """
     place = pathlib.Path(path)
-    if place.name == "agent.zip" and (place.parent / "config.yaml").is_file():
+    if place.name == AGENT and is_run(place.parent):
         place = place.parent
     run = RunFolder.open(place) if place.is_dir() else None
     if run is not None:

@@ -8,23 +8,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mbrl_envs import FunctionalEnv
+from mbrl_envs.score_table import measure
 
 
 class Yardsticks(NamedTuple):
-    """Scores of the policy that draws every action uniformly, and of the best policy."""
+    """Scores of the policy that draws every action uniformly, and of the best policy; they differ."""
 
     uniform: float
     optimal: float
 
-    @property
-    def differ(self) -> bool:
-        """Whether there is a scale between them."""
-        return self.optimal != self.uniform
-
     def normalised(self, scores: Any) -> Any:
-        """Scores, of any shape, on the scale from the uniform policy (0) to the best one (1); NaN where there is none."""
-        span = self.optimal - self.uniform if self.differ else np.nan
-        return (np.asarray(scores, float) - self.uniform) / span
+        """Scores, of any shape, on the scale from the uniform policy (0) to the best one (1)."""
+        return (np.asarray(scores, float) - self.uniform) / (self.optimal - self.uniform)
 
 
 @functools.lru_cache(maxsize=32)
@@ -36,10 +31,11 @@ def known_yardsticks(dynamics: FunctionalEnv | None, steps: int | None) -> Yards
 
     try:
         uniform = yardsticks.uniform_score(dynamics, steps=steps)
-        found = Yardsticks(uniform, yardsticks.optimal_score(dynamics, steps=steps))
+        optimal = yardsticks.optimal_score(dynamics, steps=steps)
     except (TypeError, ValueError):
         return None
-    return found if found.differ else None  # where there is nothing to decide they say nothing, least of all about predictions
+    # Where there is nothing to decide they say nothing, least of all about predictions.
+    return Yardsticks(uniform, optimal) if optimal != uniform else None
 
 
 def yardsticks_of(agent: type, dynamics: FunctionalEnv | None, steps: int | None) -> Yardsticks | None:
@@ -57,6 +53,4 @@ def score_name(agent: type, dynamics: FunctionalEnv | None, steps: int | None) -
     """
     if (own := getattr(agent, "score_name", None)) is not None:
         return own
-    if dynamics is None:
-        return "return"
-    return f"reward per step, first {steps} steps" if dynamics.continuing else f"return, at most {steps} steps"
+    return "return" if dynamics is None else measure(dynamics.continuing, steps)

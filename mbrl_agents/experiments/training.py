@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
-import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -21,9 +19,8 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.metrics import DIVERGENCE, SCORE
-from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
+from mbrl_agents.experiments.run_folder import DIVERGED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
 
-CHECKPOINT_SECONDS = 60.0
 REPORT_SECONDS = 0.1
 
 # Told timesteps and latest score; answers whether to go on.
@@ -47,11 +44,7 @@ def train(folder: RunFolder, report: Report | None = None) -> Status:
             pending.pressed = False  # the status tells; an exception as well would only hide it
         return status
     except Exception as error:
-        before = folder.status()
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        failed = Status(FAILED, before.timesteps, before.seconds, text, traceback.format_exc())
-        with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to tell
-            folder.write_status(failed)
+        folder.write_failure(error)
         raise
 
 
@@ -64,17 +57,9 @@ class _Training:
         self.evaluator = Evaluator(self.config.environment, evaluation.episodes, evaluation.steps)
         self.env = self.config.environment.training_env(self.config.num_envs)
         self.latest = LatestValues()
-        self.agent, self.seconds_before = checkpoints.restore(folder, self.env)
-        folder.drop_metrics_after(self.agent.num_timesteps if self.seconds_before else -1)
-        scores = folder.scores()
-        self.evaluated_at = int(scores.index[-1]) if len(scores) else -1
-        self.score: float | None = float(scores.iloc[-1]) if len(scores) else None
-        self.trouble: str | None = None  # why it makes no sense any more
-        diverged = folder.metrics().query("metric == @DIVERGENCE")["timestep"]
-        if len(diverged):  # killed after the end was saved, before that was written down
-            self.trouble = _trouble(int(diverged.iloc[0]))
-        self.save_seconds = 0.0
-        self.began = self.saved_at = time.monotonic()
+        self.agent, self.seconds_before, self.score, self.evaluated_at, diverged_at = checkpoints.resume(folder, self.env)
+        self.trouble = None if diverged_at is None else _trouble(diverged_at)  # why it makes no sense any more
+        self.began, self.clock = time.monotonic(), checkpoints.CheckpointClock(checkpoints.CHECKPOINT_SECONDS)
         self.reported_at = -math.inf
 
     def run(self) -> Status:
@@ -146,11 +131,10 @@ class _Training:
             values = {SCORE: self.score, "time/seconds": self._seconds, **self.latest.values}
             self.folder.append_metrics(timesteps, values)
             began = time.monotonic()
-            if checkpoints.is_due(began - self.saved_at, CHECKPOINT_SECONDS, self.save_seconds) and not self._at_end:
+            if self.clock.is_due(began) and not self._at_end:
                 checkpoints.save_unfinished(self.folder, self.agent)
                 self._write_status(RUNNING)
-                self.saved_at = time.monotonic()
-                self.save_seconds = self.saved_at - began
+                self.clock.note_saved(began)
         return True
 
     # ------------------------------------------------------------------ saving

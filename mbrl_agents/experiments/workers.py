@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.experiments import training
 from mbrl_agents.experiments.config import RunConfig
-from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RunFolder
+from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RunFolder, in_a_line, is_run
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # Several processes share a GPU only if the first does not take all of its memory.
@@ -72,12 +72,12 @@ def execute(job: Job, report: training.Report) -> tuple[str, str | None]:
         status = training.train(folder_of(job), report)
         return status.state, status.error
     except Exception as error:  # one run's failure is no reason to lose the others
-        return FAILED, " ".join(f"{type(error).__name__}: {error}".split())
+        return FAILED, in_a_line(error)
 
 
 def folder_of(job: Job) -> RunFolder:
     """A run's folder, to go on with or new."""
-    if (job.path / "config.yaml").is_file() and not job.restart:
+    if is_run(job.path) and not job.restart:
         return RunFolder(job.path, job.config)
     return RunFolder.create(job.path, job.config, force=job.restart)
 

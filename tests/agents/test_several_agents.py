@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 import jax
@@ -73,8 +74,8 @@ def test_a_sweep_is_learning_alone_and_scores_are_means_over_agents() -> None:
     scores = table[table["metric"] == "score"].set_index("timestep")["value"]
     assert list(scores.index) == [0, 40, 80]
     # The same episodes once more, through predict(), agent by agent.
-    evaluator = Evaluator(EnvironmentSpec.of(env), steps=20, on_device=False)
-    assert evaluator.scores(swept, seed=3, stream=80).mean() == pytest.approx(scores[80], abs=1e-6)
+    evaluator, predicting = Evaluator(EnvironmentSpec.of(env), steps=20), types.SimpleNamespace(predict=swept.predict)
+    assert evaluator.scores(predicting, seed=3, stream=80).mean() == pytest.approx(scores[80], abs=1e-6)
     assert evaluator.yardsticks() is not None
 
 

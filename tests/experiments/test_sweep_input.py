@@ -230,7 +230,7 @@ def test_settings_and_seeds_in_order() -> None:
         (2e-3, 16, 3),
     ]
     assert {type(config.arguments[name]) for config in spec.configs for name in ("learning_rate", "gamma")} == {float}
-    assert spec.setting_of(3) == {"learning_rate": 2e-3, "batch_size": 16}
+    assert spec.settings == [{"learning_rate": 1e-3, "batch_size": 8}, {"learning_rate": 2e-3, "batch_size": 16}]
     assert [config.label for config in spec.configs[::2]] == [
         "learning_rate=0.001, batch_size=8",
         "learning_rate=0.002, batch_size=16",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import pathlib
+import time
 from typing import Any
 
 import numpy as np
 import pytest
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.experiments import training
+from mbrl_agents.experiments import checkpoints, training
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
@@ -125,7 +126,7 @@ class Killed(BaseException):
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
     tmp_path: pathlib.Path, whole: RunFolder, monkeypatch: pytest.MonkeyPatch, checkpoint_seconds: float, timesteps: int
 ) -> None:
-    monkeypatch.setattr(training, "CHECKPOINT_SECONDS", checkpoint_seconds)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", checkpoint_seconds)
     run = folder(tmp_path / "run")
 
     def report(done: int, score: float | None) -> bool:
@@ -141,6 +142,18 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     assert train(run).state == FINISHED
     assert run.scores().equals(whole.scores())
     same(ReplayDQN.load(run.agent_path).get_parameters(), ReplayDQN.load(whole.agent_path).get_parameters())
+
+
+def test_checkpoints_that_take_long_are_written_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    now = 0.0
+    clock, always = checkpoints.CheckpointClock(60), checkpoints.CheckpointClock(0)
+    assert [clock.is_due(seconds) for seconds in (0, 59, 60)] == [False, False, True]
+    now = 70.0
+    for each in (clock, always):
+        each.note_saved(began=60.0)  # took ten seconds
+    assert [clock.is_due(70 + seconds) for seconds in (60, 199, 200)] == [False, False, True]
+    assert always.is_due(70)
 
 
 @pytest.mark.parametrize("agent", ["PPO", "DQN"])

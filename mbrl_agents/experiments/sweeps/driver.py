@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import collections
 import concurrent.futures
-import contextlib
-import traceback
 from collections.abc import Sequence
 from typing import Any
 
 from mbrl_agents.common.compilation import KEPT_PROGRAMS
 from mbrl_agents.common.device_loop import DeviceLoop
 from mbrl_agents.common.interrupt import PendingInterrupt
+from mbrl_agents.experiments.checkpoints import CHECKPOINT_SECONDS
 from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.experiments.sweeps.execution import Execution
 from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.training_units import PAUSED, Run, UnitInTraining
 from mbrl_agents.experiments.workers import Listener
 
-CHECKPOINT_SECONDS = 60.0
 _POLL_SECONDS = 0.2
 
 
@@ -65,7 +63,7 @@ class Driver:
                 runs.append(Run(i, folder, programs.of(folder.config), goal, folder.status().timesteps))
             except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs
                 self.errors.append(error)
-                self._tell_failure(i, folder, error)
+                listener.ended(i, FAILED, folder.write_failure(error))
         numbers = collections.Counter([run.loop for run in runs] + [programs.of(folder.config) for folder in ended])
         try:
             self.memory = programs.plan(sum(numbers.values()), execution, max_parallel_runs)
@@ -168,7 +166,7 @@ class Driver:
         self.open.remove(unit)
         for where in sorted({(run.timesteps, run.state) for run in unit.runs}):
             part = [run for run in unit.runs if (run.timesteps, run.state) == where]
-            self.open.append(UnitInTraining(part, unit.width, unit.checkpoint_seconds))
+            self.open.append(UnitInTraining(part, unit.width, unit.clock.seconds))
 
     def _join(self, unit: UnitInTraining) -> None:
         """Makes one unit of those that are equally far and have the same program."""
@@ -185,7 +183,7 @@ class Driver:
                 each.unit.hand_over([each.runs.index(run) for run in each.live])
             self.open.remove(each)
         live = [run for each in together for run in each.live]
-        self.open.append(UnitInTraining(live, unit.width, unit.checkpoint_seconds))
+        self.open.append(UnitInTraining(live, unit.width, unit.clock.seconds))
 
     def _failed(self, unit: UnitInTraining, error: BaseException) -> None:
         if not isinstance(error, Exception):
@@ -195,14 +193,7 @@ class Driver:
         for run in unit.runs:
             if run.state != RUNNING and run.member is None:
                 continue  # its end has been saved
-            self._tell_failure(run.index, run.folder, error)
-
-    def _tell_failure(self, index: int, folder: RunFolder, error: Exception) -> None:
-        text = " ".join(f"{type(error).__name__}: {error}".split())
-        details = "".join(traceback.format_exception(error))
-        with contextlib.suppress(OSError):  # a full disk, say: the first error is the one to tell
-            folder.write_status(folder.status()._replace(state=FAILED, error=text, details=details))
-        self.listener.ended(index, FAILED, text)
+            self.listener.ended(run.index, FAILED, run.folder.write_failure(error))
 
     def _close(self) -> None:
         """Saves what has not come to its end."""

@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from mbrl_agents.common import device_training, evaluation
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, jit
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, StepRecord
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.processes import usable_cores
@@ -142,7 +142,7 @@ class _SingleRun:
 
     def evaluate(self) -> list[float]:
         member = self.members[0]
-        scores = _compiled_scores(*_played(member))(member.agent.learner_state, _evaluation_key(member))
+        scores = evaluation.compiled_scores(*_played(member))(member.agent.learner_state, _key(member))
         return [float(np.asarray(scores).mean())]
 
     def hand_over(self, indices: Sequence[int]) -> None:
@@ -199,7 +199,7 @@ class _MappedRuns:
         return chunks
 
     def evaluate(self) -> list[float]:
-        keys = self._stacked([_evaluation_key(member) for member in self.members], True)
+        keys = self._stacked([_key(member) for member in self.members], True)
         scores = _mapped_scores(*_played(self.members[0]), self.mesh)(self.state.learner, keys)
         return [float(each.mean()) for each in np.asarray(scores)[: len(self.members)]]
 
@@ -260,20 +260,14 @@ def _played(member: Member) -> tuple[Any, FunctionalEnv, int, int]:
     return member.loop.learner, member.loop.envs.env, member.episodes, member.eval_steps
 
 
-def _evaluation_key(member: Member) -> Any:
-    """The key of a run's evaluation at its present timestep; that of :mod:`mbrl_agents.experiments.evaluation`."""
-    return jax.random.fold_in(jax.random.PRNGKey(member.seed), member.agent.num_timesteps)
-
-
-def _scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
-    return lambda state, key: evaluation.scores_of(learner, env, state, key, episodes, steps)
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int) -> Any:
-    return FirstCallAlone(jax.jit(_scores(learner, env, episodes, steps)))
+def _key(member: Member) -> jax.Array:
+    """The key of a run's evaluation at its present timestep."""
+    return evaluation.evaluation_key(member.seed, member.agent.num_timesteps)
 
 
 @functools.lru_cache(maxsize=32)
 def _mapped_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int, mesh: Mesh) -> Any:
-    return jax.jit(_mapped(_scores(learner, env, episodes, steps), mesh, (True, True), True))
+    def scores(state: Any, key: jax.Array) -> jax.Array:
+        return evaluation.scores_of(learner, env, state, key, episodes, steps)
+
+    return jax.jit(_mapped(scores, mesh, (True, True), True))

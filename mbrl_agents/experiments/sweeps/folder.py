@@ -10,8 +10,8 @@ from typing import Any
 import yaml
 
 from mbrl_agents.common.files import is_half_written, write_atomically
-from mbrl_agents.experiments.config import RunConfig, changes, differences, dump
-from mbrl_agents.experiments.run_folder import RunFolder, check_idle, runs_below
+from mbrl_agents.experiments.config import RunConfig, changes, differences, dump, read_yaml
+from mbrl_agents.experiments.run_folder import RunFolder, check_idle, is_run, runs_below
 from mbrl_agents.experiments.sweeps.specification import FORMAT, SweepSpec
 
 MARKER = "sweep.yaml"
@@ -56,10 +56,7 @@ def _marker(root: pathlib.Path) -> dict[str, Any]:
     file = root / MARKER
     if not file.is_file():
         raise FileNotFoundError(f"{root} is not a sweep's folder: it has no {MARKER}")
-    try:
-        data = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ValueError(f"{file} cannot be read: {error}") from error
+    data = read_yaml(file)
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise ValueError(f"{file} does not describe a sweep: it must say format: {FORMAT}")
     return data
@@ -83,7 +80,7 @@ def check(path: str | os.PathLike[str], spec: SweepSpec) -> None:
             f"{root} holds another sweep ({'; '.join(changed)}): go on with the same arguments, or choose another folder"
         )
     for i, config in enumerate(spec.configs):
-        if (run_path(root, i) / "config.yaml").is_file():
+        if is_run(run_path(root, i)):
             folder = RunFolder.open(run_path(root, i))
             check_idle(folder)
             if changed := differences(folder.config, config):
@@ -109,6 +106,6 @@ def _as_one(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def _run(path: pathlib.Path, config: RunConfig) -> RunFolder:
-    if not (path / "config.yaml").is_file():
+    if not is_run(path):
         return RunFolder.create(path, config)
     return RunFolder(path, config)

@@ -63,16 +63,12 @@ class SweepSpec:
     settings: list[dict[str, Any]]
     seeds: list[int]
 
-    def setting_of(self, run: int) -> dict[str, Any]:
-        """The swept hyperparameters of a run."""
-        return self.settings[run // len(self.seeds)]
-
     def to_dict(self) -> dict[str, Any]:
         """Plain data, by which a sweep in a folder is recognised."""
         first = self.configs[0].to_dict()
         swept = list(self.settings[0])
         common = {name: value for name, value in first["arguments"].items() if name not in swept}
-        hyperparameters = {name: [_shown(config, name) for config in self.configs[:: len(self.seeds)]] for name in swept}
+        hyperparameters = {name: [config.arguments[name] for config in self.configs[:: len(self.seeds)]] for name in swept}
         left_out = ("format", "label", "seed", "arguments")
         rest = {name: value for name, value in first.items() if name not in left_out}
         return {"format": FORMAT, **rest, "arguments": common, "hyperparameters": hyperparameters, "seeds": self.seeds}
@@ -190,7 +186,3 @@ def _plain_list(values: list[Any] | np.ndarray) -> list[Any]:
 def _plain_value(value: Any) -> Any:
     """NumPy's numbers as Python's."""
     return value.item() if isinstance(value, np.generic) else value
-
-
-def _shown(config: RunConfig, name: str) -> Any:
-    return config.arguments[name]

@@ -14,11 +14,12 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.common.interrupt import deferred
+from mbrl_agents.experiments.checkpoints import CHECKPOINT_SECONDS
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
+from mbrl_agents.experiments.progress import RunProgress, tracked
 from mbrl_agents.experiments.run_folder import ENDED, RunFolder
 from mbrl_agents.experiments.sweeps import folder as folders
-from mbrl_agents.experiments.sweeps.driver import CHECKPOINT_SECONDS, Driver
+from mbrl_agents.experiments.sweeps.driver import Driver
 from mbrl_agents.experiments.sweeps.execution import Execution, make_execution
 from mbrl_agents.experiments.sweeps.memory import MemoryPlan
 from mbrl_agents.experiments.sweeps.programs import Programs
@@ -189,7 +190,7 @@ def advance(
     with deferred() as pending, tracked(bars, execution.workers, console) as tracker:
         ended = [run for run in runs if run not in missing]
         driver = Driver(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs, ended, until)
-        _announce(tracker, driver.memory)
+        tracker.say(str(driver.memory))
         driver.run()
 
 
@@ -197,7 +198,3 @@ def _is_there(run: RunFolder, until: int | None) -> bool:
     """Whether nothing is left to do for a run."""
     status = run.status()
     return status.state in ENDED or (until is not None and status.timesteps >= until)
-
-
-def _announce(tracker: Tracker, memory: MemoryPlan) -> None:
-    tracker.say(str(memory))

@@ -63,14 +63,11 @@ class Run:
         """Makes or loads the agent."""
         config, evaluation = self.folder.config, self.folder.config.evaluation
         self.env = config.environment.training_env(config.num_envs)
-        agent, self.seconds = checkpoints.restore(self.folder, self.env)
+        agent, self.seconds, self.score, _, diverged_at = checkpoints.resume(self.folder, self.env)
         assert isinstance(agent, JaxAgent)
-        self.folder.drop_metrics_after(agent.num_timesteps if self.seconds else -1)
-        scores = self.folder.scores()
-        self.score = float(scores.iloc[-1]) if len(scores) else None
         self.timesteps = agent.num_timesteps
-        if (self.folder.metrics()["metric"] == DIVERGENCE).any():
-            self.state = DIVERGED  # killed after the end was saved, before that was written down
+        if diverged_at is not None:
+            self.state = DIVERGED
         loop = agent.begin(functional_task(agent.env), config.steps)  # type: ignore[arg-type]
         assert evaluation.steps is not None
         self.member = Member(agent, loop, config.steps, evaluation.episodes, evaluation.steps, config.seed)
@@ -103,9 +100,8 @@ class UnitInTraining:
     """Runs of one program that are equally far and go forward together; ``width`` is the number it had or could have had."""
 
     def __init__(self, runs: Sequence[Run], width: int, checkpoint_seconds: float) -> None:
-        self.runs, self.width, self.checkpoint_seconds = list(runs), width, checkpoint_seconds
+        self.runs, self.width, self.clock = list(runs), width, checkpoints.CheckpointClock(checkpoint_seconds)
         self.unit: Unit | None = None
-        self.saved_at, self.save_seconds = time.monotonic(), 0.0
 
     @property
     def live(self) -> list[Run]:
@@ -186,11 +182,10 @@ class UnitInTraining:
         for run in self.runs:
             run.seconds += share if run.member is not None else 0.0
             run.arrive()
-        time_to_save = checkpoints.is_due(now - self.saved_at, self.checkpoint_seconds, self.save_seconds)
+        time_to_save = self.clock.is_due(now)
         self.save([run for run in self.runs if run.member is not None and (run.state != RUNNING or time_to_save)])
         if time_to_save:
-            self.saved_at = time.monotonic()
-            self.save_seconds = self.saved_at - now
+            self.clock.note_saved(now)
 
     def save(self, runs: Sequence[Run]) -> None:
         """Saves some of the runs."""

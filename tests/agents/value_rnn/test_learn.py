@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 
 from mbrl_agents import ValueRNN, train_sweep
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import evaluate_score
+from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.value_rnn import analysis, scoring
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_envs import conditioning
@@ -61,8 +61,9 @@ def test_the_score_of_a_network_without_values() -> None:
 def test_learning_lowers_the_error() -> None:
     spec = EnvironmentSpec("mbrl/CueReward-v0", {"delays": (3, 5)})
     network = ValueRNN(env=gymnasium.make(spec.id, **spec.arguments), **SMALL)
-    before = evaluate_score(network, spec)
-    after = evaluate_score(network.learn(6000), spec)
+    evaluator = Evaluator(spec)
+    before = evaluator.scores(network).mean()
+    after = evaluator.scores(network.learn(6000)).mean()
     assert before < -0.15
     assert after > before / 2
 
@@ -70,13 +71,15 @@ def test_learning_lowers_the_error() -> None:
 def test_gymnasiums_environments(tmp_path: pathlib.Path) -> None:
     """CartPole under uniform actions: the host loop, its scores, saving."""
     network = ValueRNN(env=gymnasium.make("CartPole-v1"), **(SMALL | {"gamma": 0.9}))
-    before = evaluate_score(network, "CartPole-v1", episodes=20)
+    evaluator = Evaluator(EnvironmentSpec("CartPole-v1"), episodes=20)
+    before = evaluator.scores(network).mean()
     network.learn(1500)
-    after = evaluate_score(network, "CartPole-v1", episodes=20)
+    after = evaluator.scores(network).mean()
     assert before < -5  # values are between 0 and 10
     assert after > before / 2
     network.save(tmp_path / "network")
-    assert evaluate_score(ValueRNN.load(tmp_path / "network"), "CartPole-v1", episodes=20) == after
+    assert evaluator.scores(ValueRNN.load(tmp_path / "network")).mean() == after
+    evaluator.close()
 
 
 def test_a_second_call_begins_a_new_episode() -> None:
