@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import bitboard, draws, maze
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs.checks import boolean, integer_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.grid import ACTION_NAMES, boolean_space, is_cell, move, stack_planes
 from mbrl_envs.rendering import Picture
@@ -145,11 +145,8 @@ class ButtonGrid(FunctionalEnv[ButtonState, ButtonEvents]):
     action_names: ClassVar[tuple[str, ...]] = ACTION_NAMES
 
     def __post_init__(self) -> None:
-        # Plain integers from here on: 20 * 20 overflows in NumPy's int8.
-        object.__setattr__(self, "grid_size", integer_in("grid_size", self.grid_size, 2, maze.MAX_GRID_SIZE))
-        object.__setattr__(
-            self, "num_buttons", integer_in("num_buttons", self.num_buttons, 1, min(MAX_BUTTONS, self.num_cells))
-        )
+        set_frozen(self, grid_size=integer_in("grid_size", self.grid_size, 2, maze.MAX_GRID_SIZE))
+        set_frozen(self, num_buttons=integer_in("num_buttons", self.num_buttons, 1, min(MAX_BUTTONS, self.num_cells)))
         boolean("spontaneous", self.spontaneous)
         boolean_space((1,), self.observation)
 

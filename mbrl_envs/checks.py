@@ -89,6 +89,15 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
+def set_frozen(instance: Any, **values: Any) -> None:
+    """Sets attributes of a frozen dataclass in its ``__post_init__``, to what the checks above made of its arguments.
+
+    So that they are plain numbers from then on: with NumPy's int8, 20 * 20 overflows.
+    """
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+
+
 def _shown(value: Any) -> str:
     """``repr(value)``, cut when it would drown the message."""
     try:

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
-from mbrl_envs.checks import number_in
+from mbrl_envs.checks import number_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.rendering import Picture
 
@@ -64,7 +64,7 @@ class MountainCar(FunctionalEnv[MountainCarState, None]):
     action_names: ClassVar[tuple[str, ...]] = ("push left", "no push", "push right")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "goal_velocity", number_in("goal_velocity", self.goal_velocity, 0, MOST_SPEED))
+        set_frozen(self, goal_velocity=number_in("goal_velocity", self.goal_velocity, 0, MOST_SPEED))
 
     @property
     def observation_space(self) -> spaces.Box:

@@ -13,7 +13,7 @@ from jax import lax
 
 from mbrl_envs import draws, maze
 from mbrl_envs.button_grid import MAX_BUTTONS, Layout, button_planes, entered
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs.checks import boolean, integer_in, set_frozen
 from mbrl_envs.grid import boolean_space, move
 from mbrl_envs.rendering import Picture
 
@@ -49,7 +49,7 @@ def check(env: Any, num_players: str, *, teams: int, fewest_buttons: int) -> Non
 
     def integer(name: str, low: int, high: int) -> int:
         value = integer_in(name, getattr(env, name), low, high)
-        object.__setattr__(env, name, value)
+        set_frozen(env, **{name: value})
         return value
 
     n = integer("grid_size", 2, maze.MAX_GRID_SIZE)
