@@ -10,7 +10,7 @@ from typing import Any
 import gymnasium
 
 from mbrl_envs import FunctionalEnv, FunctionalGymEnv, FunctionalVecEnv, functional_task
-from mbrl_envs.checks import integer_in, set_frozen
+from mbrl_envs.checks import set_frozen, time_limit
 from mbrl_envs.dependencies import advice
 from mbrl_envs.multi_agent import MultiAgentEnv
 
@@ -39,8 +39,7 @@ class EnvironmentSpec:
 
     def __post_init__(self) -> None:
         set_frozen(self, arguments=lists(self.arguments))
-        if self.max_episode_steps not in (None, NO_LIMIT):
-            integer_in("max_episode_steps (if not -1)", self.max_episode_steps, 1, 2**31 - 1)
+        time_limit("max_episode_steps", self.max_episode_steps)
 
     @classmethod
     def of(cls, env: EnvironmentSpec | FunctionalEnv | gymnasium.Env | str) -> EnvironmentSpec:

@@ -17,24 +17,13 @@ from gymnasium.vector import AutoresetMode
 from mbrl_envs import draws
 from mbrl_envs.adapters.gym_env import check_render_mode
 from mbrl_envs.batched import BatchedEnv, BatchState
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, time_limit
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.registration import make_dynamics
 from mbrl_envs.rendering import ansi, rgb_array
 
 MAX_ENVS = 2**20
-
-
-def check_max_episode_steps(max_episode_steps: int | None) -> int | None:
-    """Returns the time limit, with Gymnasium's -1 ("none") turned into None.
-
-    Raises:
-        TypeError, ValueError: It is neither None, nor -1, nor a positive integer.
-    """
-    if max_episode_steps is None or max_episode_steps == -1:
-        return None
-    return integer_in("max_episode_steps (if not None or -1)", max_episode_steps, 1, 2**31 - 1)
 
 
 class _Compiled:
@@ -92,7 +81,7 @@ class BatchDriver:
     ) -> None:
         self.dynamics = make_dynamics(dynamics, **constants)
         self.num_envs = integer_in("num_envs", num_envs, 1, MAX_ENVS) * self.dynamics.num_agents  # lanes
-        self.max_episode_steps = check_max_episode_steps(max_episode_steps)
+        self.max_episode_steps = time_limit("max_episode_steps", max_episode_steps)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.render_mode = check_render_mode(render_mode)
         self._state: BatchState | None = None

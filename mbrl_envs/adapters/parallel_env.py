@@ -16,7 +16,7 @@ from gymnasium import spaces
 from mbrl_envs import draws
 from mbrl_envs.adapters.gym_env import compiled
 from mbrl_envs.adapters.window import Window
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import one_of, time_limit
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
 from mbrl_envs.registration import make_constants
 from mbrl_envs.rendering import ansi, rgb_array
@@ -52,10 +52,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         self, dynamics: MultiAgentEnv, max_cycles: int | None = DEFAULT_MAX_CYCLES, render_mode: str | None = None
     ) -> None:
         self.dynamics = dynamics
-        if max_cycles in (None, -1):
-            self.max_cycles = None
-        else:
-            self.max_cycles = integer_in("max_cycles (if not None or -1)", max_cycles, 1, 2**31 - 1)
+        self.max_cycles = time_limit("max_cycles", max_cycles)
         self.render_mode = one_of("render_mode", render_mode, (None, *RENDER_MODES))
         self.metadata = {
             "name": dynamics.env_id,
