@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,8 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from mbrl_envs import draws
-from mbrl_envs.adapters.gym_env import check_render_mode
+from mbrl_envs.adapters.gym_env import check_render_mode, seed_key
 from mbrl_envs.batched import BatchedEnv, BatchState
 from mbrl_envs.checks import integer_in, time_limit
 from mbrl_envs.functional import FunctionalEnv
@@ -47,12 +45,6 @@ def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     if mode not in (*supported, *(each.value for each in supported)):
         raise ValueError(f"autoreset_mode must be NEXT_STEP or SAME_STEP of gymnasium.vector.AutoresetMode, got {mode!r}")
     return AutoresetMode(mode)
-
-
-def _checked(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-        raise gymnasium.error.Error(f"every seed must be None or a non-negative integer, got {seed!r}")
-    return int(seed)
 
 
 class BatchDriver:
@@ -115,7 +107,7 @@ class BatchDriver:
         """
         mask = np.ones(self.num_envs, bool) if mask is None else mask
         seeded = mask & np.array([seed is not None for seed in seeds])
-        keys = np.stack([draws.raw_key(0 if seed is None else _checked(seed)) for seed in seeds])
+        keys = np.stack([seed_key(0 if seed is None else seed) for seed in seeds])
         if self._state is None:
             if not seeded.all():
                 raise ValueError("the first reset needs a seed for every environment")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 import operator
 from typing import Any, ClassVar, NamedTuple
 
@@ -67,6 +68,17 @@ class Compiled:
 def compiled(env: FunctionalEnv, rewards: tuple[int, ...] = ()) -> Compiled:
     """The compiled functions of an environment; arguments as for :class:`Compiled`."""
     return Compiled(env, rewards)
+
+
+def seed_key(seed: Any) -> np.ndarray:
+    """The raw key of a seed that a user gave, uint32 (2,).
+
+    Raises:
+        gymnasium.error.Error: It is not a non-negative integer. (What Gymnasium and PettingZoo raise.)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise gymnasium.error.Error(f"seed must be None or a non-negative integer, got {seed!r}")
+    return draws.raw_key(int(seed))
 
 
 class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):

@@ -13,8 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs import draws
-from mbrl_envs.adapters.gym_env import compiled
+from mbrl_envs.adapters.gym_env import compiled, seed_key
 from mbrl_envs.adapters.window import Window
 from mbrl_envs.checks import one_of, time_limit
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
@@ -99,15 +98,13 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         """Begins an episode with all agents. With a seed, episodes and events start anew from it; ``options`` are ignored.
 
         Raises:
-            ValueError: The seed is not a non-negative integer.
+            gymnasium.error.Error: The seed is not a non-negative integer.
         """
         del options
         if seed is not None or self._packed is None:
             if seed is None:
                 seed = int(self._rng.integers(2**31))
-            if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-                raise ValueError(f"seed must be None or a non-negative integer, got {seed!r}")
-            self._packed, observation = self._functions.begin(draws.raw_key(int(seed)))
+            self._packed, observation = self._functions.begin(seed_key(seed))
         else:
             self._packed, observation = self._functions.reset(self._packed)
         self.agents, self._last = list(self.possible_agents), None
