@@ -8,10 +8,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from mbrl_envs.cart_pole import MAX_DISTRACTORS
 from mbrl_envs.checks import integer_in
 from mbrl_envs.dependencies import advice
-
-MAX_DISTRACTORS = 1024
 
 
 class Distractors(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):

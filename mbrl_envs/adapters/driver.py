@@ -13,9 +13,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from mbrl_envs.adapters.gym_env import check_render_mode, seed_key
+from mbrl_envs.adapters.gym_env import RENDER_MODES, seed_key
 from mbrl_envs.batched import BatchedEnv, BatchState
-from mbrl_envs.checks import integer_in, time_limit
+from mbrl_envs.checks import integer_in, one_of, time_limit
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.registration import make_dynamics
@@ -75,7 +75,7 @@ class BatchDriver:
         self.num_envs = integer_in("num_envs", num_envs, 1, MAX_ENVS) * self.dynamics.num_agents  # lanes
         self.max_episode_steps = time_limit("max_episode_steps", max_episode_steps)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.render_mode = check_render_mode(render_mode)
+        self.render_mode = one_of("render_mode", render_mode, (None, *RENDER_MODES))
         self._state: BatchState | None = None
         self._compile()
 

@@ -16,12 +16,15 @@ from gymnasium import spaces
 from mbrl_envs import draws
 from mbrl_envs import lane as lanes
 from mbrl_envs.adapters.packing import Packing
+from mbrl_envs.checks import one_of
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.lane import Lane
 from mbrl_envs.multi_agent.protocol import require_one_agent
 from mbrl_envs.registration import make_dynamics
 from mbrl_envs.rendering import ansi, rgb_array
+
+RENDER_MODES, RENDER_FPS = ("rgb_array", "ansi"), 4  # of all adapters
 
 
 class _Outcome(NamedTuple):
@@ -97,14 +100,14 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         ValueError: The name or the render mode is unknown, or a constant is out of range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}  # type: ignore[misc]
 
     def __init__(self, dynamics: FunctionalEnv | str, render_mode: str | None = None, **constants: Any) -> None:
         self.dynamics = make_dynamics(dynamics, **constants)
         require_one_agent(self.dynamics, instead="PettingZoo's parallel_env(), or FunctionalVecEnv for Stable-Baselines3")
         self.observation_space = self.dynamics.observation_space
         self.action_space = self.dynamics.action_space
-        self.render_mode = check_render_mode(render_mode)
+        self.render_mode = one_of("render_mode", render_mode, (None, *RENDER_MODES))
         self._packed: jax.Array | None = None
         self._last: tuple[Any, float] | None = None  # action and reward, for the caption of a picture
         self._total_reward = 0.0
@@ -201,15 +204,3 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
     def _action_name(self, action: Any) -> str:
         names = getattr(self.dynamics, "action_names", None)
         return names[int(action)] if names else f"action {action}"
-
-
-def check_render_mode(render_mode: str | None) -> str | None:
-    """Returns ``render_mode`` if it can be drawn.
-
-    Raises:
-        ValueError: It cannot.
-    """
-    modes = FunctionalGymEnv.metadata["render_modes"]
-    if render_mode is not None and render_mode not in modes:
-        raise ValueError(f"render_mode must be None or one of {', '.join(map(repr, modes))}; got {render_mode!r}")
-    return render_mode

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs.adapters.gym_env import compiled, seed_key
+from mbrl_envs.adapters.gym_env import RENDER_FPS, RENDER_MODES, compiled, seed_key
 from mbrl_envs.adapters.window import Window
 from mbrl_envs.checks import one_of, time_limit
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
@@ -26,9 +26,9 @@ try:
 except ImportError as error:
     raise ImportError('environments with several agents need PettingZoo: pip install "mbrl-lab[multi]"') from error
 
-RENDER_MODES = ("rgb_array", "ansi", "human")
 _Step: TypeAlias = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]
 DEFAULT_MAX_CYCLES = MultiAgentEnv.max_episode_steps
+_RENDER_MODES = (*RENDER_MODES, "human")
 
 
 class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
@@ -52,11 +52,11 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
     ) -> None:
         self.dynamics = dynamics
         self.max_cycles = time_limit("max_cycles", max_cycles)
-        self.render_mode = one_of("render_mode", render_mode, (None, *RENDER_MODES))
+        self.render_mode = one_of("render_mode", render_mode, (None, *_RENDER_MODES))
         self.metadata = {
             "name": dynamics.env_id,
-            "render_modes": list(RENDER_MODES),
-            "render_fps": 4,
+            "render_modes": list(_RENDER_MODES),
+            "render_fps": RENDER_FPS,
             "is_parallelizable": True,
         }
         self.possible_agents = list(dynamics.agent_names)
@@ -67,10 +67,11 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         self._rng = np.random.default_rng()
         self._packed: jax.Array | None = None
         self._last: tuple[list[int], np.ndarray] | None = None  # actions and rewards, for the caption of a picture
-        self._window: Window | None = Window(dynamics.env_id, 4) if render_mode == "human" else None
-        self._compile()
+        self._open()
 
-    def _compile(self) -> None:
+    def _open(self) -> None:
+        """Makes what copies and pickles leave out."""
+        self._window = Window(self.dynamics.env_id, RENDER_FPS) if self.render_mode == "human" else None
         self._functions = compiled(self.dynamics, (self.dynamics.num_agents,))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -81,8 +82,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._packed = None if self._packed is None else jnp.asarray(self._packed)
-        self._window = Window(self.dynamics.env_id, 4) if self.render_mode == "human" else None
-        self._compile()
+        self._open()
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The observation space of an agent: the same object in every call, equal for all agents."""

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from mbrl_envs.adapters.driver import BatchDriver
+from mbrl_envs.adapters.gym_env import FunctionalGymEnv
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.multi_agent.protocol import require_one_agent
@@ -49,11 +50,7 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         self._driver = BatchDriver(made, num_envs, max_episode_steps, autoreset_mode, render_mode)
         self.num_envs = self._driver.num_envs
         self.render_mode = render_mode
-        self.metadata = {
-            "render_modes": ["rgb_array", "ansi"],
-            "render_fps": 4,
-            "autoreset_mode": self._driver.autoreset_mode,
-        }
+        self.metadata = {**FunctionalGymEnv.metadata, "autoreset_mode": self._driver.autoreset_mode}
         self.single_observation_space = self._driver.dynamics.observation_space
         self.single_action_space = self._driver.dynamics.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
