@@ -14,11 +14,11 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs.adapters.gym_env import RENDER_FPS, RENDER_MODES, compiled, seed_key
-from mbrl_envs.adapters.window import Window
 from mbrl_envs.checks import one_of, time_limit
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
 from mbrl_envs.registration import make_constants
 from mbrl_envs.rendering import ansi, rgb_array
+from mbrl_envs.window import Window
 
 try:
     from pettingzoo import AECEnv, ParallelEnv

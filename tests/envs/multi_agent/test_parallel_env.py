@@ -256,7 +256,7 @@ def test_without_pettingzoo_the_extra_is_named() -> None:
 def test_a_window_is_kept_up_to_date_without_being_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """As those of PettingZoo's own environments are."""
     shown = []
-    monkeypatch.setattr("mbrl_envs.adapters.window.Window.show", lambda self, frame: shown.append(frame))
+    monkeypatch.setattr("mbrl_envs.window.Window.show", lambda self, frame: shown.append(frame))
     env = flute(render_mode="human", max_cycles=3)
     env.reset(seed=0)
     for _ in range(3):
