@@ -43,7 +43,11 @@ class GridWorld:
 
 
 def boolean_space(shape: tuple[int, ...], form: str) -> spaces.Box:
-    """The space of boolean arrays of ``shape``, flattened (``form="flat"``) or as they are (``form="planes"``)."""
+    """The space of boolean arrays of ``shape``, flattened (``form="flat"``) or as they are (``form="planes"``).
+
+    Raises:
+        ValueError: The form is another.
+    """
     one_of("observation", form, OBSERVATION_FORMS)
     shape = shape if form == "planes" else (int(np.prod(shape)),)
     return spaces.Box(0, 1, shape, dtype=np.dtype(np.bool_))  # type: ignore[arg-type]  # Gymnasium accepts bool

@@ -52,8 +52,8 @@ class MountainCar(FunctionalEnv[MountainCarState, None]):
         goal_velocity: Least velocity with which the goal must be reached, 0 to 0.07.
 
     Observation:
-        position: Of the car; the valley's bottom is at −π/6.
-        velocity: Of the car, per step.
+        position: Of the car, −1.2 to 0.6; the valley's bottom is at −π/6.
+        velocity: Of the car, per step, −0.07 to 0.07.
     """
 
     goal_velocity: float = 0.0

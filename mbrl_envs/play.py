@@ -38,6 +38,7 @@ def play(env_id: str, *, seed: int | None = None, text: bool = False, **constant
 
     Raises:
         ImportError: A window is wanted but pygame is missing.
+        gymnasium.error.Error: There is no such id.
         ValueError: The environment cannot be played: it has no such pictures, or its actions are not Discrete.
     """
     pygame = None if text else import_pygame("playing in a window", " (or play in text: --ansi)")
@@ -64,6 +65,9 @@ class Game:
         actions: Key -> action.
         total: Sum of all rewards.
         message: What has just happened, in words.
+
+    Raises:
+        ValueError: The action space is not Discrete, or has more actions than there are keys.
     """
 
     def __init__(self, env: gymnasium.Env, seed: int | None = None) -> None:

@@ -104,6 +104,7 @@ class BatchDriver:
 
         Raises:
             gymnasium.error.Error: A seed is not a non-negative integer.
+            ValueError: The first reset has no seed for some lane.
         """
         mask = np.ones(self.num_envs, bool) if mask is None else mask
         seeded = mask & np.array([seed is not None for seed in seeds])
@@ -120,7 +121,14 @@ class BatchDriver:
         return np.array(self._functions.observe(self._state))
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]:
-        """Takes one step: observations, rewards, terminated, truncated (fresh arrays), and the states before resets.
+        """Takes one step in every lane.
+
+        Args:
+            actions: An action for each lane, (lanes, …).
+
+        Returns:
+            Fresh arrays: observations (lanes, …), rewards float32 (lanes,), terminated and truncated bool (lanes,); and the
+            states before automatic resets, with an axis of environments.
 
         Raises:
             ValueError: The actions are not in the action space.
@@ -134,11 +142,15 @@ class BatchDriver:
         return (*copies, out.final_state)
 
     def observe(self, states: Any) -> np.ndarray:
-        """Observations of states with a leading axis of lanes."""
+        """Observations, (lanes, …), of states such as :meth:`step` returns."""
         return np.array(self._functions.observe_states(states))
 
     def render(self) -> tuple[Any, ...]:
-        """A picture of each environment."""
+        """A picture of each environment: uint8 (height, width, 3), or text.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The lanes were never reset.
+        """
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset() before this")
         states = jax.tree.map(np.asarray, self._state.lanes.state)

@@ -96,7 +96,7 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         **constants: The dynamics' constants, if ``dynamics`` is a name.
 
     Raises:
-        TypeError: A constant is unknown.
+        TypeError: A constant is unknown or of a wrong type, or the dynamics are those of several agents.
         ValueError: The name or the render mode is unknown, or a constant is out of range.
     """
 
@@ -147,7 +147,18 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         return self._functions.packing.view(np.asarray(self._require_state())).lane.state
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode; see :meth:`gymnasium.Env.reset`. With a seed, episodes and events start anew from it."""
+        """Begins an episode; see :meth:`gymnasium.Env.reset`. With a seed, episodes and events start anew from it.
+
+        Args:
+            seed: A non-negative integer, or None to go on with the next episode.
+            options: Ignored.
+
+        Returns:
+            The first observation, and an empty dictionary.
+
+        Raises:
+            gymnasium.error.Error: The seed is not a non-negative integer.
+        """
         super().reset(seed=seed)
         if seed is not None or self._packed is None:
             if seed is None:
@@ -174,7 +185,11 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         return np.array(observation), reward, outcome.item(1) != 0, False, {}
 
     def render(self) -> Any:
-        """Draws the current state: uint8 (height, width, 3) in mode ``"rgb_array"``, text in mode ``"ansi"``, None without."""
+        """Draws the current state: uint8 (height, width, 3) in mode ``"rgb_array"``, text in mode ``"ansi"``, None without.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The environment was never reset.
+        """
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example gymnasium.make(..., render_mode='rgb_array')")
             return None

@@ -85,11 +85,19 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         self._open()
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """The observation space of an agent: the same object in every call, equal for all agents."""
+        """The observation space of an agent: the same object in every call, equal for all agents.
+
+        Raises:
+            KeyError: There is no such agent.
+        """
         return self._observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
-        """The action space of an agent: the same object in every call, equal for all agents."""
+        """The action space of an agent: the same object in every call, equal for all agents.
+
+        Raises:
+            KeyError: There is no such agent.
+        """
         return self._action_spaces[agent]
 
     def reset(
@@ -114,6 +122,9 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
     def step(self, actions: Mapping[str, int]) -> _Step:
         """Takes one step; ``actions`` has an action for each agent. After an episode's end there are no agents any more.
 
+        Returns:
+            Observations, rewards, terminated, truncated and empty infos of each agent, by its name.
+
         Raises:
             gymnasium.error.ResetNeeded: The environment was never reset, or the episode is over.
             ValueError: An agent's action is missing or not in its action space, or an agent is unknown.
@@ -137,7 +148,11 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         )
 
     def render(self) -> Any:
-        """Draws the state: uint8 (height, width, 3) or text; in mode ``"human"`` into the window, and returns None."""
+        """Draws the state: uint8 (height, width, 3) or text; in mode ``"human"`` into the window, and returns None.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The environment was never reset.
+        """
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example parallel_env(render_mode='rgb_array')")
             return None
@@ -216,12 +231,13 @@ def makers(kind: type[MultiAgentEnv]) -> tuple[Callable[..., FunctionalParallelE
     arguments = f"""
 
     Args:
-        max_cycles: Steps after which the episode is truncated; None for none.
-        render_mode: None, ``"rgb_array"``, ``"ansi"`` or ``"human"``.
+        max_cycles: Steps after which the episode is truncated; None or -1 for none.
+        render_mode: None, ``"rgb_array"``, ``"ansi"`` or ``"human"`` (a window; needs pygame).
         **constants: Those of :class:`~mbrl_envs.multi_agent.{kind.__name__}`.
 
     Raises:
         TypeError, ValueError: An argument is unknown or out of range.
+        ImportError: ``"human"`` without pygame.
     """
     parallel_env.__doc__ = f"Makes a PettingZoo ``ParallelEnv``, in which all agents act at the same time.{arguments}"
     env.__doc__ = f"Makes a PettingZoo ``AECEnv``, in which the agents act in turn; the last one's action moves all.{arguments}"

@@ -64,7 +64,11 @@ def _walk_step(table: np.ndarray, steps: np.ndarray, event: float) -> np.ndarray
 
 
 def mean_joint_search(buttons: Sequence[int], n: int, players: int, event: float) -> np.ndarray:
-    """Expected steps of uniform players from every joint position, with all buttons off, until all are on, (n², …, n²)."""
+    """Expected steps of uniform players from every joint position, with all buttons off, until all are on, (n², …, n²).
+
+    Raises:
+        ArithmeticError: The linear solver has not converged.
+    """
     steps, shape = player_steps(np.asarray(buttons), n), (*(n * n,) * players, 1 << len(buttons))
     size = int(np.prod(shape))
     one = np.ones(shape)
