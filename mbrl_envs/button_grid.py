@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs import bitboard, draws, maze
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs import bitboard, draws
+from mbrl_envs.checks import integer_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import ACTION_NAMES, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
 from mbrl_envs.rendering import Picture
 
 MAX_BUTTONS = 16
@@ -110,7 +110,7 @@ def button_planes(buttons: jax.Array, on: jax.Array, num_cells: int) -> tuple[ja
 
 
 @dataclasses.dataclass(frozen=True)
-class ButtonGrid(FunctionalEnv[ButtonState, ButtonEvents]):
+class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
     """Switch all buttons on by walking over them; then they are laid out anew.
 
     A continuing task. **Reset.** The player's cell is uniform; k distinct button cells are uniform; all buttons are off.
@@ -142,21 +142,10 @@ class ButtonGrid(FunctionalEnv[ButtonState, ButtonEvents]):
 
     env_id: ClassVar[str] = "mbrl/ButtonGrid-v0"
     continuing: ClassVar[bool] = True
-    action_names: ClassVar[tuple[str, ...]] = ACTION_NAMES
 
     def __post_init__(self) -> None:
-        # Plain integers from here on: 20 * 20 overflows in NumPy's int8.
-        object.__setattr__(self, "grid_size", integer_in("grid_size", self.grid_size, 2, maze.MAX_GRID_SIZE))
-        object.__setattr__(
-            self, "num_buttons", integer_in("num_buttons", self.num_buttons, 1, min(MAX_BUTTONS, self.num_cells))
-        )
-        boolean("spontaneous", self.spontaneous)
-        boolean_space((1,), self.observation)
-
-    @property
-    def num_cells(self) -> int:
-        """Number of cells, n·n."""
-        return self.grid_size**2
+        super().__post_init__()
+        set_frozen(self, num_buttons=integer_in("num_buttons", self.num_buttons, 1, min(MAX_BUTTONS, self.num_cells)))
 
     @property
     def all_on_probability(self) -> float:
@@ -166,10 +155,6 @@ class ButtonGrid(FunctionalEnv[ButtonState, ButtonEvents]):
     @property
     def observation_space(self) -> spaces.Box:
         return boolean_space((self.grid_size, self.grid_size, 3), self.observation)
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(len(ACTION_NAMES))
 
     def reset(self, key: jax.Array) -> ButtonState:
         return self.events(key).layout

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.rendering import Picture
 
@@ -76,8 +76,7 @@ class CartPole(FunctionalEnv[CartPoleState, CartPoleEvents]):
     action_names: ClassVar[tuple[str, ...]] = ("push left", "push right")
 
     def __post_init__(self) -> None:
-        number = integer_in("num_distractors", self.num_distractors, 0, MAX_DISTRACTORS)
-        object.__setattr__(self, "num_distractors", number)
+        set_frozen(self, num_distractors=integer_in("num_distractors", self.num_distractors, 0, MAX_DISTRACTORS))
 
     @property
     def observation_space(self) -> spaces.Box:

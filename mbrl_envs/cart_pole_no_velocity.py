@@ -15,7 +15,8 @@ class CartPoleNoVelocity(CartPoleEnv):
     """Gymnasium's CartPole, of which only the cart's position and the pole's angle are seen.
 
     Which way pole and cart are moving shows in two observations in a row, not in one: without memory the pole stays up for
-    about 50 of the 500 steps. (Gymnasium's wrappers select entries of dictionaries only.)
+    about 50 of the 500 steps. (Gymnasium's wrappers select entries of dictionaries only.) Observations are float32 (2,):
+    position in m and angle in rad, 0 being upright.
 
     Args:
         **kwargs: As for ``CartPole-v1``: ``render_mode``, ``sutton_barto_reward``.

@@ -89,6 +89,26 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
+def time_limit(name: str, value: Any) -> int | None:
+    """Returns ``value`` if it is a number of steps; None stands for no limit, as does Gymnasium's -1.
+
+    Raises:
+        TypeError, ValueError: It is neither None, nor -1, nor a positive integer.
+    """
+    if value is None or value == -1:
+        return None
+    return integer_in(f"{name} (if not None or -1)", value, 1, 2**31 - 1)
+
+
+def set_frozen(instance: Any, **values: Any) -> None:
+    """Sets attributes of a frozen dataclass in its ``__post_init__``, to what the checks above made of its arguments.
+
+    So that they are plain numbers from then on: with NumPy's int8, 20 * 20 overflows.
+    """
+    for name, value in values.items():
+        object.__setattr__(instance, name, value)
+
+
 def _shown(value: Any) -> str:
     """``repr(value)``, cut when it would drown the message."""
     try:

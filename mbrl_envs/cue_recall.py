@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
-from mbrl_envs.checks import integer_in, number_in
+from mbrl_envs.checks import integer_in, number_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.grid import boolean_space
 from mbrl_envs.rendering import Picture
@@ -72,9 +72,12 @@ class CueRecall(FunctionalEnv[CueRecallState, CueRecallEvents]):
     continuing: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "delay", integer_in("delay", self.delay, 0, MAX_DELAY))
-        object.__setattr__(self, "num_cues", integer_in("num_cues", self.num_cues, 2, MAX_CUES))
-        object.__setattr__(self, "noise", number_in("noise", self.noise, 0, 1))
+        set_frozen(
+            self,
+            delay=integer_in("delay", self.delay, 0, MAX_DELAY),
+            num_cues=integer_in("num_cues", self.num_cues, 2, MAX_CUES),
+            noise=number_in("noise", self.noise, 0, 1),
+        )
 
     @property
     def action_names(self) -> tuple[str, ...]:

@@ -47,6 +47,9 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
         max_episode_steps: Time limit with which the environment is registered. There always is one: it is a truncation, to be
             bootstrapped through, so that no tool hangs on a task that never ends, or on a policy that never reaches the goal.
         expensive_reset: True when a reset costs much more than a step, so that batched adapters prepare resets in bulk.
+
+    Raises:
+        TypeError, ValueError: A constant is of a wrong type or out of range (of every environment in this package).
     """
 
     env_id: ClassVar[str]
@@ -76,7 +79,7 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
 
     @abc.abstractmethod
     def reset(self, key: jax.Array) -> StateT:
-        """Draws the state at the start of an episode from a JAX random key."""
+        """Draws the state at the start of an episode from a JAX random key, raw (uint32 (2,)) or typed."""
 
     @abc.abstractmethod
     def events(self, key: jax.Array) -> EventsT:

@@ -43,6 +43,9 @@ def functional_task(env: Any) -> FunctionalTask | None:
         env: A Gymnasium id, a :class:`FunctionalEnv` (no time limit), a Gymnasium environment, one of this package's vector
             environments, or an SB3 ``DummyVecEnv`` of one or more equal environments. Wrappers that change what an agent sees
             or gets hide the dynamics: the result is then None.
+
+    Raises:
+        gymnasium.error.Error: There is no such id.
     """
     if isinstance(env, FunctionalEnv):
         return FunctionalTask(env, None)
@@ -68,6 +71,7 @@ def functional(env: Any) -> FunctionalEnv:
 
     Raises:
         ValueError: There are none.
+        gymnasium.error.Error: There is no such id.
     """
     task = functional_task(env)
     if task is None:

@@ -1,6 +1,8 @@
-"""What the grid worlds share: actions and moves, and boolean observation planes."""
+"""What the grid worlds share: constants and spaces, actions and moves, and boolean observation planes."""
 
 from __future__ import annotations
+
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +10,44 @@ import numpy as np
 from gymnasium import spaces
 from jax import lax
 
-from mbrl_envs.checks import one_of
+from mbrl_envs.checks import boolean, integer_in, one_of, set_frozen
+from mbrl_envs.maze import MAX_GRID_SIZE
 
 OBSERVATION_FORMS = ("flat", "planes")
 ACTION_NAMES = ("no-op", "up", "left", "down", "right")
 
 
+class GridWorld:
+    """Mixin of dynamics on an n × n grid. Their dataclasses have the three fields, with values of their own."""
+
+    grid_size: int
+    spontaneous: bool
+    observation: str
+
+    action_names: ClassVar[tuple[str, ...]] = ACTION_NAMES
+
+    def __post_init__(self) -> None:
+        set_frozen(self, grid_size=integer_in("grid_size", self.grid_size, 2, MAX_GRID_SIZE))
+        boolean("spontaneous", self.spontaneous)
+        boolean_space((1,), self.observation)
+
+    @property
+    def num_cells(self) -> int:
+        """Number of cells, n·n."""
+        return self.grid_size**2
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        """Gymnasium space of one action."""
+        return spaces.Discrete(len(ACTION_NAMES))
+
+
 def boolean_space(shape: tuple[int, ...], form: str) -> spaces.Box:
-    """The space of boolean arrays of ``shape``, flattened (``form="flat"``) or as they are (``form="planes"``)."""
+    """The space of boolean arrays of ``shape``, flattened (``form="flat"``) or as they are (``form="planes"``).
+
+    Raises:
+        ValueError: The form is another.
+    """
     one_of("observation", form, OBSERVATION_FORMS)
     shape = shape if form == "planes" else (int(np.prod(shape)),)
     return spaces.Box(0, 1, shape, dtype=np.dtype(np.bool_))  # type: ignore[arg-type]  # Gymnasium accepts bool
@@ -35,6 +67,13 @@ def move(cell: jax.Array, action: jax.Array, n: int) -> jax.Array:
     row = row - (action == 1) + (action == 3)
     column = column - (action == 2) + (action == 4)
     return jnp.clip(row, 0, n - 1) * n + jnp.clip(column, 0, n - 1)
+
+
+def successors(n: int) -> np.ndarray:
+    """Where :func:`move` leads with each action from each cell, in NumPy, int (n², 5)."""
+    row, column = np.divmod(np.arange(n * n), n)
+    offsets = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
+    return np.stack([np.clip(row + down, 0, n - 1) * n + np.clip(column + right, 0, n - 1) for down, right in offsets], axis=1)
 
 
 def is_cell(cell: jax.Array, num_cells: int) -> jax.Array:

@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
-from mbrl_envs.checks import number_in
+from mbrl_envs.checks import number_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.rendering import Picture
 
@@ -52,8 +52,8 @@ class MountainCar(FunctionalEnv[MountainCarState, None]):
         goal_velocity: Least velocity with which the goal must be reached, 0 to 0.07.
 
     Observation:
-        position: Of the car; the valley's bottom is at −π/6.
-        velocity: Of the car, per step.
+        position: Of the car, −1.2 to 0.6; the valley's bottom is at −π/6.
+        velocity: Of the car, per step, −0.07 to 0.07.
     """
 
     goal_velocity: float = 0.0
@@ -64,7 +64,7 @@ class MountainCar(FunctionalEnv[MountainCarState, None]):
     action_names: ClassVar[tuple[str, ...]] = ("push left", "no push", "push right")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "goal_velocity", number_in("goal_velocity", self.goal_velocity, 0, MOST_SPEED))
+        set_frozen(self, goal_velocity=number_in("goal_velocity", self.goal_velocity, 0, MOST_SPEED))
 
     @property
     def observation_space(self) -> spaces.Box:

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs import draws, maze
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs import draws
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import ACTION_NAMES, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
 from mbrl_envs.proc_maze import MazeEvents
 from mbrl_envs.rendering import Picture
 
@@ -25,7 +24,7 @@ class OpenGridState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class OpenGrid(FunctionalEnv[OpenGridState, MazeEvents]):
+class OpenGrid(GridWorld, FunctionalEnv[OpenGridState, MazeEvents]):
     """Walk to the bottom-right corner of an empty grid.
 
     **Reset.** The player's cell is drawn uniformly from all cells, the goal included.
@@ -52,18 +51,6 @@ class OpenGrid(FunctionalEnv[OpenGridState, MazeEvents]):
 
     env_id: ClassVar[str] = "mbrl/OpenGrid-v0"
     continuing: ClassVar[bool] = False
-    action_names: ClassVar[tuple[str, ...]] = ACTION_NAMES
-
-    def __post_init__(self) -> None:
-        # Plain integers from here on: 20 * 20 overflows in NumPy's int8.
-        object.__setattr__(self, "grid_size", integer_in("grid_size", self.grid_size, 2, maze.MAX_GRID_SIZE))
-        boolean("spontaneous", self.spontaneous)
-        boolean_space((1,), self.observation)
-
-    @property
-    def num_cells(self) -> int:
-        """Number of cells, n·n."""
-        return self.grid_size**2
 
     @property
     def goal(self) -> int:
@@ -78,10 +65,6 @@ class OpenGrid(FunctionalEnv[OpenGridState, MazeEvents]):
     @property
     def observation_space(self) -> spaces.Box:
         return boolean_space((self.grid_size, self.grid_size, 1), self.observation)
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(len(ACTION_NAMES))
 
     def reset(self, key: jax.Array) -> OpenGridState:
         return OpenGridState(draws.below(draws.word(draws.source(key), 0), self.num_cells))

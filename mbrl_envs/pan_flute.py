@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs.checks import boolean, integer_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.grid import boolean_space
 from mbrl_envs.rendering import Picture
@@ -63,8 +63,7 @@ class PanFlute(FunctionalEnv[PanFluteState, PanFluteEvents]):
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        # Plain integers from here on: 20 * 20 overflows in NumPy's int8.
-        object.__setattr__(self, "num_pipes", integer_in("num_pipes", self.num_pipes, 1, MAX_PIPES))
+        set_frozen(self, num_pipes=integer_in("num_pipes", self.num_pipes, 1, MAX_PIPES))
         boolean("spontaneous", self.spontaneous)
         boolean_space((1,), self.observation)
 

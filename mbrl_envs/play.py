@@ -6,13 +6,14 @@ Works with every Gymnasium environment that has a Discrete action space and can 
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TextIO
 
 import gymnasium
 from gymnasium import spaces
+
+from mbrl_envs.window import draw_frame, import_pygame
 
 QUIT_KEYS, RESET_KEY = ("q", "escape"), "r"
 NAMED_KEYS = {"up": ("up", "w"), "left": ("left", "a"), "down": ("down", "s"), "right": ("right", "d"), "no-op": ("space",)}
@@ -37,9 +38,10 @@ def play(env_id: str, *, seed: int | None = None, text: bool = False, **constant
 
     Raises:
         ImportError: A window is wanted but pygame is missing.
+        gymnasium.error.Error: There is no such id.
         ValueError: The environment cannot be played: it has no such pictures, or its actions are not Discrete.
     """
-    pygame = None if text else _import_pygame()
+    pygame = None if text else import_pygame("playing in a window", " (or play in text: --ansi)")
     mode = "ansi" if text else "rgb_array"
     if mode not in _render_modes(env_id):
         raise ValueError(f"{env_id} has no render mode {mode!r}; it has {', '.join(map(repr, _render_modes(env_id)))}")
@@ -63,6 +65,9 @@ class Game:
         actions: Key -> action.
         total: Sum of all rewards.
         message: What has just happened, in words.
+
+    Raises:
+        ValueError: The action space is not Discrete, or has more actions than there are keys.
     """
 
     def __init__(self, env: gymnasium.Env, seed: int | None = None) -> None:
@@ -221,12 +226,9 @@ def _draw(game: Game, pygame: Any, font: Any) -> None:
     frame: Any = game.env.render()
     height, width = frame.shape[:2]
     lines = [line for text in (game.message, game.help) for line in _wrap(text, font, width - 2 * PADDING)]
-    size = (width, height + len(lines) * LINE_HEIGHT + PADDING)
-    screen = pygame.display.get_surface()
-    if screen is None or screen.get_size() != size:
-        screen = pygame.display.set_mode(size)
-    screen.fill(STRIP_COLOUR)
-    screen.blit(pygame.image.frombuffer(frame.tobytes(), (width, height), "RGB"), (0, 0))
+    strip = len(lines) * LINE_HEIGHT + PADDING
+    screen = draw_frame(pygame, frame, room_below=strip)
+    screen.fill(STRIP_COLOUR, (0, height, width, strip))
     for i, line in enumerate(lines):
         screen.blit(font.render(line, True, TEXT_COLOUR), (PADDING, height + PADDING // 2 + i * LINE_HEIGHT))
     pygame.display.flip()
@@ -251,12 +253,3 @@ def _render_modes(env_id: str) -> list[str]:
         spec.entry_point if callable(spec.entry_point) else gymnasium.envs.registration.load_env_creator(str(spec.entry_point))
     )
     return list(getattr(creator, "metadata", {}).get("render_modes", []))
-
-
-def _import_pygame() -> Any:
-    os.environ.setdefault("PYGAME_HIDE_SUPPORT_PROMPT", "1")
-    try:
-        import pygame
-    except ImportError:
-        raise ImportError('playing in a window needs pygame: pip install "mbrl-lab[play]" (or play in text: --ansi)') from None
-    return pygame

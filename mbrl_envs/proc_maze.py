@@ -11,9 +11,8 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import bitboard, draws, maze
-from mbrl_envs.checks import boolean, integer_in
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import ACTION_NAMES, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
 from mbrl_envs.rendering import Picture
 
 
@@ -38,7 +37,7 @@ class MazeEvents(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ProcMaze(FunctionalEnv[MazeState, MazeEvents]):
+class ProcMaze(GridWorld, FunctionalEnv[MazeState, MazeEvents]):
     """Find the goal in a maze that is drawn anew for every episode.
 
     **Reset.** A random depth-first maze (see :mod:`mbrl_envs.maze`); player and goal are drawn independently and uniformly from
@@ -71,18 +70,6 @@ class ProcMaze(FunctionalEnv[MazeState, MazeEvents]):
     env_id: ClassVar[str] = "mbrl/ProcMaze-v0"
     continuing: ClassVar[bool] = False
     expensive_reset: ClassVar[bool] = True
-    action_names: ClassVar[tuple[str, ...]] = ACTION_NAMES
-
-    def __post_init__(self) -> None:
-        # Plain integers from here on: 20 * 20 overflows in NumPy's int8.
-        object.__setattr__(self, "grid_size", integer_in("grid_size", self.grid_size, 2, maze.MAX_GRID_SIZE))
-        boolean("spontaneous", self.spontaneous)
-        boolean_space((1,), self.observation)
-
-    @property
-    def num_cells(self) -> int:
-        """Number of cells, n·n."""
-        return self.grid_size**2
 
     @property
     def teleport_probability(self) -> float:
@@ -93,10 +80,6 @@ class ProcMaze(FunctionalEnv[MazeState, MazeEvents]):
     @property
     def observation_space(self) -> spaces.Box:
         return boolean_space((self.grid_size, self.grid_size, 4), self.observation)
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(len(ACTION_NAMES))
 
     def reset(self, key: jax.Array) -> MazeState:
         source = draws.source(key)

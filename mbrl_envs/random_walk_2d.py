@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs.checks import boolean, integer_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.grid import boolean_space, is_cell, move
 from mbrl_envs.rendering import Picture
@@ -63,15 +63,13 @@ class RandomWalk2D(FunctionalEnv[RandomWalkState, NoEvents]):
     action_names: ClassVar[tuple[str, ...]] = ("up", "left", "down", "right")
 
     def __post_init__(self) -> None:
-        # Plain integers from here on: 20 * 20 overflows in NumPy's int8.
         size = integer_in("grid_size", self.grid_size, 2, MAX_GRID_SIZE)
-        object.__setattr__(self, "grid_size", size)
-        object.__setattr__(self, "reward_width", integer_in("reward_width", self.reward_width, 0, MAX_GRID_SIZE))
+        set_frozen(self, grid_size=size, reward_width=integer_in("reward_width", self.reward_width, 0, MAX_GRID_SIZE))
         boolean("one_hot", self.one_hot)
         if self.goal is not None:
             if not isinstance(self.goal, (tuple, list, np.ndarray)) or len(self.goal) != 2:
                 raise TypeError(f"goal must be a row and a column, or None, got {self.goal!r}")
-            object.__setattr__(self, "goal", tuple(integer_in("goal", each, 0, size - 1) for each in self.goal))
+            set_frozen(self, goal=tuple(integer_in("goal", each, 0, size - 1) for each in self.goal))
 
     @property
     def num_cells(self) -> int:

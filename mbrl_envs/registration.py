@@ -59,7 +59,7 @@ def make_dynamics(dynamics: FunctionalEnv | str, **constants: Any) -> Functional
     """The dynamics of a registered name or Gymnasium id with the given constants, or the given dynamics themselves.
 
     Raises:
-        TypeError: A constant is unknown, or constants come with ready-made dynamics.
+        TypeError: A constant is unknown or of a wrong type, or constants come with ready-made dynamics.
         ValueError: The name is unknown, or a constant is out of range.
     """
     if isinstance(dynamics, FunctionalEnv):
@@ -77,7 +77,7 @@ def make_constants(cls: type[EnvT], name: str, constants: dict[str, Any]) -> Env
     """The dynamics of a class with the given constants; ``name`` is what an error calls it.
 
     Raises:
-        TypeError: A constant is unknown.
+        TypeError: A constant is unknown or of a wrong type.
         ValueError: A constant is out of range.
     """
     allowed = [field.name for field in dataclasses.fields(cls)]  # type: ignore[arg-type]

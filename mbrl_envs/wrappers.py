@@ -8,10 +8,9 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
+from mbrl_envs.cart_pole import MAX_DISTRACTORS
 from mbrl_envs.checks import integer_in
 from mbrl_envs.dependencies import advice
-
-MAX_DISTRACTORS = 1024
 
 
 class Distractors(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
@@ -21,11 +20,12 @@ class Distractors(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
     ``reset(seed=...)`` they are always the same.
 
     Args:
-        env: Environment whose observations are a Box of one axis.
+        env: Environment whose observations are a Box of real numbers with one axis.
         num_distractors: How many, 0 to 1024.
 
     Raises:
-        TypeError, ValueError: The observations are others, or the number is out of range.
+        TypeError: ``num_distractors`` is no integer.
+        ValueError: It is out of range, or the observations are others.
     """
 
     def __init__(self, env: gymnasium.Env, num_distractors: int) -> None:
@@ -62,7 +62,7 @@ def make_distracted(env_id: str, num_distractors: int, time_limit: int | None = 
 
     Args:
         env_id: Gymnasium id, such as ``"HalfCheetah-v5"``.
-        num_distractors: How many.
+        num_distractors: How many, 0 to 1024.
         time_limit: Most steps of an episode; None for the id's own limit, −1 for none. (``max_episode_steps``, which
             ``gymnasium.make`` keeps to itself, can only shorten episodes.)
         **arguments: The environment's own arguments.

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 
 from mbrl_envs import FunctionalEnv, FunctionalGymEnv, FunctionalVecEnv, functional_task
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import set_frozen, time_limit
 from mbrl_envs.dependencies import advice
 from mbrl_envs.multi_agent import MultiAgentEnv
 
@@ -39,9 +39,8 @@ class EnvironmentSpec:
     from_file: bool = dataclasses.field(default=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "arguments", lists(self.arguments))
-        if self.max_episode_steps not in (None, NO_LIMIT):
-            integer_in("max_episode_steps (if not -1)", self.max_episode_steps, 1, 2**31 - 1)
+        set_frozen(self, arguments=lists(self.arguments))
+        time_limit("max_episode_steps", self.max_episode_steps)
 
     @classmethod
     def of(cls, env: EnvironmentSpec | FunctionalEnv | gymnasium.Env | str) -> EnvironmentSpec:

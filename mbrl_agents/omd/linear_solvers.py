@@ -16,7 +16,7 @@ from jax import lax
 from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse import linalg
 
-from mbrl_envs.checks import integer_in, number_in, one_of
+from mbrl_envs.checks import integer_in, number_in, one_of, set_frozen
 
 SOLVERS = ("cg", "normal_cg", "gmres", "direct", "identity")
 MOST_DIRECT = 4096  # unknowns of a matrix that is written out
@@ -61,12 +61,12 @@ class LinearSolver:
 
     def __post_init__(self) -> None:
         one_of("method", self.method, SOLVERS)
-        for name, value in {
-            "damping": number_in("damping", self.damping, 0),
-            "tolerance": number_in("tolerance", self.tolerance, 0, open_low=True),
-            "max_steps": integer_in("max_steps", self.max_steps, 1, 2**31 - 1),
-        }.items():
-            object.__setattr__(self, name, value)
+        set_frozen(
+            self,
+            damping=number_in("damping", self.damping, 0),
+            tolerance=number_in("tolerance", self.tolerance, 0, open_low=True),
+            max_steps=integer_in("max_steps", self.max_steps, 1, 2**31 - 1),
+        )
 
     def solve(self, product: Callable[[Any], Any], right: Any) -> Solution:
         """Solves A x = b.

@@ -24,7 +24,7 @@ from jax import lax
 
 from mbrl_agents.omd.implicit import implicit_gradient
 from mbrl_agents.omd.linear_solvers import LinearSolver
-from mbrl_envs.checks import integer_in, number_in, one_of
+from mbrl_envs.checks import integer_in, number_in, one_of, set_frozen
 
 LOSSES, PROJECTIONS = ("omd", "mle"), ("joint", "per_array")
 _NEWTON_STEPS, _NEWTON_TOLERANCE = 30, 1e-6
@@ -64,8 +64,7 @@ class FiniteMDP:
         if start.shape != (states,) or not np.isfinite(rewards).all():
             raise ValueError(f"start must have shape ({states},) and rewards be finite, got {start.shape}, {rewards.tolist()}")
         gamma = number_in("gamma", self.gamma, 0, 1, open_high=True)
-        for name, value in {"transitions": transitions, "rewards": rewards, "gamma": gamma, "start": start}.items():
-            object.__setattr__(self, name, value)
+        set_frozen(self, transitions=transitions, rewards=rewards, gamma=gamma, start=start)
 
 
 def two_states() -> FiniteMDP:

@@ -21,7 +21,7 @@ from mbrl_agents.td_dynamics.linear_features import (
     TabularBins,
     TileCoding,
 )
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import integer_in, one_of, set_frozen
 
 TABULAR, LINEAR = "tabular", "linear"
 
@@ -40,7 +40,7 @@ class ObservationFeatures(Features):
     number: int
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "number", integer_in("number", self.number, 1, MAX_FEATURES))
+        set_frozen(self, number=integer_in("number", self.number, 1, MAX_FEATURES))
 
     @property
     def num_features(self) -> int:
@@ -80,7 +80,7 @@ class TableFeatures(Features):
         if not np.isfinite(table).all():
             raise ValueError("features must be finite numbers")
         table.setflags(write=False)
-        object.__setattr__(self, "table", table)
+        set_frozen(self, table=table)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, TableFeatures) and np.array_equal(self.table, other.table)
@@ -126,7 +126,7 @@ class FunctionFeatures(Features):
             raise ValueError(f"features must return a vector for one observation, got shape {jnp.shape(found)}")
         if not np.isfinite(np.asarray(found, float)).all():
             raise ValueError(f"features must return finite numbers, got {np.asarray(found)} for {np.asarray(example)}")
-        object.__setattr__(self, "_number", int(found.size))
+        set_frozen(self, _number=int(found.size))
 
     @property
     def num_features(self) -> int:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs.checks import boolean, integer_in, number_in
+from mbrl_envs.checks import boolean, integer_in, number_in, set_frozen
 
 MAX_FEATURES = 2**20
 
@@ -86,8 +86,7 @@ class _Boxed(Features):
             raise ValueError(f"low and high must have one number for each dimension, got {len(low)} and {len(high)} of them")
         if not all(a < b for a, b in zip(low, high, strict=True)):
             raise ValueError(f"low must lie below high in every dimension, got {low} and {high}")
-        object.__setattr__(self, "low", low)
-        object.__setattr__(self, "high", high)
+        set_frozen(self, low=low, high=high)
 
     @property
     def num_inputs(self) -> int:
@@ -126,7 +125,7 @@ class TabularBins(_Boxed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "bins", self._integers("bins", 1))
+        set_frozen(self, bins=self._integers("bins", 1))
         integer_in("the number of cells", self.num_cells, 1, MAX_FEATURES)
 
     @property
@@ -197,7 +196,7 @@ class FourierBasis(_Boxed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "order", self._integers("order", 0))
+        set_frozen(self, order=self._integers("order", 0))
         integer_in("the number of features", self.num_features, 1, MAX_FEATURES)
 
     @property
@@ -232,8 +231,7 @@ class TileCoding(_Boxed):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        object.__setattr__(self, "tiles", self._integers("tiles", 1))
-        object.__setattr__(self, "tilings", integer_in("tilings", self.tilings, 1, MAX_FEATURES))
+        set_frozen(self, tiles=self._integers("tiles", 1), tilings=integer_in("tilings", self.tilings, 1, MAX_FEATURES))
         integer_in("the number of features", self.num_features, 1, MAX_FEATURES)
 
     @property
@@ -286,8 +284,7 @@ class PlaceCells(Features):
             raise TypeError(f"centres must be rows of numbers, one for each place cell: {error}") from error
         if not centres or not centres[0] or len({len(row) for row in centres}) != 1:
             raise ValueError("centres must be rows of numbers, one for each place cell, all of one length")
-        object.__setattr__(self, "centres", centres)
-        object.__setattr__(self, "width", number_in("width", self.width, 0, open_low=True))
+        set_frozen(self, centres=centres, width=number_in("width", self.width, 0, open_low=True))
         boolean("normalised", self.normalised)
 
     @property

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from mbrl_agents.td_dynamics import arguments
-from mbrl_envs.checks import number_in
+from mbrl_envs.checks import number_in, set_frozen
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,9 +29,12 @@ class PowerSchedule:
     delay: float = 1.0
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "step_size", number_in("step_size", self.step_size, 0, open_low=True))
-        object.__setattr__(self, "exponent", number_in("exponent", self.exponent, 0))
-        object.__setattr__(self, "delay", number_in("delay", self.delay, 0, open_low=True))
+        set_frozen(
+            self,
+            step_size=number_in("step_size", self.step_size, 0, open_low=True),
+            exponent=number_in("exponent", self.exponent, 0),
+            delay=number_in("delay", self.delay, 0, open_low=True),
+        )
 
     def step_sizes(self, num_steps: int) -> np.ndarray:
         """Step sizes of the first ``num_steps`` updates, float64 (num_steps,)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,27 +13,15 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from mbrl_envs import draws
-from mbrl_envs.adapters.gym_env import check_render_mode
+from mbrl_envs.adapters.gym_env import RENDER_MODES, seed_key
 from mbrl_envs.batched import BatchedEnv, BatchState
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, one_of, time_limit
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.registration import make_dynamics
 from mbrl_envs.rendering import ansi, rgb_array
 
 MAX_ENVS = 2**20
-
-
-def check_max_episode_steps(max_episode_steps: int | None) -> int | None:
-    """Returns the time limit, with Gymnasium's -1 ("none") turned into None.
-
-    Raises:
-        TypeError, ValueError: It is neither None, nor -1, nor a positive integer.
-    """
-    if max_episode_steps is None or max_episode_steps == -1:
-        return None
-    return integer_in("max_episode_steps (if not None or -1)", max_episode_steps, 1, 2**31 - 1)
 
 
 class _Compiled:
@@ -58,12 +45,6 @@ def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
     if mode not in (*supported, *(each.value for each in supported)):
         raise ValueError(f"autoreset_mode must be NEXT_STEP or SAME_STEP of gymnasium.vector.AutoresetMode, got {mode!r}")
     return AutoresetMode(mode)
-
-
-def _checked(seed: Any) -> int:
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-        raise gymnasium.error.Error(f"every seed must be None or a non-negative integer, got {seed!r}")
-    return int(seed)
 
 
 class BatchDriver:
@@ -92,9 +73,9 @@ class BatchDriver:
     ) -> None:
         self.dynamics = make_dynamics(dynamics, **constants)
         self.num_envs = integer_in("num_envs", num_envs, 1, MAX_ENVS) * self.dynamics.num_agents  # lanes
-        self.max_episode_steps = check_max_episode_steps(max_episode_steps)
+        self.max_episode_steps = time_limit("max_episode_steps", max_episode_steps)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
-        self.render_mode = check_render_mode(render_mode)
+        self.render_mode = one_of("render_mode", render_mode, (None, *RENDER_MODES))
         self._state: BatchState | None = None
         self._compile()
 
@@ -123,10 +104,11 @@ class BatchDriver:
 
         Raises:
             gymnasium.error.Error: A seed is not a non-negative integer.
+            ValueError: The first reset has no seed for some lane.
         """
         mask = np.ones(self.num_envs, bool) if mask is None else mask
         seeded = mask & np.array([seed is not None for seed in seeds])
-        keys = np.stack([draws.raw_key(0 if seed is None else _checked(seed)) for seed in seeds])
+        keys = np.stack([seed_key(0 if seed is None else seed) for seed in seeds])
         if self._state is None:
             if not seeded.all():
                 raise ValueError("the first reset needs a seed for every environment")
@@ -139,7 +121,14 @@ class BatchDriver:
         return np.array(self._functions.observe(self._state))
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]:
-        """Takes one step: observations, rewards, terminated, truncated (fresh arrays), and the states before resets.
+        """Takes one step in every lane.
+
+        Args:
+            actions: An action for each lane, (lanes, …).
+
+        Returns:
+            Fresh arrays: observations (lanes, …), rewards float32 (lanes,), terminated and truncated bool (lanes,); and the
+            states before automatic resets, with an axis of environments.
 
         Raises:
             ValueError: The actions are not in the action space.
@@ -153,11 +142,15 @@ class BatchDriver:
         return (*copies, out.final_state)
 
     def observe(self, states: Any) -> np.ndarray:
-        """Observations of states with a leading axis of lanes."""
+        """Observations, (lanes, …), of states such as :meth:`step` returns."""
         return np.array(self._functions.observe_states(states))
 
     def render(self) -> tuple[Any, ...]:
-        """A picture of each environment."""
+        """A picture of each environment: uint8 (height, width, 3), or text.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The lanes were never reset.
+        """
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset() before this")
         states = jax.tree.map(np.asarray, self._state.lanes.state)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import numbers
 import operator
 from typing import Any, ClassVar, NamedTuple
 
@@ -15,12 +16,15 @@ from gymnasium import spaces
 from mbrl_envs import draws
 from mbrl_envs import lane as lanes
 from mbrl_envs.adapters.packing import Packing
+from mbrl_envs.checks import one_of
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.lane import Lane
 from mbrl_envs.multi_agent.protocol import require_one_agent
 from mbrl_envs.registration import make_dynamics
 from mbrl_envs.rendering import ansi, rgb_array
+
+RENDER_MODES, RENDER_FPS = ("rgb_array", "ansi"), 4  # of all adapters
 
 
 class _Outcome(NamedTuple):
@@ -69,6 +73,17 @@ def compiled(env: FunctionalEnv, rewards: tuple[int, ...] = ()) -> Compiled:
     return Compiled(env, rewards)
 
 
+def seed_key(seed: Any) -> np.ndarray:
+    """The raw key of a seed that a user gave, uint32 (2,).
+
+    Raises:
+        gymnasium.error.Error: It is not a non-negative integer. (What Gymnasium and PettingZoo raise.)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise gymnasium.error.Error(f"seed must be None or a non-negative integer, got {seed!r}")
+    return draws.raw_key(int(seed))
+
+
 class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
     """A :class:`gymnasium.Env` around functional dynamics.
 
@@ -81,18 +96,18 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         **constants: The dynamics' constants, if ``dynamics`` is a name.
 
     Raises:
-        TypeError: A constant is unknown.
+        TypeError: A constant is unknown or of a wrong type, or the dynamics are those of several agents.
         ValueError: The name or the render mode is unknown, or a constant is out of range.
     """
 
-    metadata: ClassVar[dict[str, Any]] = {"render_modes": ["rgb_array", "ansi"], "render_fps": 4}  # type: ignore[misc]
+    metadata: ClassVar[dict[str, Any]] = {"render_modes": list(RENDER_MODES), "render_fps": RENDER_FPS}  # type: ignore[misc]
 
     def __init__(self, dynamics: FunctionalEnv | str, render_mode: str | None = None, **constants: Any) -> None:
         self.dynamics = make_dynamics(dynamics, **constants)
         require_one_agent(self.dynamics, instead="PettingZoo's parallel_env(), or FunctionalVecEnv for Stable-Baselines3")
         self.observation_space = self.dynamics.observation_space
         self.action_space = self.dynamics.action_space
-        self.render_mode = check_render_mode(render_mode)
+        self.render_mode = one_of("render_mode", render_mode, (None, *RENDER_MODES))
         self._packed: jax.Array | None = None
         self._last: tuple[Any, float] | None = None  # action and reward, for the caption of a picture
         self._total_reward = 0.0
@@ -132,7 +147,18 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         return self._functions.packing.view(np.asarray(self._require_state())).lane.state
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins an episode; see :meth:`gymnasium.Env.reset`. With a seed, episodes and events start anew from it."""
+        """Begins an episode; see :meth:`gymnasium.Env.reset`. With a seed, episodes and events start anew from it.
+
+        Args:
+            seed: A non-negative integer, or None to go on with the next episode.
+            options: Ignored.
+
+        Returns:
+            The first observation, and an empty dictionary.
+
+        Raises:
+            gymnasium.error.Error: The seed is not a non-negative integer.
+        """
         super().reset(seed=seed)
         if seed is not None or self._packed is None:
             if seed is None:
@@ -159,7 +185,11 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         return np.array(observation), reward, outcome.item(1) != 0, False, {}
 
     def render(self) -> Any:
-        """Draws the current state: uint8 (height, width, 3) in mode ``"rgb_array"``, text in mode ``"ansi"``, None without."""
+        """Draws the current state: uint8 (height, width, 3) in mode ``"rgb_array"``, text in mode ``"ansi"``, None without.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The environment was never reset.
+        """
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example gymnasium.make(..., render_mode='rgb_array')")
             return None
@@ -189,15 +219,3 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
     def _action_name(self, action: Any) -> str:
         names = getattr(self.dynamics, "action_names", None)
         return names[int(action)] if names else f"action {action}"
-
-
-def check_render_mode(render_mode: str | None) -> str | None:
-    """Returns ``render_mode`` if it can be drawn.
-
-    Raises:
-        ValueError: It cannot.
-    """
-    modes = FunctionalGymEnv.metadata["render_modes"]
-    if render_mode is not None and render_mode not in modes:
-        raise ValueError(f"render_mode must be None or one of {', '.join(map(repr, modes))}; got {render_mode!r}")
-    return render_mode

@@ -13,13 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs import draws
-from mbrl_envs.adapters.gym_env import compiled
-from mbrl_envs.adapters.window import Window
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.adapters.gym_env import RENDER_FPS, RENDER_MODES, compiled, seed_key
+from mbrl_envs.checks import one_of, time_limit
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
 from mbrl_envs.registration import make_constants
 from mbrl_envs.rendering import ansi, rgb_array
+from mbrl_envs.window import Window
 
 try:
     from pettingzoo import AECEnv, ParallelEnv
@@ -27,9 +26,9 @@ try:
 except ImportError as error:
     raise ImportError('environments with several agents need PettingZoo: pip install "mbrl-lab[multi]"') from error
 
-RENDER_MODES = ("rgb_array", "ansi", "human")
 _Step: TypeAlias = tuple[dict[str, Any], dict[str, float], dict[str, bool], dict[str, bool], dict[str, dict[str, Any]]]
 DEFAULT_MAX_CYCLES = MultiAgentEnv.max_episode_steps
+_RENDER_MODES = (*RENDER_MODES, "human")
 
 
 class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
@@ -52,15 +51,12 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         self, dynamics: MultiAgentEnv, max_cycles: int | None = DEFAULT_MAX_CYCLES, render_mode: str | None = None
     ) -> None:
         self.dynamics = dynamics
-        if max_cycles in (None, -1):
-            self.max_cycles = None
-        else:
-            self.max_cycles = integer_in("max_cycles (if not None or -1)", max_cycles, 1, 2**31 - 1)
-        self.render_mode = one_of("render_mode", render_mode, (None, *RENDER_MODES))
+        self.max_cycles = time_limit("max_cycles", max_cycles)
+        self.render_mode = one_of("render_mode", render_mode, (None, *_RENDER_MODES))
         self.metadata = {
             "name": dynamics.env_id,
-            "render_modes": list(RENDER_MODES),
-            "render_fps": 4,
+            "render_modes": list(_RENDER_MODES),
+            "render_fps": RENDER_FPS,
             "is_parallelizable": True,
         }
         self.possible_agents = list(dynamics.agent_names)
@@ -71,10 +67,11 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         self._rng = np.random.default_rng()
         self._packed: jax.Array | None = None
         self._last: tuple[list[int], np.ndarray] | None = None  # actions and rewards, for the caption of a picture
-        self._window: Window | None = Window(dynamics.env_id, 4) if render_mode == "human" else None
-        self._compile()
+        self._open()
 
-    def _compile(self) -> None:
+    def _open(self) -> None:
+        """Makes what copies and pickles leave out."""
+        self._window = Window(self.dynamics.env_id, RENDER_FPS) if self.render_mode == "human" else None
         self._functions = compiled(self.dynamics, (self.dynamics.num_agents,))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -85,15 +82,22 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._packed = None if self._packed is None else jnp.asarray(self._packed)
-        self._window = Window(self.dynamics.env_id, 4) if self.render_mode == "human" else None
-        self._compile()
+        self._open()
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
-        """The observation space of an agent: the same object in every call, equal for all agents."""
+        """The observation space of an agent: the same object in every call, equal for all agents.
+
+        Raises:
+            KeyError: There is no such agent.
+        """
         return self._observation_spaces[agent]
 
     def action_space(self, agent: str) -> spaces.Space[Any]:
-        """The action space of an agent: the same object in every call, equal for all agents."""
+        """The action space of an agent: the same object in every call, equal for all agents.
+
+        Raises:
+            KeyError: There is no such agent.
+        """
         return self._action_spaces[agent]
 
     def reset(
@@ -102,15 +106,13 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         """Begins an episode with all agents. With a seed, episodes and events start anew from it; ``options`` are ignored.
 
         Raises:
-            ValueError: The seed is not a non-negative integer.
+            gymnasium.error.Error: The seed is not a non-negative integer.
         """
         del options
         if seed is not None or self._packed is None:
             if seed is None:
                 seed = int(self._rng.integers(2**31))
-            if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or seed < 0:
-                raise ValueError(f"seed must be None or a non-negative integer, got {seed!r}")
-            self._packed, observation = self._functions.begin(draws.raw_key(int(seed)))
+            self._packed, observation = self._functions.begin(seed_key(seed))
         else:
             self._packed, observation = self._functions.reset(self._packed)
         self.agents, self._last = list(self.possible_agents), None
@@ -119,6 +121,9 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
 
     def step(self, actions: Mapping[str, int]) -> _Step:
         """Takes one step; ``actions`` has an action for each agent. After an episode's end there are no agents any more.
+
+        Returns:
+            Observations, rewards, terminated, truncated and empty infos of each agent, by its name.
 
         Raises:
             gymnasium.error.ResetNeeded: The environment was never reset, or the episode is over.
@@ -143,7 +148,11 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         )
 
     def render(self) -> Any:
-        """Draws the state: uint8 (height, width, 3) or text; in mode ``"human"`` into the window, and returns None."""
+        """Draws the state: uint8 (height, width, 3) or text; in mode ``"human"`` into the window, and returns None.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The environment was never reset.
+        """
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example parallel_env(render_mode='rgb_array')")
             return None
@@ -222,12 +231,13 @@ def makers(kind: type[MultiAgentEnv]) -> tuple[Callable[..., FunctionalParallelE
     arguments = f"""
 
     Args:
-        max_cycles: Steps after which the episode is truncated; None for none.
-        render_mode: None, ``"rgb_array"``, ``"ansi"`` or ``"human"``.
+        max_cycles: Steps after which the episode is truncated; None or -1 for none.
+        render_mode: None, ``"rgb_array"``, ``"ansi"`` or ``"human"`` (a window; needs pygame).
         **constants: Those of :class:`~mbrl_envs.multi_agent.{kind.__name__}`.
 
     Raises:
         TypeError, ValueError: An argument is unknown or out of range.
+        ImportError: ``"human"`` without pygame.
     """
     parallel_env.__doc__ = f"Makes a PettingZoo ``ParallelEnv``, in which all agents act at the same time.{arguments}"
     env.__doc__ = f"Makes a PettingZoo ``AECEnv``, in which the agents act in turn; the last one's action moves all.{arguments}"

@@ -62,7 +62,14 @@ class FunctionalVecEnv(VecEnv):
         return FunctionalTask(self._driver.dynamics, self._driver.max_episode_steps)
 
     def reset(self) -> VecEnvObs:
-        """Begins an episode in every environment, with the seeds set by :meth:`seed`, if any."""
+        """Begins an episode in every environment, with the seeds set by :meth:`seed`, if any.
+
+        Returns:
+            Observations of all lanes, (num_envs, …).
+
+        Raises:
+            gymnasium.error.Error: A seed is not a non-negative integer.
+        """
         if not self._driver.started and None in self._seeds:
             self.seed()
         observation = self._driver.reset(self._seeds)
@@ -72,9 +79,19 @@ class FunctionalVecEnv(VecEnv):
         return observation
 
     def step_async(self, actions: np.ndarray) -> None:
+        """Keeps the actions, (num_envs, …), for :meth:`step_wait`."""
         self._actions = np.asarray(actions)
 
     def step_wait(self) -> VecEnvStepReturn:
+        """Takes one step in every lane.
+
+        Returns:
+            Observations (num_envs, …), rewards float32 (num_envs,), whether episodes have ended, bool (num_envs,), and infos.
+
+        Raises:
+            ValueError: The actions are not in the action space.
+            gymnasium.error.ResetNeeded: The environments were never reset.
+        """
         observation, reward, terminated, truncated, final_state = self._driver.step(self._actions)
         done = terminated | truncated
         self._returns += reward
@@ -96,21 +113,38 @@ class FunctionalVecEnv(VecEnv):
         """Nothing is held open."""
 
     def get_images(self) -> Sequence[np.ndarray | None]:
-        """A picture of each environment, uint8 (height, width, 3)."""
+        """A picture of each environment, uint8 (height, width, 3); Nones unless the render mode is ``"rgb_array"``.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The environments were never reset.
+        """
         return self._driver.render() if self.render_mode == "rgb_array" else [None] * self.num_envs
 
     def get_attr(self, attr_name: str, indices: int | Iterable[int] | None = None) -> list[Any]:
-        """An attribute of each environment: one of the dynamics, or ``render_mode``, ``spec``, ``dynamics``."""
+        """An attribute of each environment: one of the dynamics, or ``render_mode``, ``spec``, ``dynamics``.
+
+        Raises:
+            AttributeError: There is no such attribute.
+        """
         own = {"render_mode": self._driver.render_mode, "spec": self.spec, "dynamics": self._driver.dynamics}
         value = own[attr_name] if attr_name in own else getattr(self._driver.dynamics, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: int | Iterable[int] | None = None) -> None:
-        """Always fails: dynamics are constants of a compiled program."""
+        """Always fails: dynamics are constants of a compiled program.
+
+        Raises:
+            AttributeError: Always.
+        """
         raise AttributeError(f"{attr_name!r} cannot be set: make a new {type(self).__name__} with other constants")
 
     def env_method(self, method_name: str, *args: Any, indices: int | Iterable[int] | None = None, **kwargs: Any) -> list[Any]:
-        """Calls ``render`` (a picture or text of each environment); there are no other methods to call."""
+        """Calls ``render`` (a picture or text of each environment); there are no other methods to call.
+
+        Raises:
+            AttributeError: Another method was asked for.
+            gymnasium.error.ResetNeeded: The environments were never reset.
+        """
         if method_name != "render":
             raise AttributeError(f"method_name must be 'render', got {method_name!r}")
         pictures = self._driver.render()

@@ -10,6 +10,7 @@ from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from mbrl_envs.adapters.driver import BatchDriver
+from mbrl_envs.adapters.gym_env import FunctionalGymEnv
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.multi_agent.protocol import require_one_agent
@@ -49,11 +50,7 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         self._driver = BatchDriver(made, num_envs, max_episode_steps, autoreset_mode, render_mode)
         self.num_envs = self._driver.num_envs
         self.render_mode = render_mode
-        self.metadata = {
-            "render_modes": ["rgb_array", "ansi"],
-            "render_fps": 4,
-            "autoreset_mode": self._driver.autoreset_mode,
-        }
+        self.metadata = {**FunctionalGymEnv.metadata, "autoreset_mode": self._driver.autoreset_mode}
         self.single_observation_space = self._driver.dynamics.observation_space
         self.single_action_space = self._driver.dynamics.action_space
         self.observation_space = batch_space(self.single_observation_space, self.num_envs)
@@ -67,7 +64,20 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
     def reset(
         self, *, seed: int | list[int | None] | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Begins episodes; ``options={"reset_mask": bool array}`` restricts it to some lanes, as in Gymnasium."""
+        """Begins episodes.
+
+        Args:
+            seed: A seed, of which lane ``i`` gets ``seed + i``; a list with a seed for each lane, None for no new one; or None.
+                A lane without a seed goes on with its next episode; before the first reset it is seeded at random.
+            options: ``{"reset_mask": bool array (num_envs,)}`` restricts it to some lanes, as in Gymnasium.
+
+        Returns:
+            Observations of all lanes, (num_envs, …), and an empty dictionary.
+
+        Raises:
+            gymnasium.error.Error: A seed is not a non-negative integer.
+            ValueError: There is not one seed for each lane, or the mask is no such array or has no True in it.
+        """
         super().reset(seed=seed if isinstance(seed, int) else None)
         mask = self._reset_mask(options)
         if isinstance(seed, (int, np.integer)):
@@ -87,8 +97,16 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Takes one step in every environment; see :meth:`gymnasium.vector.VectorEnv.step`.
 
+        Args:
+            actions: An action for each lane, (num_envs, …).
+
+        Returns:
+            Observations (num_envs, …), rewards float32 (num_envs,), terminated and truncated bool (num_envs,), and in mode
+            ``SAME_STEP`` the last observations of episodes that have ended, ``info["final_obs"]``.
+
         Raises:
             ValueError: The actions are not in the action space.
+            gymnasium.error.ResetNeeded: The environments were never reset.
         """
         observation, reward, terminated, truncated, final_state = self._driver.step(actions)
         info: dict[str, Any] = {}
@@ -99,7 +117,11 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         return observation, reward, terminated, truncated, info
 
     def render(self) -> tuple[Any, ...] | None:
-        """A picture of each environment, or None without a render mode."""
+        """A picture of each environment, uint8 (height, width, 3) or text, or None without a render mode.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The environments were never reset.
+        """
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example gymnasium.make_vec(..., render_mode='rgb_array')")
             return None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, set_frozen
 from mbrl_envs.conditioning import arguments
 from mbrl_envs.conditioning.chain import Design, Kind, Slot
 from mbrl_envs.conditioning.task import ConditioningTask
@@ -58,17 +58,18 @@ class Babayan(ConditioningTask):
     def __post_init__(self) -> None:
         sizes = arguments.sizes(self.sizes, MAX_SIZES)
         delay = integer_in("delay", self.delay, 1, arguments.MAX_DELAY)
-        checked: dict[str, Any] = {
-            "sizes": sizes,
-            "block_length": integer_in("block_length", self.block_length, 1, MAX_BLOCK),
-            "delay": delay,
-            "jitter": integer_in("jitter", self.jitter, 0, delay - 1),
+        set_frozen(
+            self,
+            sizes=sizes,
+            block_length=integer_in("block_length", self.block_length, 1, MAX_BLOCK),
+            delay=delay,
+            jitter=integer_in("jitter", self.jitter, 0, delay - 1),
             **arguments.interval(self.iti_min, self.iti_probability),
-        }
+        )
         if self.size_probabilities is not None:
-            checked["size_probabilities"] = arguments.probabilities("size_probabilities", self.size_probabilities, len(sizes))
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+            set_frozen(
+                self, size_probabilities=arguments.probabilities("size_probabilities", self.size_probabilities, len(sizes))
+            )
 
     @property
     def cue_names(self) -> tuple[str, ...]:

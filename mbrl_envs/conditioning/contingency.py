@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
-from mbrl_envs.checks import integer_in, one_of
+from mbrl_envs.checks import integer_in, one_of, set_frozen
 from mbrl_envs.conditioning import arguments
 from mbrl_envs.conditioning.chain import Design, Kind, Slot
 from mbrl_envs.conditioning.task import ConditioningTask
@@ -59,15 +59,14 @@ class Contingency(ConditioningTask):
 
     def __post_init__(self) -> None:
         delay = integer_in("delay", self.delay, 1, arguments.MAX_DELAY)
-        checked: dict[str, Any] = {
-            "phase": one_of("phase", self.phase, PHASES),
-            "reward_probability": arguments.number_in("reward_probability", self.reward_probability, 0, 1),
-            "delay": delay,
-            "jitter": integer_in("jitter", self.jitter, 0, delay - 1),
+        set_frozen(
+            self,
+            phase=one_of("phase", self.phase, PHASES),
+            reward_probability=arguments.number_in("reward_probability", self.reward_probability, 0, 1),
+            delay=delay,
+            jitter=integer_in("jitter", self.jitter, 0, delay - 1),
             **arguments.interval(self.iti_min, self.iti_probability),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        )
 
     @property
     def cue_names(self) -> tuple[str, ...]:

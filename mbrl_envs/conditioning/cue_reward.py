@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, set_frozen
 from mbrl_envs.conditioning import arguments
 from mbrl_envs.conditioning.chain import Design, Kind, Slot
 from mbrl_envs.conditioning.task import ConditioningTask
@@ -61,18 +61,19 @@ class CueReward(ConditioningTask):
 
     def __post_init__(self) -> None:
         delays = arguments.several("delays", self.delays)
-        checked: dict[str, Any] = {
-            "delays": tuple(arguments.delay(f"delays[{i}]", each) for i, each in enumerate(delays)),
-            "omission": arguments.number_in("omission", self.omission, 0, 1),
-            "reward": arguments.number_in("reward", self.reward, 0, 1e6, open_low=True),
+        set_frozen(
+            self,
+            delays=tuple(arguments.delay(f"delays[{i}]", each) for i, each in enumerate(delays)),
+            omission=arguments.number_in("omission", self.omission, 0, 1),
+            reward=arguments.number_in("reward", self.reward, 0, 1e6, open_low=True),
             **arguments.interval(self.iti_min, self.iti_probability),
-            "padding": integer_in("padding", self.padding, 0, arguments.MAX_ITI),
-            "num_trials": integer_in("num_trials", self.num_trials, 1, MAX_TRIALS),
-        }
+            padding=integer_in("padding", self.padding, 0, arguments.MAX_ITI),
+            num_trials=integer_in("num_trials", self.num_trials, 1, MAX_TRIALS),
+        )
         if self.cue_probabilities is not None:
-            checked["cue_probabilities"] = arguments.probabilities("cue_probabilities", self.cue_probabilities, len(delays))
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+            set_frozen(
+                self, cue_probabilities=arguments.probabilities("cue_probabilities", self.cue_probabilities, len(delays))
+            )
 
     @property
     def cue_names(self) -> tuple[str, ...]:

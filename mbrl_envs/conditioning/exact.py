@@ -84,10 +84,13 @@ def values(env: Any, observations: Any, gamma: float, *, reward_noise: float = 0
 def prediction_errors(env: Any, observations: Any, gamma: float, *, reward_noise: float = 0.0) -> np.ndarray:
     """The exact reward prediction errors δ(t) = r(t) + γ V(t) − V(t−1), the one at t being caused by what is seen at t.
 
-    Arguments and errors as for :func:`values`; T at least 2.
+    Arguments as for :func:`values`; T at least 2.
 
     Returns:
         float64 (T−1,) or (N, T−1), for t = 1 … T−1.
+
+    Raises:
+        TypeError, ValueError: As for :func:`values`, or there is but one step.
     """
     expected = values(env, observations, gamma, reward_noise=reward_noise)
     if expected.shape[-1] < 2:

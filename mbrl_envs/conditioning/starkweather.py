@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
-from mbrl_envs.checks import one_of
+from mbrl_envs.checks import one_of, set_frozen
 from mbrl_envs.conditioning import arguments
 from mbrl_envs.conditioning.chain import Design, Kind, Slot
 from mbrl_envs.conditioning.task import ConditioningTask
@@ -65,12 +65,11 @@ class Starkweather(ConditioningTask):
     def __post_init__(self) -> None:
         if not isinstance(self.odours, str) or not self.odours or self.odours != "".join(o for o in "ABCD" if o in self.odours):
             raise ValueError(f"odours must be some of the letters 'ABCD', in this order, got {self.odours!r}")
-        checked: dict[str, Any] = {
-            "task": one_of("task", self.task, (1, 2)),
+        set_frozen(
+            self,
+            task=one_of("task", self.task, (1, 2)),
             **arguments.interval(self.iti_min, self.iti_probability),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        )
 
     @property
     def cue_names(self) -> tuple[str, ...]:

@@ -60,7 +60,11 @@ class ConditioningTask(FunctionalEnv[ConditioningState, ConditioningEvents]):
 
     @property
     def chain(self) -> Chain:
-        """The task as a hidden Markov chain; see :mod:`mbrl_envs.conditioning.chain`."""
+        """The task as a hidden Markov chain; see :mod:`mbrl_envs.conditioning.chain`.
+
+        Raises:
+            ValueError: It has too many states.
+        """
         return _chain(self)
 
     @property

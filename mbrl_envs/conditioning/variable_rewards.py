@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs.checks import boolean, integer_in, set_frozen
 from mbrl_envs.conditioning import arguments
 from mbrl_envs.conditioning.chain import Design, Kind, Slot
 from mbrl_envs.conditioning.task import ConditioningTask
@@ -66,13 +66,12 @@ class VariableMagnitude(ConditioningTask):
     def __post_init__(self) -> None:
         sizes = arguments.sizes(self.sizes, MAX_SIZES)
         boolean("cued", self.cued)
-        checked = {
-            "sizes": sizes,
-            "size_probabilities": arguments.probabilities("size_probabilities", self.size_probabilities, len(sizes)),
+        set_frozen(
+            self,
+            sizes=sizes,
+            size_probabilities=arguments.probabilities("size_probabilities", self.size_probabilities, len(sizes)),
             **_timing(self.delay, self.iti_min, self.iti_probability),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        )
 
     @property
     def cue_names(self) -> tuple[str, ...]:
@@ -122,12 +121,11 @@ class VariableProbability(ConditioningTask):
 
     def __post_init__(self) -> None:
         given = arguments.several("probabilities", self.probabilities)
-        checked = {
-            "probabilities": tuple(arguments.number_in("every entry of probabilities", p, 0, 1) for p in given),
+        set_frozen(
+            self,
+            probabilities=tuple(arguments.number_in("every entry of probabilities", p, 0, 1) for p in given),
             **_timing(self.delay, self.iti_min, self.iti_probability),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)
+        )
 
     @property
     def cue_names(self) -> tuple[str, ...]:

@@ -32,3 +32,7 @@ def __getattr__(name: str) -> Any:
     if name in _PETTINGZOO:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PETTINGZOO})

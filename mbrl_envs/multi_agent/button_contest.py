@@ -13,7 +13,7 @@ from gymnasium import spaces
 from mbrl_envs import draws
 from mbrl_envs.button_grid import ButtonGrid, draw_layout
 from mbrl_envs.functional import Transition
-from mbrl_envs.grid import ACTION_NAMES, boolean_space
+from mbrl_envs.grid import GridWorld, boolean_space
 from mbrl_envs.multi_agent import players
 from mbrl_envs.multi_agent.players import PlayersState
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
@@ -35,7 +35,7 @@ class ContestEvents(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ButtonContest(MultiAgentEnv[PlayersState, ContestEvents]):
+class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
     """Switch all buttons on, or off, against a team that wants the opposite.
 
     A zero-sum game on :class:`~mbrl_envs.button_grid.ButtonGrid`'s grid. Team *on* (players 0, 2, …) wins when all buttons are
@@ -82,6 +82,7 @@ class ButtonContest(MultiAgentEnv[PlayersState, ContestEvents]):
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         players.check(self, "players_per_team", teams=2, fewest_buttons=2)
 
     @property
@@ -98,27 +99,14 @@ class ButtonContest(MultiAgentEnv[PlayersState, ContestEvents]):
         return range(0, self.num_agents, 2), range(1, self.num_agents, 2)
 
     @property
-    def num_cells(self) -> int:
-        """Number of cells, n·n."""
-        return self.grid_size**2
-
-    @property
     def all_alike_probability(self) -> float:
         """Probability per step that all buttons turn the same way; that of ButtonGrid's event."""
         return ButtonGrid(self.grid_size, self.num_buttons, self.spontaneous).all_on_probability
 
     @property
-    def action_names(self) -> tuple[str, ...]:
-        return ACTION_NAMES
-
-    @property
     def observation_space(self) -> spaces.Box:
         planes = (4 if self.players_per_team == 1 else 6) + (self.sight is not None)
         return boolean_space((self.grid_size, self.grid_size, planes), self.observation)
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(len(ACTION_NAMES))
 
     def reset(self, key: jax.Array) -> PlayersState:
         return self.events(key).layout

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 from mbrl_envs.button_grid import ButtonGrid, draw_layout
 from mbrl_envs.functional import Transition
-from mbrl_envs.grid import ACTION_NAMES, boolean_space
+from mbrl_envs.grid import GridWorld, boolean_space
 from mbrl_envs.multi_agent import players
 from mbrl_envs.multi_agent.players import PlayersState
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
@@ -32,7 +32,7 @@ class CoopButtonEvents(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class CoopButtonGrid(MultiAgentEnv[PlayersState, CoopButtonEvents]):
+class CoopButtonGrid(GridWorld, MultiAgentEnv[PlayersState, CoopButtonEvents]):
     """Switch all buttons on, together, without undoing what others have done.
 
     :class:`~mbrl_envs.button_grid.ButtonGrid` with A players, who share the buttons and the reward.
@@ -74,12 +74,8 @@ class CoopButtonGrid(MultiAgentEnv[PlayersState, CoopButtonEvents]):
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         players.check(self, "num_agents", teams=1, fewest_buttons=1)
-
-    @property
-    def num_cells(self) -> int:
-        """Number of cells, n·n."""
-        return self.grid_size**2
 
     @property
     def all_on_probability(self) -> float:
@@ -87,17 +83,9 @@ class CoopButtonGrid(MultiAgentEnv[PlayersState, CoopButtonEvents]):
         return ButtonGrid(self.grid_size, self.num_buttons, self.spontaneous).all_on_probability
 
     @property
-    def action_names(self) -> tuple[str, ...]:
-        return ACTION_NAMES
-
-    @property
     def observation_space(self) -> spaces.Box:
         planes = (3 if self.num_agents == 1 else 5) + (self.sight is not None)
         return boolean_space((self.grid_size, self.grid_size, planes), self.observation)
-
-    @property
-    def action_space(self) -> spaces.Discrete:
-        return spaces.Discrete(len(ACTION_NAMES))
 
     def reset(self, key: jax.Array) -> PlayersState:
         return self.events(key).layout

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs.checks import boolean, integer_in
+from mbrl_envs.checks import boolean, integer_in, set_frozen
 from mbrl_envs.functional import Transition
 from mbrl_envs.grid import boolean_space
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
@@ -57,8 +57,8 @@ class CoopPanFlute(MultiAgentEnv[PanFluteState, PanFluteEvents]):
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_pipes", integer_in("num_pipes", self.num_pipes, 1, MAX_PIPES))
-        object.__setattr__(self, "num_agents", integer_in("num_agents", self.num_agents, 1, self.num_pipes))
+        set_frozen(self, num_pipes=integer_in("num_pipes", self.num_pipes, 1, MAX_PIPES))
+        set_frozen(self, num_agents=integer_in("num_agents", self.num_agents, 1, self.num_pipes))
         boolean("spontaneous", self.spontaneous)
         boolean("split", self.split)
         boolean_space((1,), self.observation)

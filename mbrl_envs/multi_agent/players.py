@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mbrl_envs import draws, maze
+from mbrl_envs import draws
 from mbrl_envs.button_grid import MAX_BUTTONS, Layout, button_planes, entered
-from mbrl_envs.checks import boolean, integer_in
-from mbrl_envs.grid import boolean_space, move
+from mbrl_envs.checks import integer_in, set_frozen
+from mbrl_envs.grid import move
 from mbrl_envs.rendering import Picture
 
 MAX_AGENTS = 16
@@ -35,7 +35,7 @@ class PlayersState(NamedTuple):
 
 
 def check(env: Any, num_players: str, *, teams: int, fewest_buttons: int) -> None:
-    """Checks the constants that button worlds share and makes them plain integers.
+    """Checks the constants that button worlds share beside those of every grid world, and makes them plain integers.
 
     Args:
         env: The frozen dataclass, in its making.
@@ -46,19 +46,13 @@ def check(env: Any, num_players: str, *, teams: int, fewest_buttons: int) -> Non
     Raises:
         TypeError, ValueError: A constant is not an integer, or out of range.
     """
-
-    def integer(name: str, low: int, high: int) -> int:
-        value = integer_in(name, getattr(env, name), low, high)
-        object.__setattr__(env, name, value)
-        return value
-
-    n = integer("grid_size", 2, maze.MAX_GRID_SIZE)
-    integer("num_buttons", fewest_buttons, min(MAX_BUTTONS, n * n))
-    integer(num_players, 1, min(MAX_AGENTS, n * n) // teams)  # they start in cells of their own
+    ranges = {
+        "num_buttons": (fewest_buttons, min(MAX_BUTTONS, env.num_cells)),
+        num_players: (1, min(MAX_AGENTS, env.num_cells) // teams),  # they start in cells of their own
+    }
     if env.sight is not None:
-        integer("sight", 0, n - 1)
-    boolean("spontaneous", env.spontaneous)
-    boolean_space((1,), env.observation)
+        ranges["sight"] = (0, env.grid_size - 1)
+    set_frozen(env, **{name: integer_in(name, getattr(env, name), *allowed) for name, allowed in ranges.items()})
 
 
 def start(layout: Layout, on: jax.Array) -> PlayersState:

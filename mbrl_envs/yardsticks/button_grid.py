@@ -20,7 +20,7 @@ from mbrl_envs.button_grid import ButtonGrid
 from mbrl_envs.yardsticks.button_layouts import FEWEST_SETS, ButtonSets, button_sets
 from mbrl_envs.yardsticks.button_routes import route_lengths
 from mbrl_envs.yardsticks.button_walks import mean_search, still_searching
-from mbrl_envs.yardsticks.renewal import finite_rate, long_run_rate, with_error
+from mbrl_envs.yardsticks.renewal import finite_rate, long_run_rate, route_rate, with_error
 from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
 
 OPERATIONS = 2e9  # what an average may cost: less than ten seconds of one core
@@ -64,15 +64,7 @@ def _length_histogram(n: int, k: int) -> tuple[np.ndarray, ButtonSets]:
 @functools.lru_cache(maxsize=64)
 def _routes(n: int, k: int, event: float, steps: int | None) -> Score:
     fractions, sets = _length_histogram(n, k)
-    stay = (1 - event) ** np.arange(fractions.shape[1])
-
-    def rate(histogram: np.ndarray) -> float:
-        searching = stay * (1 - np.cumsum(histogram))  # P(N > t)
-        if steps is None:
-            return long_run_rate(float(searching.sum()))
-        return finite_rate(np.pad(searching, (0, max(0, steps - len(searching))))[:steps])
-
-    return with_error(rate, fractions, sets.weights, sets.sampled)
+    return with_error(lambda histogram: route_rate(histogram, event, steps), fractions, sets.weights, sets.sampled)
 
 
 @functools.lru_cache(maxsize=64)

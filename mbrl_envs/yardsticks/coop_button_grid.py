@@ -15,7 +15,7 @@ from scipy.sparse.linalg import LinearOperator, gmres
 from mbrl_envs.multi_agent.coop_button_grid import CoopButtonGrid
 from mbrl_envs.yardsticks.button_layouts import FEWEST_SETS, ButtonSets, button_sets
 from mbrl_envs.yardsticks.joint_walks import check_size, distinct_starts, joint_step, player_steps
-from mbrl_envs.yardsticks.renewal import finite_rate, long_run_rate, with_error
+from mbrl_envs.yardsticks.renewal import finite_rate, long_run_rate, route_rate, with_error
 from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
 
 OPERATIONS = 1e9  # what an average may cost: about ten seconds of one core
@@ -64,7 +64,11 @@ def _walk_step(table: np.ndarray, steps: np.ndarray, event: float) -> np.ndarray
 
 
 def mean_joint_search(buttons: Sequence[int], n: int, players: int, event: float) -> np.ndarray:
-    """Expected steps of uniform players from every joint position, with all buttons off, until all are on, (n², …, n²)."""
+    """Expected steps of uniform players from every joint position, with all buttons off, until all are on, (n², …, n²).
+
+    Raises:
+        ArithmeticError: The linear solver has not converged.
+    """
     steps, shape = player_steps(np.asarray(buttons), n), (*(n * n,) * players, 1 << len(buttons))
     size = int(np.prod(shape))
     one = np.ones(shape)
@@ -105,15 +109,7 @@ def _length_histogram(n: int, k: int, players: int) -> tuple[np.ndarray, ButtonS
 @functools.lru_cache(maxsize=64)
 def _routes(n: int, k: int, players: int, event: float, steps: int | None) -> Score:
     fractions, sets = _length_histogram(n, k, players)
-    stay = (1 - event) ** np.arange(fractions.shape[1])
-
-    def rate(histogram: np.ndarray) -> float:
-        searching = stay * (1 - np.cumsum(histogram))  # P(N > t)
-        if steps is None:
-            return long_run_rate(float(searching.sum()))
-        return finite_rate(np.pad(searching, (0, max(0, steps - len(searching))))[:steps])
-
-    return with_error(rate, fractions, sets.weights, sets.sampled)
+    return with_error(lambda histogram: route_rate(histogram, event, steps), fractions, sets.weights, sets.sampled)
 
 
 @functools.lru_cache(maxsize=64)

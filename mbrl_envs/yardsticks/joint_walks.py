@@ -9,13 +9,13 @@ is the best answer to players who act uniformly.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Sequence
 
 import numpy as np
 
+from mbrl_envs.grid import successors
+
 MOST_STATES = 50_000  # joint states of one layout
-_OFFSETS = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
 
 
 def check_size(n: int, k: int, num_players: int, name: str) -> None:
@@ -32,13 +32,6 @@ def check_size(n: int, k: int, num_players: int, name: str) -> None:
         )
 
 
-@functools.lru_cache(maxsize=8)
-def _targets(n: int) -> np.ndarray:
-    """The cell that each action leads to from each cell, int (n², 5)."""
-    rows, columns = np.divmod(np.arange(n * n), n)
-    return np.stack([np.clip(rows + up, 0, n - 1) * n + np.clip(columns + left, 0, n - 1) for up, left in _OFFSETS], axis=1)
-
-
 def player_steps(buttons: np.ndarray, n: int) -> np.ndarray:
     """Where each action takes one player: index of (cell, buttons on) for each of these and each action.
 
@@ -49,7 +42,7 @@ def player_steps(buttons: np.ndarray, n: int) -> np.ndarray:
     Returns:
         int (n²·2^k, 5).
     """
-    to, masks = _targets(n), np.arange(1 << len(buttons))
+    to, masks = successors(n), np.arange(1 << len(buttons))
     bit = np.zeros(n * n, int)
     bit[buttons] = 1 << np.arange(len(buttons))
     toggled = np.where(to != np.arange(n * n)[:, None], bit[to], 0)

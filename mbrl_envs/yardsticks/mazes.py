@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from mbrl_envs import bitboard, maze
+from mbrl_envs.yardsticks.random_walk import adjacency
 from mbrl_envs.yardsticks.scores import Score
 
 EXACT_GRID_SIZE = 6  # 21 000 mazes in 2 s; the next size would take minutes and gigabytes
@@ -37,11 +38,6 @@ def orbits(n: int) -> np.ndarray:
     return np.stack([np.rot90(image, turns).reshape(-1) for image in (square, square.T) for turns in range(4)])
 
 
-def _neighbours(n: int) -> list[list[int]]:
-    cells = [(row, column) for row in range(n) for column in range(n)]
-    return [[i for i, (r, c) in enumerate(cells) if abs(r - row) + abs(c - column) == 1] for row, column in cells]
-
-
 @functools.lru_cache(maxsize=EXACT_GRID_SIZE)
 def enumerate_mazes(n: int) -> dict[int, float]:
     """All mazes that :func:`mbrl_envs.maze.generate` can draw, up to rotation and reflection.
@@ -56,7 +52,7 @@ def enumerate_mazes(n: int) -> dict[int, float]:
     Returns:
         Probability of each maze (of its class, if symmetric copies are left out), by its open cells as bits of an integer.
     """
-    neighbours = _neighbours(n)
+    neighbours = [np.flatnonzero(row).tolist() for row in adjacency(n)]
     neighbour_bits = [sum(1 << other for other in others) for others in neighbours]
 
     def expandable(open_cells: int, cell: int) -> list[int]:

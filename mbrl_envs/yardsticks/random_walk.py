@@ -13,16 +13,17 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
-from mbrl_envs.grid import ACTION_NAMES
+from mbrl_envs.grid import ACTION_NAMES, successors
 
 NEGLIGIBLE = 1e-16
 
 
 def adjacency(n: int) -> np.ndarray:
     """Which cells of an n × n grid are neighbours: 0.0 or 1.0, shape (n·n, n·n)."""
-    row, column = np.divmod(np.arange(n * n), n)
-    apart = np.abs(row[:, None] - row) + np.abs(column[:, None] - column)
-    return (apart == 1).astype(np.float64)
+    between = np.zeros((n * n, n * n))
+    np.put_along_axis(between, successors(n), 1.0, axis=1)
+    np.fill_diagonal(between, 0)  # to stay is no move
+    return between
 
 
 def walk_matrix(cells: np.ndarray, n: int) -> np.ndarray:

@@ -5,17 +5,14 @@ from __future__ import annotations
 import numpy as np
 from scipy import sparse
 
+from mbrl_envs.grid import successors
 from mbrl_envs.random_walk_2d import RandomWalk2D
 from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
 
 
 def moves(env: RandomWalk2D) -> np.ndarray:
     """Where each action leads from each cell, int (n·n, 4)."""
-    row, column = env.positions.T
-    steps = np.array([(-1, 0), (0, -1), (1, 0), (0, 1)])  # up, left, down, right
-    last = env.grid_size - 1
-    rows, columns = (np.clip(at[:, None] + steps[:, i], 0, last) for i, at in enumerate((row, column)))
-    return rows * env.grid_size + columns
+    return successors(env.grid_size)[:, 1:]  # there, action 0 is to stay
 
 
 def walk(env: RandomWalk2D) -> sparse.csr_array:

@@ -36,6 +36,20 @@ def finite_rate(searching: np.ndarray) -> float:
     return float(renewals.sum()) / len(searching)
 
 
+def route_rate(lengths: np.ndarray, event: float, steps: int | None) -> float:
+    """Successes per step of who always takes the shortest way.
+
+    Args:
+        lengths: How often that has t moves, for t = 0 … T − 1, float64 (T,), with sum 1.
+        event: Probability per step that the search ends by itself.
+        steps: None for the long run, else the number of steps from reset.
+    """
+    searching = (1 - event) ** np.arange(len(lengths)) * (1 - np.cumsum(lengths))  # P(N > t)
+    if steps is None:
+        return long_run_rate(float(searching.sum()))
+    return finite_rate(np.pad(searching, (0, max(0, steps - len(searching))))[:steps])
+
+
 def with_error(function: Callable[[np.ndarray], float], rows: np.ndarray, weights: np.ndarray, sampled: bool) -> Score:
     """A function of the mean row, with the standard error that the choice of rows leaves.
 

@@ -66,7 +66,9 @@ def optimal(env: AnyEnv, *, steps: int | None = None) -> Score:
 
     Raises:
         TypeError: ``env`` has no yardsticks, or ``steps`` is not an integer.
-        ValueError: ``steps`` is out of range, or the number is out of reach for these arguments (the message says what is not).
+        ValueError: ``env`` has no functional dynamics, ``steps`` is out of range, or the number is out of reach for these
+            arguments (the message says what is not).
+        gymnasium.error.Error: There is no such id.
     """
     return optimal_solver(_resolve(env), _checked(steps))
 

@@ -37,7 +37,7 @@ from mbrl_envs.conditioning import (
             r"probabilities of delays\[0\] must sum to 1, got a sum of 0.9",
         ),
         (CueReward, {"delays": (((2, 0.5), (2, 0.5)),)}, ValueError, "name every delay once"),
-        (CueReward, {"delays": (((2, 1.5), (3, -0.5)),)}, ValueError, "number from 0 to 1, got 1.5"),
+        (CueReward, {"delays": (((2, 1.5), (3, -0.5)),)}, ValueError, "number of at least 0 and at most 1, got 1.5"),
         (CueReward, {"delays": (((0, 1.0),),)}, ValueError, "every delay of .* from 1 to 1000, got 0"),
         (CueReward, {"delays": (((2,),),)}, ValueError, "pairs"),
         (CueReward, {"omission": 1.1}, ValueError, "omission must be a finite number of at least 0 and at most 1, got 1.1"),

@@ -58,6 +58,14 @@ def test_gymnasium_imports_the_package_by_itself() -> None:
     assert fresh_interpreter(code) == "(64,) mbrl/ProcMaze-v0"
 
 
+def test_names_that_are_imported_late_are_listed() -> None:
+    code = (
+        "import mbrl_envs, mbrl_envs.multi_agent as m; "
+        "print({*mbrl_envs.__all__} - {*dir(mbrl_envs)}, {cls.env_id for cls in m.DYNAMICS.values()} - {*dir(m)})"
+    )
+    assert fresh_interpreter(code) == "set() set()"
+
+
 def test_the_import_is_quick_and_light() -> None:
     # Seconds of processor time, which other programs on the machine do not lengthen much.
     code = (

@@ -3,11 +3,13 @@
 import math
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mbrl_envs import maze, yardsticks
 from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.grid import ACTION_NAMES, move, successors
 from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
 from mbrl_envs.proc_maze import ProcMaze
@@ -40,6 +42,12 @@ def test_agrees_with_brute_force(env, choose):
     for steps in (None, 1, 2, 3, 7, 30):
         expected = brute_force.score(env, choose, steps)
         assert SOLVERS[choose](env, steps=steps) == (pytest.approx(expected, rel=1e-8, abs=1e-13), 0), steps
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_solvers_move_as_environments_do(n):
+    cells, actions = jnp.arange(n * n)[:, None], jnp.arange(len(ACTION_NAMES))
+    assert successors(n).tolist() == move(cells, actions, n).tolist()
 
 
 @pytest.mark.parametrize("num_buttons", [5, 8, 9])
