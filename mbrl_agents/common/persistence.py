@@ -141,7 +141,7 @@ def _restore_state(agent: JaxAgent, content: AgentFile, saved_envs: int) -> None
     own = {name: array for name, array in content.state.items() if not name.startswith("lanes/")}
     state = files.unflatten(template, own, "the saved random streams")
     agent._streams, agent._env_stream, agent._predict_stream = (state[name] for name in template)
-    task = functional_task(agent.env) if agent.env is not None else None
+    task = functional_task(agent.env)
     if task is None or repr(task) != content.data.get("task") or agent.n_envs != saved_envs:
         return
     lanes = {name: array for name, array in content.state.items() if name.startswith("lanes/")}

@@ -123,7 +123,7 @@ def prediction_errors(
     integer_in("max_starts", max_starts, 1, _MOST_STARTS)
     real = windows(agent, trajectories, steps, max_starts, seed)
     foreseen = foresee(agent, real, rollouts, seed)
-    task = functional_task(agent.env) if agent.env is not None else None
+    task = functional_task(agent.env)
     error, nll = _observation_scores(learner.codec.kind, foreseen.expected, real.features)
     baseline, _ = _observation_scores(learner.codec.kind, real.features[:1], real.features)
     measure = SQUARE if nll is None else PROBABILITY

@@ -82,11 +82,6 @@ class ModelDQNLearner:
     batch_size: int = 32
     rollout_batch_size: int = 32
 
-    @property
-    def num_actions(self) -> int:
-        """Number of actions."""
-        return self.q.num_actions
-
     def init(self, key: jax.Array, hyper: ModelDQNHyperparameters) -> ModelDQNState:
         """Fresh parameters; the target network starts as a copy."""
         q_key, model_key = jax.random.split(key)

@@ -72,7 +72,7 @@ class PerfectModelDQN(ModelDQN):
             )
 
     def _dynamics(self) -> FunctionalEnv | None:
-        task = functional_task(self.env) if self.env is not None else None
+        task = functional_task(self.env)
         return None if task is None else task.env
 
     def _stored_dynamics(self) -> FunctionalEnv | None:
