@@ -11,6 +11,7 @@ import optax
 from jax import lax
 
 from mbrl_agents.common import exploration, optimizer
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.networks import MLP, init_many, run_many
 from mbrl_agents.common.observations import ObservationCodec
@@ -147,7 +148,7 @@ class OMDLearner:
         values = self.values(state.params, self.codec.features(observation)).mean(axis=0)
         chance_key, uniform_key, soft_key = jax.random.split(key, 3)
         soft = exploration.select(values, soft_key, "softmax", explore)
-        anything = exploration.uniform(uniform_key, values.shape[0], self.num_actions)
+        anything = ActionCodec(self.num_actions).uniform(uniform_key, values.shape[0])
         return jnp.where(jax.random.uniform(chance_key, soft.shape) < explore.epsilon, anything, soft)
 
     def act_greedily(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
