@@ -73,7 +73,15 @@ class DeviceReplayBuffer:
         done: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Stores a transition of every environment; ``done`` and ``infos`` are those of an SB3 ``VecEnv``.
+        """Stores a transition of every environment.
+
+        Args:
+            obs: Observations before the step, (n_envs, …).
+            next_obs: Observations after it, before any automatic reset, (n_envs, …).
+            action: Actions as learners have them: integers (n_envs,), or floats (n_envs, size).
+            reward: Rewards, (n_envs,); kept as float32.
+            done: Whether the step ended the episode, as an SB3 ``VecEnv`` says it, bool or float (n_envs,).
+            infos: What it says besides; ``"TimeLimit.truncated"`` is read.
 
         Raises:
             ValueError: An observation or a reward is not finite; nothing is stored.

@@ -245,6 +245,16 @@ def imagined_rollouts(
 ) -> Rollout:
     """Rolls a model out from where a trajectory begins, with its actions, for ``steps`` steps or as long as it lasts.
 
+    Args:
+        agent: An agent with a world model.
+        trajectory: What happened.
+        steps: Most steps, at least 1.
+        rollouts: Roll-outs whose mean is what is expected, at least 1.
+        seed: Seed of what the model draws.
+
+    Returns:
+        Arrays (T, …) and (T + 1, f), float32; T is ``steps``, or the trajectory's length if that is less.
+
     Raises:
         TypeError: The agent has no world model, or an argument is no integer.
         ValueError: An argument is out of range, or the trajectory does not fit the agent.
