@@ -10,15 +10,15 @@ from __future__ import annotations
 import io
 import json
 import os
-import pathlib
 import zipfile
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import stable_baselines3
 from stable_baselines3.common.utils import get_system_info
 
-from mbrl_agents.common.files import arrays_from_bytes, arrays_to_bytes, write_atomically
+from mbrl_agents.common import files
 
 FORMAT = "mbrl-agent-1"
 
@@ -37,12 +37,6 @@ class AgentFile(NamedTuple):
     state: dict[str, np.ndarray]
 
 
-def with_suffix(path: str | os.PathLike[str], suffix: str) -> pathlib.Path:
-    """``path``, with the suffix if it has none, as SB3 does it."""
-    path = pathlib.Path(path)
-    return path if path.suffix else path.with_name(f"{path.name}.{suffix}")
-
-
 def save(path: str | os.PathLike[str] | io.BufferedIOBase, content: AgentFile) -> None:
     """Writes an agent's file, whole or not at all.
 
@@ -54,14 +48,11 @@ def save(path: str | os.PathLike[str] | io.BufferedIOBase, content: AgentFile) -
     with zipfile.ZipFile(buffer, "w") as archive:
         archive.writestr("data", json.dumps({"format": FORMAT, **content.data}, indent=2))
         for name, arrays in content.params.items():
-            archive.writestr(f"{name}.npz", arrays_to_bytes(arrays))
-        archive.writestr("state.npz", arrays_to_bytes(content.state))
+            archive.writestr(f"{name}.npz", files.arrays_to_bytes(arrays))
+        archive.writestr("state.npz", files.arrays_to_bytes(content.state))
         archive.writestr("_stable_baselines3_version", stable_baselines3.__version__)
         archive.writestr("system_info.txt", get_system_info(print_info=False)[1])
-    if isinstance(path, (str, os.PathLike)):
-        write_atomically(with_suffix(path, "zip"), buffer.getvalue())
-    else:
-        path.write(buffer.getvalue())
+    files.write_to(path, "zip", buffer.getvalue())
 
 
 def load(path: str | os.PathLike[str] | io.BufferedIOBase) -> AgentFile:
@@ -71,28 +62,37 @@ def load(path: str | os.PathLike[str] | io.BufferedIOBase) -> AgentFile:
         FileNotFoundError: There is none.
         ValueError: It is damaged, or not one of this package's agents.
     """
-    if isinstance(path, (str, os.PathLike)):
-        file = pathlib.Path(path)
-        file = file if file.exists() else with_suffix(file, "zip")
-        if not file.is_file():
-            raise FileNotFoundError(f"there is no agent file at {path}")
-        content, what = file.read_bytes(), str(file)
-    else:
-        content, what = path.read(), "the given stream"
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            members = {name: archive.read(name) for name in archive.namelist()}
-        data = json.loads(members["data"])
-        known = isinstance(data, dict) and data.get("format") == FORMAT
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ValueError(f"{what} is damaged or not an agent's .zip file: {error}") from error
-    if not known:
-        found = data.get("format") if isinstance(data, dict) else None
+    data, members, what = _read(path)
+    if (found := data.get("format")) != FORMAT:
         raise ValueError(f"{what} is not an agent of this package: its format must be {FORMAT!r}, got {found!r}")
     arrays = {
-        name[: -len(".npz")]: arrays_from_bytes(member, f"{name} in {what}")
+        name[: -len(".npz")]: files.arrays_from_bytes(member, f"{name} in {what}")
         for name, member in members.items()
         if name.endswith(".npz")
     }
     state = arrays.pop("state", {})
     return AgentFile(data, arrays, state)
+
+
+def read_data(path: str | os.PathLike[str] | io.BufferedIOBase) -> dict[str, Any]:
+    """Reads only the plain data of an agent's file, one of SB3's own agents too; empty if it is no dictionary.
+
+    Raises:
+        FileNotFoundError: There is none.
+        ValueError: It is damaged.
+    """
+    return _read(path, ("data",))[0]
+
+
+def _read(
+    path: str | os.PathLike[str] | io.BufferedIOBase, names: Sequence[str] | None = None
+) -> tuple[dict[str, Any], dict[str, bytes], str]:
+    """The plain data, the members of these names (or all), and what to call the file in messages."""
+    source, what = files.read_from(path, "zip", "agent file")
+    try:
+        with zipfile.ZipFile(source) as archive:
+            members = {name: archive.read(name) for name in names or archive.namelist()}
+        data = json.loads(members["data"])
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+        raise ValueError(f"{what} is damaged or not an agent's .zip file: {error}") from error
+    return data if isinstance(data, dict) else {}, members, what

@@ -170,8 +170,12 @@ def count_chunk(agent: JaxAgent, records: StepRecord, total_timesteps: int) -> N
     agent._update_current_progress_remaining(agent.num_timesteps, total_timesteps)
     done = records.terminated | records.truncated
     for step, lane in zip(*np.nonzero(done), strict=True):
-        agent._episode_num += 1
-        agent._update_info_buffer([_info(agent, records, int(step), int(lane))], np.ones(1, bool))
+        _count_episode(agent, _info(agent, records, int(step), int(lane)))
+
+
+def _count_episode(agent: JaxAgent, info: dict[str, Any]) -> None:
+    agent._episode_num += 1
+    agent._update_info_buffer([info], np.ones(1, bool))
 
 
 def steps_until_due(callback: BaseCallback, num_timesteps: int, num_envs: int) -> int:
@@ -223,9 +227,8 @@ def _report(
         callback.update_locals({"self": agent, "rewards": rewards, "dones": dones, "infos": infos, "actions": actions})
         # A callback that has asked for the end is not called again, though the chunk's other steps have happened.
         keep_on = keep_on and callback.on_step()
-        agent._update_info_buffer(infos, dones)
-        for _ in range(int(dones.sum())):
-            agent._episode_num += 1
+        for lane in np.flatnonzero(done[i]):
+            _count_episode(agent, infos[lane])
             episodes_due |= log_interval is not None and agent._episode_num % log_interval == 0
     _log(agent, records, metrics, episodes_due or (log_interval is not None and not done.any()))
     return keep_on

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mbrl_agents.common.actions import ActionCodec
+
 KINDS = ("softmax", "epsilon_greedy")
 
 
@@ -32,14 +34,10 @@ def select(values: jax.Array, key: jax.Array, kind: str, exploration: Exploratio
         return jax.random.categorical(key, values / exploration.temperature, axis=-1).astype(jnp.int32)
     explore_key, action_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, values.shape[:-1]) < exploration.epsilon
-    return jnp.where(explore, uniform(action_key, values.shape[0], values.shape[-1]), greedy(values))
+    num, num_actions = values.shape
+    return jnp.where(explore, ActionCodec(num_actions).uniform(action_key, num), greedy(values))
 
 
 def greedy(values: jax.Array) -> jax.Array:
     """The best action (the first among equals), int32 (n,)."""
     return jnp.argmax(values, axis=-1).astype(jnp.int32)
-
-
-def uniform(key: jax.Array, num: int, num_actions: int) -> jax.Array:
-    """Uniform actions, int32 (num,)."""
-    return jax.random.randint(key, (num,), 0, num_actions)

@@ -44,6 +44,65 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | Callable[[Bi
         raise
 
 
+def find(path: str | os.PathLike[str], suffix: str) -> pathlib.Path:
+    """The file of that very name if there is one, else that of the name with the suffix, unless the name has one."""
+    given = pathlib.Path(path)
+    return given if given.is_file() else _with_suffix(given, suffix)
+
+
+def _with_suffix(path: str | os.PathLike[str], suffix: str) -> pathlib.Path:
+    """``path``, with the suffix if it has none, as SB3 does it."""
+    path = pathlib.Path(path)
+    return path if path.suffix else path.with_name(f"{path.name}.{suffix}")
+
+
+def write_to(
+    place: str | os.PathLike[str] | io.BufferedIOBase, suffix: str, content: bytes | Callable[[BinaryIO], None]
+) -> None:
+    """Writes a file, whole or not at all, or into a stream.
+
+    Args:
+        place: Path, to which the suffix is added if it has none; or stream.
+        suffix: The suffix, without its dot.
+        content: As for :func:`write_atomically`.
+
+    Raises:
+        OSError: Writing failed; the old file, if any, is intact.
+    """
+    if isinstance(place, (str, os.PathLike)):
+        write_atomically(_with_suffix(place, suffix), content)
+        return
+    if not isinstance(content, bytes):  # streams need not be able to go back, as writers of archives do
+        buffer = io.BytesIO()
+        content(buffer)
+        content = buffer.getvalue()
+    place.write(content)
+
+
+def read_from(
+    place: str | os.PathLike[str] | io.BufferedIOBase, suffix: str, what: str
+) -> tuple[pathlib.Path | io.BytesIO, str]:
+    """Finds what :func:`write_to` wrote.
+
+    Args:
+        place: Path, with or without the suffix, or stream.
+        suffix: The suffix, without its dot.
+        what: What is looked for, for the message.
+
+    Returns:
+        What to read, and what to call it in messages.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+    """
+    if not isinstance(place, (str, os.PathLike)):
+        return io.BytesIO(place.read()), "the given stream"
+    file = find(place, suffix)
+    if not file.is_file():
+        raise FileNotFoundError(f"there is no {what} at {place}")
+    return file, str(file)
+
+
 def is_half_written(file: pathlib.Path, name: str) -> bool:
     """Whether a file was left behind by a process that was killed while it wrote the file called ``name`` beside it."""
     return file.name.startswith(f".{name}.") and file.suffix == ".part"

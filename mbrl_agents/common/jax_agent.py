@@ -292,7 +292,20 @@ class JaxAgent(DeviceLoopAgent):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Actions for one observation or a batch: greedy if ``deterministic``, else exploring as now in training."""
+        """Actions for one observation or a batch.
+
+        Args:
+            observation: One observation, of the observation space's shape and dtype, or n of them, (n, …).
+            state: Given back as it is; only recurrent agents have one.
+            episode_start: Not used, likewise.
+            deterministic: Whether to act greedily, or explore as now in training.
+
+        Returns:
+            Actions as the environment takes them, int32 or float32, (n, …) or for one observation one of them; and ``state``.
+
+        Raises:
+            ValueError: The observation is not of the observation space's shape.
+        """
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:

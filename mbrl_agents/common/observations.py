@@ -72,8 +72,7 @@ class ObservationCodec:
         """Stored form of observations of shape (…, *shape)."""
         if self.kind == "index":
             return jnp.asarray(observation, jnp.int32) - self.start
-        lead = observation.shape[: observation.ndim - len(self.shape)]
-        flat = observation.reshape(*lead, self.num_features)
+        flat = self._flat(observation)
         if self.kind == "bits":
             return jnp.packbits(flat != 0, axis=-1, bitorder="little")
         return flat.astype(self.row.dtype)
@@ -92,8 +91,8 @@ class ObservationCodec:
 
     def features(self, observation: jax.Array) -> jax.Array:
         """Features of observations of shape (…, *shape) as they come from an environment."""
-        return self.decode(self.encode(observation)) if self.kind != "bits" else self._flat(observation)
+        return self.decode(self.encode(observation)) if self.kind != "bits" else self._flat(observation).astype(jnp.float32)
 
     def _flat(self, observation: jax.Array) -> jax.Array:
         lead = observation.shape[: observation.ndim - len(self.shape)]
-        return observation.reshape(*lead, self.num_features).astype(jnp.float32)
+        return observation.reshape(*lead, self.num_features)

@@ -68,6 +68,13 @@ def apply(
     return params, state
 
 
+def learn_model(state: Any, grads: Any, *, clip: bool) -> Any:
+    """One update of the model in a learner's state, which has ``model``, ``model_optimizer`` and, in ``hyper``, its numbers."""
+    hyper = state.hyper
+    model, adam = apply(state.model, grads, state.model_optimizer, hyper.model_learning_rate, hyper.adam, clip=clip)
+    return state._replace(model=model, model_optimizer=adam)
+
+
 def move_towards(target: Any, params: Any, tau: Any) -> Any:
     """A target network's parameters, moved towards a network's by the fraction τ; 1 copies them to the bit."""
     return jax.tree.map(lambda old, new: jnp.where(tau >= 1, new, old + tau * (new - old)), target, params)

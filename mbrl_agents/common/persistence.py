@@ -35,7 +35,7 @@ EXCLUDABLE = ("policy.optimizer", "lanes")
 
 
 def get_parameters(agent: JaxAgent) -> dict[str, dict[str, np.ndarray]]:
-    """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.get_parameters`."""
+    """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.get_parameters`."""
     return {name: files.flatten(getattr(agent.learner_state, part)) for name, part in _parts(agent).items()}
 
 
@@ -45,7 +45,7 @@ def _parts(agent: JaxAgent) -> dict[str, str]:
 
 
 def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
-    """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.set_parameters`."""
+    """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.set_parameters`."""
     given = source if isinstance(source, dict) else agent_file.load(source).params
     own = _parts(agent)
     unknown, missing = sorted(set(given) - set(own)), sorted(set(own) - set(given))
@@ -60,7 +60,7 @@ def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
 
 
 def save(agent: JaxAgent, path: str | os.PathLike[str] | io.BufferedIOBase, exclude: set[str]) -> None:
-    """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.save`."""
+    """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.save`."""
     if unknown := sorted(exclude - set(EXCLUDABLE)):
         raise ValueError(f"exclude must name some of {EXCLUDABLE}, got {unknown}")
     arguments = {name: schedules.to_json(value) if name in _SCHEDULED else value for name, value in agent.arguments.items()}
@@ -92,7 +92,7 @@ def load(
     replaced: dict[str, Any],
     print_system_info: bool,
 ) -> AgentT:
-    """See :meth:`mbrl_agents.common.jax_agent.JaxAgent.load`."""
+    """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.load`."""
     if print_system_info:
         get_system_info()
     content = agent_file.load(path)
@@ -141,7 +141,7 @@ def _restore_state(agent: JaxAgent, content: AgentFile, saved_envs: int) -> None
     own = {name: array for name, array in content.state.items() if not name.startswith("lanes/")}
     state = files.unflatten(template, own, "the saved random streams")
     agent._streams, agent._env_stream, agent._predict_stream = (state[name] for name in template)
-    task = functional_task(agent.env) if agent.env is not None else None
+    task = functional_task(agent.env)
     if task is None or repr(task) != content.data.get("task") or agent.n_envs != saved_envs:
         return
     lanes = {name: array for name, array in content.state.items() if name.startswith("lanes/")}

@@ -41,7 +41,11 @@ class JaxPolicy(BasePolicy):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Actions for one observation or a batch; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.predict`."""
+        """Actions; see :meth:`mbrl_agents.common.jax_agent.JaxAgent.predict`.
+
+        Raises:
+            ValueError: The observation is not of the observation space's shape.
+        """
         if isinstance(observation, dict):
             raise ValueError(f"observation must be an array of {self.observation_space}, got a dictionary")
         observation = maybe_transpose(np.asarray(observation), self.observation_space)

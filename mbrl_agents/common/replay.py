@@ -136,14 +136,28 @@ class Replay:
         return ReplayState(stored, (state.position + 1) % self.rows, jnp.minimum(state.size + 1, self.rows))
 
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int, gamma: jax.Array) -> Batch:
-        """Draws transitions uniformly with replacement; n-step returns end early at an episode's end and at the newest row."""
+        """Draws transitions uniformly with replacement; n-step returns end early at an episode's end and at the newest row.
+
+        Args:
+            state: The memory; not empty.
+            key: Random key, uint32 (2,).
+            batch_size: B.
+            gamma: Discount factor γ, float32 scalar.
+        """
         # One call of the generator (`randint` makes three); no row is off 1/number by more than 2**-32.
         number = (state.size * self.lanes).astype(jnp.uint32)
         flat = (jax.random.bits(key, (batch_size,), jnp.uint32) % number).astype(jnp.int32)
         return self.gather(state, flat // self.lanes, flat % self.lanes, gamma)
 
     def gather(self, state: ReplayState, row: jax.Array, lane: jax.Array, gamma: jax.Array) -> Batch:
-        """The (n-step) transitions that start at the given rows and lanes, int32 (B,)."""
+        """The (n-step) transitions that start at given places.
+
+        Args:
+            state: The memory.
+            row: Rows that have been written, int32 (B,).
+            lane: Lanes, int32 (B,).
+            gamma: Discount factor γ, float32 scalar.
+        """
         stored = state.stored
         newest = (state.position - 1) % self.rows
         reward = stored.reward[row, lane]

@@ -5,14 +5,12 @@ from __future__ import annotations
 import functools
 import io
 import os
-import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
 from mbrl_agents.common import files
-from mbrl_agents.common.agent_file import with_suffix
 from mbrl_agents.common.checks import finite
 from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
 
@@ -75,7 +73,15 @@ class DeviceReplayBuffer:
         done: np.ndarray,
         infos: list[dict[str, Any]],
     ) -> None:
-        """Stores a transition of every environment; ``done`` and ``infos`` are those of an SB3 ``VecEnv``.
+        """Stores a transition of every environment.
+
+        Args:
+            obs: Observations before the step, (n_envs, …).
+            next_obs: Observations after it, before any automatic reset, (n_envs, …).
+            action: Actions as learners have them: integers (n_envs,), or floats (n_envs, size).
+            reward: Rewards, (n_envs,); kept as float32.
+            done: Whether the step ended the episode, as an SB3 ``VecEnv`` says it, bool or float (n_envs,).
+            infos: What it says besides; ``"TimeLimit.truncated"`` is read.
 
         Raises:
             ValueError: An observation or a reward is not finite; nothing is stored.
@@ -112,10 +118,7 @@ class DeviceReplayBuffer:
         stored = jax.tree.map(lambda leaf: np.asarray(leaf)[: self.size()], self.state.stored)
         counts = {"position": np.asarray(self.pos), "size": np.asarray(self.size())}
         arrays = files.flatten(stored, copy=False) | counts
-        if isinstance(path, (str, os.PathLike)):
-            files.write_atomically(with_suffix(path, "npz"), lambda file: files.write_arrays(file, arrays))
-        else:
-            path.write(files.arrays_to_bytes(arrays))
+        files.write_to(path, "npz", lambda file: files.write_arrays(file, arrays))
 
     def load(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Reads what :meth:`save` wrote.
@@ -124,12 +127,7 @@ class DeviceReplayBuffer:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged, or of a memory with another layout.
         """
-        source: pathlib.Path | io.BytesIO
-        if isinstance(path, (str, os.PathLike)):
-            source = with_suffix(path, "npz")
-            what = str(source)
-        else:
-            source, what = io.BytesIO(path.read()), "the given stream"
+        source, what = files.read_from(path, "npz", "replay memory")
         with files.ArrayFile(source, what) as arrays:
             self._read(arrays, what)
 

@@ -47,7 +47,6 @@ _NUMBERS = {
     "gamma": (0, 1, False),
     "exploration_initial_eps": (0, 1, False),
     "exploration_final_eps": (0, 1, False),
-    "exploration_fraction": (0, 1, True),
     "weight_decay": (0, 1, False),
 }
 
@@ -59,10 +58,28 @@ def of_constructor(scope: dict[str, Any], first: str = "policy") -> dict[str, An
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments in plain form; an agent need not offer those of :data:`NOT_OFFERED`.
+    """Returns a JAX agent's arguments in plain form; it need not offer those of :data:`NOT_OFFERED`.
 
     Raises:
         TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
+    """
+    given = check_shared(arguments)
+    if given["batch_size"] > given["buffer_size"]:
+        raise ValueError(f"batch_size must be at most buffer_size = {given['buffer_size']}, got {given['batch_size']}")
+    given["exploration_fraction"] = number_in("exploration_fraction", given["exploration_fraction"], 0, 1, open_low=True)
+    one_of("exploration", given["exploration"], exploration.KINDS)
+    if given.get("device_loop") is not None:
+        boolean("device_loop", given["device_loop"])
+    jax_device(given["device"])
+    given["policy_kwargs"] = check_policy_kwargs(given["policy_kwargs"])
+    return {name: given[name] for name in arguments}
+
+
+def check_shared(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Returns the arguments, and what stands in for those not offered, with all that R2D2 has too in plain form.
+
+    Raises:
+        TypeError, ValueError: One of these is of the wrong kind or out of range.
     """
     given = NOT_OFFERED | arguments
     for name, low, open_low in (("learning_rate", 0, False), ("temperature", 0, True)):
@@ -70,22 +87,15 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         given[name] = given[name] if callable(given[name]) else schedule(1.0)
     for name, low in _INTEGERS.items():
         given[name] = integer_in(name, given[name], low, _MANY)
-    if given["batch_size"] > given["buffer_size"]:
-        raise ValueError(f"batch_size must be at most buffer_size = {given['buffer_size']}, got {given['batch_size']}")
     given["train_freq"] = _check_train_freq(given["train_freq"])
     for name, (low, high, open_low) in _NUMBERS.items():
         given[name] = number_in(name, given[name], low, high, open_low=open_low)
-    one_of("exploration", given["exploration"], exploration.KINDS)
     boolean("double_q", given["double_q"])
     if given["max_grad_norm"] is not None:
         given["max_grad_norm"] = number_in("max_grad_norm", given["max_grad_norm"], 0, open_low=True)
     if given["seed"] is not None:
         given["seed"] = integer_in("seed", given["seed"], 0, 2**32 - 1)
-    if given.get("device_loop") is not None:
-        boolean("device_loop", given["device_loop"])
-    jax_device(given["device"])
-    given["policy_kwargs"] = check_policy_kwargs(given["policy_kwargs"])
-    return {name: given[name] for name in arguments}
+    return given
 
 
 def check_policy_kwargs(policy_kwargs: dict[str, Any] | None) -> dict[str, Any]:

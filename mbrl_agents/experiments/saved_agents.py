@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import os
 import pathlib
 import zipfile
@@ -12,8 +11,7 @@ from typing import Any
 import gymnasium
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.common import agent_file
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.common import agent_file, files
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.run_folder import AGENT, RunFolder, is_run
@@ -27,7 +25,7 @@ def save_agent(agent: BaseAlgorithm, path: str | os.PathLike[str]) -> None:
     """
     buffer = io.BytesIO()
     agent.save(buffer)
-    write_atomically(path, buffer.getvalue())
+    files.write_atomically(path, buffer.getvalue())
 
 
 def load_agent(
@@ -92,7 +90,7 @@ def load_for_evaluation(
             raise FileNotFoundError(f"{place} has no agent yet: its run is {run.status().state}")
         spec = environment or run.config.environment
     else:
-        file = place if place.exists() else agent_file.with_suffix(place, "zip")
+        file = files.find(place, "zip")
         if not file.is_file():
             raise FileNotFoundError(f"there is no run's folder and no agent at {path}")
         kind, given = find_agent(agent or _class_in(file)), arguments or {}
@@ -108,11 +106,7 @@ def load_for_evaluation(
 
 def _class_in(file: pathlib.Path) -> str:
     """The class that one of our own files names."""
-    try:
-        with zipfile.ZipFile(file) as archive:
-            data = json.loads(archive.read("data"))
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise ValueError(f"{file} is damaged or not an agent's .zip file: {error}") from error
-    if not isinstance(data, dict) or not isinstance(data.get("class"), str):
+    name = agent_file.read_data(file).get("class")
+    if not isinstance(name, str):
         raise ValueError(f"{file} does not say which agent it is: name its class, with --agent")
-    return data["class"]
+    return name

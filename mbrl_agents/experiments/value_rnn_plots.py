@@ -90,7 +90,11 @@ def values_figure(network: ValueRNN, env: Any, trials: Sequence[Trial], title: s
 
 
 def trajectories_figure(network: ValueRNN, trials: Sequence[Trial], title: str) -> Any:
-    """Hidden activity of some trials in a plane: the two units of a network of two, else the first two principal components."""
+    """Hidden activity of some trials in a plane: the two units of a network of two, else the first two principal components.
+
+    Raises:
+        ValueError: The network has a single unit.
+    """
     hidden = network.hidden_activity(list(trials))
     together = np.concatenate(hidden)
     if together.shape[1] == 1:

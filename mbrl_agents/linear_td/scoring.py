@@ -24,7 +24,18 @@ if TYPE_CHECKING:
 
 
 def play(learner: LinearTDLearner, env: FunctionalEnv, key: jax.Array, num_episodes: int, num_steps: int) -> Played:
-    """Episodes of the policy from reset, without time limit; a pure function."""
+    """Episodes of the policy from reset, without time limit; a pure function.
+
+    Args:
+        learner: What has the policy.
+        env: The dynamics.
+        key: Random key, uint32 (2,).
+        num_episodes: n.
+        num_steps: T, steps of each episode.
+
+    Returns:
+        Observations (T + 1, n, …), rewards float32 (T, n), and whether episodes go on, bool (T + 1, n).
+    """
 
     def act(observation: jax.Array, step_key: jax.Array) -> jax.Array:
         return learner.act_greedily(None, observation, step_key)  # type: ignore[arg-type]  # the policy is given

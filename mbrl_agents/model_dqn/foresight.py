@@ -140,6 +140,16 @@ def windows(
 ) -> Windows:
     """Windows that start at every step, or at so many of them that are drawn.
 
+    Args:
+        agent: An agent with a world model.
+        trajectories: What happened.
+        steps: K, steps of a window, at least 1.
+        max_starts: Most starts; None for all steps.
+        seed: Seed of what is drawn.
+
+    Returns:
+        Arrays (K, n) and (K + 1, n, …); n is the number of starts.
+
     Raises:
         ValueError: There is no step, or a trajectory does not fit the agent.
     """

@@ -123,7 +123,7 @@ def prediction_errors(
     integer_in("max_starts", max_starts, 1, _MOST_STARTS)
     real = windows(agent, trajectories, steps, max_starts, seed)
     foreseen = foresee(agent, real, rollouts, seed)
-    task = functional_task(agent.env) if agent.env is not None else None
+    task = functional_task(agent.env)
     error, nll = _observation_scores(learner.codec.kind, foreseen.expected, real.features)
     baseline, _ = _observation_scores(learner.codec.kind, real.features[:1], real.features)
     measure = SQUARE if nll is None else PROBABILITY
@@ -244,6 +244,16 @@ def imagined_rollouts(
     agent: Any, trajectory: Trajectory, *, steps: int = 10, rollouts: int = ROLLOUTS, seed: int = 0
 ) -> Rollout:
     """Rolls a model out from where a trajectory begins, with its actions, for ``steps`` steps or as long as it lasts.
+
+    Args:
+        agent: An agent with a world model.
+        trajectory: What happened.
+        steps: Most steps, at least 1.
+        rollouts: Roll-outs whose mean is what is expected, at least 1.
+        seed: Seed of what the model draws.
+
+    Returns:
+        Arrays (T, …) and (T + 1, f), float32; T is ``steps``, or the trajectory's length if that is less.
 
     Raises:
         TypeError: The agent has no world model, or an argument is no integer.

@@ -24,45 +24,48 @@ class LatentModelDQN(ModelDQN):
     not change it.
 
     Args:
-        policy: As all arguments that are not named here: see :class:`~mbrl_agents.SimpleModelDQN`.
-        env: Environment.
+        policy: ``"MlpPolicy"``.
+        env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv``.
         latent: ``"categorical"`` (32 variables of 32 classes), ``"gaussian"`` (32) or ``"tanh_gaussian"`` (32).
-        learning_rate: Step size of the Q-network.
-        buffer_size: Transitions kept.
-        learning_starts: Transitions before learning.
-        batch_size: Transitions on which the model takes a gradient step.
-        tau: Of target updates.
-        gamma: Discount factor.
-        train_freq: Steps between trainings.
-        gradient_steps: Updates per training.
-        target_update_interval: Transitions between target updates.
-        model_learning_rate: Step size of the model.
-        rollout_length: Imagined steps from each start.
-        rollout_batch_size: Starts of roll-outs.
-        reward_weight: Weight of the model's loss of rewards.
-        termination_weight: Of ends.
-        observation_weight: Of reconstructed observations.
-        dynamics_weight: Of the divergence between what is encoded and what was predicted.
-        prior_weight: Of the divergence of what is encoded from a fixed distribution (uniform, standard normal).
-        continuing: Whether the task never ends.
+        learning_rate: Step size of the Q-network, at least 0; a number or a schedule of the progress remaining (1 to 0).
+        buffer_size: Transitions kept for replay, over all environments, at least 1.
+        learning_starts: Transitions collected with uniform actions before learning, at least 0.
+        batch_size: Transitions on which the model takes a gradient step, from 1 to ``buffer_size``.
+        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        gamma: Discount factor, in [0, 1].
+        train_freq: Steps between trainings, at least 1, or ``(number, "step" | "episode")``.
+        gradient_steps: Updates (each of model and Q-network) per training; −1 for as many as there were transitions.
+        target_update_interval: Transitions between target updates, at least 1.
+        model_learning_rate: Step size of the model, at least 0.
+        rollout_length: Imagined steps from each start, at least 1.
+        rollout_batch_size: Starts of roll-outs, at least 1; None for ``batch_size``. With more, the model learns from the first
+            of them.
+        reward_weight: Weight of the model's loss of rewards, at least 0.
+        termination_weight: Weight of its loss of ends, at least 0.
+        observation_weight: Weight of its loss of reconstructed observations, at least 0.
+        dynamics_weight: Weight of the divergence between what is encoded and what was predicted, at least 0.
+        prior_weight: Weight of the divergence of what is encoded from a fixed distribution (uniform, standard normal), at
+            least 0.
+        continuing: Whether the task never ends, so that nothing is predicted about that; None to ask the dynamics (tasks
+            without functional dynamics then count as episodic).
         learned_variance: Whether the decoder says how certain it is of real-valued observations.
         published_mask: Whether observations of steps that end the episode are left out of the reconstruction, as in the
             published code.
-        exploration: Kind of exploration.
-        temperature: Of the softmax.
-        exploration_fraction: Part of the training over which ε falls.
-        exploration_initial_eps: ε at the start.
-        exploration_final_eps: ε at the end.
-        double_q: Double Q-learning.
-        weight_decay: Of all networks.
-        max_grad_norm: Largest norm of a gradient.
-        stats_window_size: Episodes in statistics.
-        tensorboard_log: Folder for TensorBoard.
-        policy_kwargs: Networks.
-        verbose: How much to report.
-        seed: Seed.
-        device: Device.
-        device_loop: Whether to learn in the device loop.
+        exploration: ``"softmax"`` (actions ~ softmax(Q/temperature)) or ``"epsilon_greedy"``; in imagination as well.
+        temperature: Of the softmax, above 0; a number or a schedule.
+        exploration_fraction: Part of the training over which ε falls, in (0, 1].
+        exploration_initial_eps: ε at the start, in [0, 1].
+        exploration_final_eps: ε at the end, in [0, 1].
+        double_q: Whether the network chooses the action that the target network values (arXiv 1509.06461).
+        weight_decay: Fraction of each weight (of all networks) taken away per gradient step, in [0, 1], whatever the step size.
+        max_grad_norm: Largest norm of a gradient, above 0; None for no clipping.
+        stats_window_size: Episodes over which reported statistics are averaged, at least 1.
+        tensorboard_log: Folder for TensorBoard, or None.
+        policy_kwargs: ``{"net_arch": [200, 200, 200], "activation_fn": "elu"}`` or a part of it; for all networks.
+        verbose: 0 silent, 1 reports, 2 debug messages.
+        seed: Seed of everything random in the agent and its environments, from 0 to 2³² − 1; None draws one.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
+        device_loop: Whether to learn in the device loop; None where the environment allows it.
 
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.

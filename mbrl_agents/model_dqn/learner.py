@@ -82,11 +82,6 @@ class ModelDQNLearner:
     batch_size: int = 32
     rollout_batch_size: int = 32
 
-    @property
-    def num_actions(self) -> int:
-        """Number of actions."""
-        return self.q.num_actions
-
     def init(self, key: jax.Array, hyper: ModelDQNHyperparameters) -> ModelDQNState:
         """Fresh parameters; the target network starts as a copy."""
         q_key, model_key = jax.random.split(key)
@@ -129,11 +124,8 @@ class ModelDQNLearner:
             return self.model.loss(params, batch, key, state.hyper.weights)
 
         (loss, parts), grads = jax.value_and_grad(loss_function, has_aux=True)(state.model)
-        model, model_optimizer = optimizer.apply(
-            state.model, grads, state.model_optimizer, state.hyper.model_learning_rate, state.hyper.adam, clip=self.q.clip
-        )
         metrics = {"model_loss": loss} | {f"model_{name}": part for name, part in parts.items()}
-        return state._replace(model=model, model_optimizer=model_optimizer), metrics
+        return optimizer.learn_model(state, grads, clip=self.q.clip), metrics
 
     def experience(self, imagined: Imagined, gamma: jax.Array) -> Experience:
         """Imagined steps as transitions: discounts γ·c, weights the running products of the c before."""

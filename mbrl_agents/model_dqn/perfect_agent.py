@@ -21,8 +21,35 @@ class PerfectModelDQN(ModelDQN):
 
     The upper bound of what a learned model can bring: as :class:`~mbrl_agents.SimpleModelDQN`, with the environment's own
     dynamics as the model. Only on functional environments, in the device loop, where the environment's states can be stored.
-    Arguments as for :class:`~mbrl_agents.SimpleModelDQN`, less those of the model's learning; ``batch_size`` is the number of
-    stored states from which an update's roll-outs start, unless ``rollout_batch_size`` says otherwise.
+
+    Args:
+        policy: ``"MlpPolicy"``.
+        env: Functional environment with Discrete actions, its id, or a ``VecEnv`` of such.
+        learning_rate: Step size of the Q-network, at least 0; a number or a schedule of the progress remaining (1 to 0).
+        buffer_size: Transitions kept for replay, over all environments, at least 1.
+        learning_starts: Transitions collected with uniform actions before learning, at least 0.
+        batch_size: Stored states per update, from which roll-outs start, from 1 to ``buffer_size``.
+        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        gamma: Discount factor, in [0, 1].
+        train_freq: Steps between trainings, at least 1, or ``(number, "step" | "episode")``.
+        gradient_steps: Updates per training; −1 for as many as there were transitions.
+        target_update_interval: Transitions between target updates, at least 1.
+        rollout_length: Steps from each start, at least 1.
+        rollout_batch_size: Starts of roll-outs, at least 1; None for ``batch_size``.
+        exploration: ``"softmax"`` (actions ~ softmax(Q/temperature)) or ``"epsilon_greedy"``; in imagination as well.
+        temperature: Of the softmax, above 0; a number or a schedule.
+        exploration_fraction: Part of the training over which ε falls, in (0, 1].
+        exploration_initial_eps: ε at the start, in [0, 1].
+        exploration_final_eps: ε at the end, in [0, 1].
+        double_q: Whether the network chooses the action that the target network values (arXiv 1509.06461).
+        weight_decay: Fraction of each weight (of the network) taken away per gradient step, in [0, 1], whatever the step size.
+        max_grad_norm: Largest norm of a gradient, above 0; None for no clipping.
+        stats_window_size: Episodes over which reported statistics are averaged, at least 1.
+        tensorboard_log: Folder for TensorBoard, or None.
+        policy_kwargs: ``{"net_arch": [200, 200, 200], "activation_fn": "elu"}`` or a part of it; for the Q-network.
+        verbose: 0 silent, 1 reports, 2 debug messages.
+        seed: Seed of everything random in the agent and its environments, from 0 to 2³² − 1; None draws one.
+        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment has no functional dynamics.
@@ -73,7 +100,7 @@ class PerfectModelDQN(ModelDQN):
             )
 
     def _dynamics(self) -> FunctionalEnv | None:
-        task = functional_task(self.env) if self.env is not None else None
+        task = functional_task(self.env)
         return None if task is None else task.env
 
     def _stored_dynamics(self) -> FunctionalEnv | None:

@@ -15,7 +15,9 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
+from mbrl_agents.common import optimizer
 from mbrl_agents.omd.linear_solvers import LinearSolver
 
 
@@ -63,6 +65,31 @@ def implicit_gradient(
     through = back_to_theta(adjoint.value)[0]
     gradient = jax.tree.map(lambda direct, indirect: direct - indirect, in_theta, through)
     return ImplicitGradient(loss, gradient, adjoint.residual, adjoint.fell_back)
+
+
+def learn_model(
+    state: Any,
+    solution: Any,
+    outer_loss: Callable[[Any, Any], jax.Array],
+    inner_loss: Callable[[Any, Any], jax.Array],
+    solver: LinearSolver,
+) -> tuple[Any, dict[str, jax.Array]]:
+    """One update of the model in a learner's state along the implicit gradient, in which failures to solve are counted.
+
+    Args:
+        state: The state; see :func:`mbrl_agents.common.optimizer.learn_model`. Also ``fallbacks``, int32.
+        solution: What has been learned on the model.
+        outer_loss: Loss of (solution, model) on real transitions.
+        inner_loss: Loss of (solution, model) on what the model predicts.
+        solver: How to solve the linear system.
+
+    Returns:
+        New state, and metrics ``model_loss``, ``residual`` and ``fallbacks``, float32 scalars.
+    """
+    found = implicit_gradient(outer_loss, inner_gradient(inner_loss), solution, state.model, solver)
+    state = state._replace(fallbacks=state.fallbacks + found.fell_back)
+    told = {"model_loss": found.loss, "residual": found.residual, "fallbacks": state.fallbacks.astype(jnp.float32)}
+    return optimizer.learn_model(state, found.gradient, clip=False), told
 
 
 def inner_gradient(inner_loss: Callable[[Any, Any], jax.Array]) -> Callable[[Any, Any], Any]:

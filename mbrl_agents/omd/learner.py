@@ -11,15 +11,15 @@ import optax
 from jax import lax
 
 from mbrl_agents.common import exploration, optimizer
+from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.networks import MLP, init_many, run_many
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.common.schedules import Now
-from mbrl_agents.omd import model_losses
+from mbrl_agents.omd import implicit, model_losses
 from mbrl_agents.omd.dynamics_model import DynamicsModel, Prediction
-from mbrl_agents.omd.implicit import implicit_gradient, inner_gradient
 from mbrl_agents.omd.linear_solvers import LinearSolver
 
 
@@ -148,7 +148,7 @@ class OMDLearner:
         values = self.values(state.params, self.codec.features(observation)).mean(axis=0)
         chance_key, uniform_key, soft_key = jax.random.split(key, 3)
         soft = exploration.select(values, soft_key, "softmax", explore)
-        anything = exploration.uniform(uniform_key, values.shape[0], self.num_actions)
+        anything = ActionCodec(self.num_actions).uniform(uniform_key, values.shape[0])
         return jnp.where(jax.random.uniform(chance_key, soft.shape) < explore.epsilon, anything, soft)
 
     def act_greedily(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
@@ -190,22 +190,14 @@ class OMDLearner:
             del model
             return self.loss(params, batch, batch.reward, batch.next_observation, bootstrap)
 
-        told: dict[str, jax.Array] = {}
         if self.model_loss == "omd":
-            state, told["loss"] = self._learn_values(state, on_model, key, now)
-            found = implicit_gradient(on_data, inner_gradient(on_model), state.params, state.model, self.solver)
-            state = state._replace(fallbacks=state.fallbacks + found.fell_back)
-            model_loss, grads = found.loss, found.gradient
-            told |= {"residual": found.residual, "fallbacks": state.fallbacks.astype(jnp.float32)}
-        else:
-            model_loss, grads = jax.value_and_grad(self._direct_loss)(state.model, state, batch, key, bootstrap)
-        model, adam = optimizer.apply(
-            state.model, grads, state.model_optimizer, state.hyper.model_learning_rate, state.hyper.adam, clip=False
-        )
-        state = state._replace(model=model, model_optimizer=adam)
-        if self.model_loss != "omd":
-            state, told["loss"] = self._learn_values(state, on_model, key, now)
-        return state, told | {"model_loss": model_loss}
+            state, loss = self._learn_values(state, on_model, key, now)
+            state, told = implicit.learn_model(state, state.params, on_data, on_model, self.solver)
+            return state, told | {"loss": loss}
+        model_loss, grads = jax.value_and_grad(self._direct_loss)(state.model, state, batch, key, bootstrap)
+        state = optimizer.learn_model(state, grads, clip=False)
+        state, loss = self._learn_values(state, on_model, key, now)
+        return state, {"loss": loss, "model_loss": model_loss}
 
     def _predict(self, model: Any, batch: Batch) -> Prediction:
         """What the model says of a batch; of rewards it says what came, unless it learns them."""

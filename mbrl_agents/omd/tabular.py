@@ -161,7 +161,18 @@ def solve(
 def soft_bellman(
     q_values: jax.Array, transitions: jax.Array, rewards: jax.Array, gamma: float, temperature: float
 ) -> jax.Array:
-    """B Q, (S, A)."""
+    """B Q, the soft Bellman operator at action values.
+
+    Args:
+        q_values: Q, (S, A).
+        transitions: Probabilities of (a, s, s′), (A, S, S).
+        rewards: (S, A).
+        gamma: Discount factor γ, in [0, 1).
+        temperature: α, above 0.
+
+    Returns:
+        r + γ Σ_s′ P(s′ | s, a) α log Σ_a′ exp(Q(s′, a′) / α), (S, A), of Q's dtype.
+    """
     values = temperature * jax.nn.logsumexp(q_values / temperature, axis=-1)
     return rewards + gamma * jnp.einsum("ast,t->sa", transitions, values)
 

@@ -16,9 +16,8 @@ from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.common.schedules import Now
-from mbrl_agents.omd import model_losses
+from mbrl_agents.omd import implicit, model_losses
 from mbrl_agents.omd.dynamics_model import DynamicsModel
-from mbrl_agents.omd.implicit import implicit_gradient, inner_gradient
 from mbrl_agents.omd.linear_solvers import LinearSolver
 from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
 
@@ -235,12 +234,11 @@ class OMDSACLearner:
         told: dict[str, jax.Array] = {}
         if self.model_loss == "mle":
             told["model_loss"], grads = jax.value_and_grad(likelihood)(state.model)
-            state = _model_learned(state, grads)
+            state = optimizer.learn_model(state, grads, clip=False)
         state, told["critic_loss"] = self._learn_critics(state, on_model, now)
         if self.model_loss == "omd":
-            found = implicit_gradient(on_data, inner_gradient(on_model), state.params.critics, state.model, self.solver)
-            state = _model_learned(state._replace(fallbacks=state.fallbacks + found.fell_back), found.gradient)
-            told |= {"model_loss": found.loss, "residual": found.residual, "fallbacks": state.fallbacks.astype(jnp.float32)}
+            state, of_model = implicit.learn_model(state, state.params.critics, on_data, on_model, self.solver)
+            told |= of_model
         return state, told
 
     def _learn_critics(
@@ -264,11 +262,3 @@ def _learned(state: OMDSACState, part: str, grads: Any, now: Now) -> OMDSACState
         getattr(state.params, part), grads, getattr(state.optimizer, part), now.learning_rate, state.hyper.adam, clip=False
     )
     return state._replace(params=state.params._replace(**{part: params}), optimizer=state.optimizer._replace(**{part: adam}))
-
-
-def _model_learned(state: OMDSACState, grads: Any) -> OMDSACState:
-    """One step of Adam of the model."""
-    model, adam = optimizer.apply(
-        state.model, grads, state.model_optimizer, state.hyper.model_learning_rate, state.hyper.adam, clip=False
-    )
-    return state._replace(model=model, model_optimizer=adam)

@@ -7,49 +7,38 @@ from typing import Any
 from gymnasium import spaces
 from stable_baselines3.common.vec_env import VecEnv
 
+from mbrl_agents.common import schedules, settings
 from mbrl_agents.r2d2.exploration import LADDER, SCHEDULE
-from mbrl_envs.checks import boolean, integer_in, number_in, one_of
+from mbrl_envs.checks import boolean, number_in, one_of
 
-_MOST = 2**31 - 1
-_SWITCHES = ("stored_state", "double_q", "value_rescaling", "prioritized")
-_FRACTIONS = ("gamma", "exploration_fraction", "exploration_initial_eps", "exploration_final_eps", "priority_eta")
-_COUNTS = ("buffer_size", "batch_size", "target_update_interval", "stats_window_size")
+_SWITCHES = ("stored_state", "value_rescaling", "prioritized")
 
 
-def check(arguments: dict[str, Any]) -> None:
+def check(arguments: dict[str, Any]) -> dict[str, Any]:
     """Checks numbers and switches by themselves.
 
     Args:
         arguments: The agent's constructor arguments by name.
 
+    Returns:
+        The arguments, those that other agents share in plain form.
+
     Raises:
         TypeError, ValueError: One is out of range; the message names it, what was given and what is allowed.
     """
+    given = settings.check_shared(arguments)
     for name in _SWITCHES:
-        boolean(name, arguments[name])
-    for name in _FRACTIONS:
-        number_in(name, arguments[name], 0, 1)
-    for name in _COUNTS:
-        integer_in(name, arguments[name], 1, _MOST)
-    number_in("tau", arguments["tau"], 0, 1, open_low=True)
-    integer_in("learning_starts", arguments["learning_starts"], 0, _MOST)
-    integer_in("gradient_steps", arguments["gradient_steps"], -1, _MOST)
-    train_freq = arguments["train_freq"]  # SB3 checks the unit
-    integer_in("train_freq", train_freq[0] if isinstance(train_freq, tuple) and train_freq else train_freq, 1, _MOST)
-    if arguments["seed"] is not None:
-        integer_in("seed", arguments["seed"], 0, 2**32 - 1)
-    if arguments["env"] is None and arguments["_init_setup_model"]:
+        boolean(name, given[name])
+    if given["env"] is None and given["_init_setup_model"]:
         raise ValueError("env must be an environment or the id of one, got None")
-    one_of("exploration", arguments["exploration"], (SCHEDULE, LADDER))
-    number_in("ladder_base", arguments["ladder_base"], 0, 1, open_low=True)
-    number_in("ladder_exponent", arguments["ladder_exponent"], 0)
-    number_in("rescaling_epsilon", arguments["rescaling_epsilon"], 0)
-    number_in("priority_exponent", arguments["priority_exponent"], 0)
-    if arguments["max_grad_norm"] is not None:
-        number_in("max_grad_norm", arguments["max_grad_norm"], 0, open_low=True, finite=False)
-    for name in ("learning_rate", "importance_exponent"):
-        if not callable(arguments[name]):
-            number_in(name, arguments[name], 0)
+    one_of("exploration", given["exploration"], (SCHEDULE, LADDER))
+    number_in("exploration_fraction", given["exploration_fraction"], 0, 1)
+    number_in("ladder_base", given["ladder_base"], 0, 1, open_low=True)
+    number_in("priority_eta", given["priority_eta"], 0, 1)
+    for name in ("ladder_exponent", "rescaling_epsilon", "priority_exponent"):
+        number_in(name, given[name], 0)
+    schedules.check("importance_exponent", given["importance_exponent"], 0)
+    return given
 
 
 def check_spaces(observation_space: spaces.Space, action_space: spaces.Space, policy: Any) -> None:

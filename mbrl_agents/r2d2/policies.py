@@ -17,13 +17,16 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
+from mbrl_agents.common import networks
 from mbrl_agents.r2d2.networks import CELLS, RecurrentQNetwork
 from mbrl_agents.r2d2.numpy_network import MOST_ROWS, NumpyNetwork, numpy_network
 from mbrl_agents.r2d2.recurrence import is_small
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 States = tuple[np.ndarray, ...]
-_MOST_UNITS = 2**16
+_ACTIVATIONS: dict[str, type[nn.Module]] = {
+    networks.activation_name(each): each for each in (nn.ELU, nn.ReLU, nn.Tanh, nn.SiLU, nn.GELU, nn.LeakyReLU, nn.Sigmoid)
+}
 
 
 class R2D2Policy(BasePolicy):
@@ -38,7 +41,8 @@ class R2D2Policy(BasePolicy):
         net_arch: Units of the layers after the recurrent ones; by default one layer of as many units as these have.
         pre_net_arch: Units of the layers between features extractor and recurrent ones; by default one such layer, none
             after a CNN.
-        activation_fn: Activation of these layers.
+        activation_fn: Activation of these layers: a class of PyTorch modules such as ``torch.nn.ReLU``, or a name such as
+            ``"relu"``, as other agents take it.
         cell: ``"lstm"`` or ``"gru"``.
         lstm_hidden_size: Units of each recurrent layer (of a GRU, too).
         n_lstm_layers: Number of recurrent layers.
@@ -69,7 +73,7 @@ class R2D2Policy(BasePolicy):
         lr_schedule: Schedule,
         net_arch: list[int] | None = None,
         pre_net_arch: list[int] | None = None,
-        activation_fn: type[nn.Module] = nn.ReLU,
+        activation_fn: str | type[nn.Module] = nn.ReLU,
         cell: str = "lstm",
         lstm_hidden_size: int = 256,
         n_lstm_layers: int = 1,
@@ -84,7 +88,7 @@ class R2D2Policy(BasePolicy):
         optimizer_kwargs: dict[str, Any] | None = None,
     ) -> None:
         one_of("cell", cell, tuple(CELLS))
-        integer_in("lstm_hidden_size", lstm_hidden_size, 1, _MOST_UNITS)
+        integer_in("lstm_hidden_size", lstm_hidden_size, 1, networks.MAX_WIDTH)
         integer_in("n_lstm_layers", n_lstm_layers, 1, 64)
         number_in("forget_bias", forget_bias, -100, 100)
         for name, value in {"dueling": dueling, "previous_action": previous_action, "previous_reward": previous_reward}.items():
@@ -92,13 +96,13 @@ class R2D2Policy(BasePolicy):
         if pre_net_arch is None:
             pre_net_arch = [] if features_extractor_class is NatureCNN else [lstm_hidden_size]
         net_arch = [lstm_hidden_size] if net_arch is None else net_arch
+        if isinstance(activation_fn, str):
+            activation_fn = _ACTIVATIONS[networks.activation_name(activation_fn)]
         if not (isinstance(activation_fn, type) and issubclass(activation_fn, nn.Module)):
-            raise TypeError(f"activation_fn must be a class of PyTorch modules such as torch.nn.ReLU, got {activation_fn!r}")
-        for name, arch in {"pre_net_arch": pre_net_arch, "net_arch": net_arch}.items():
-            if not isinstance(arch, (list, tuple)):
-                raise TypeError(f"{name} must be a list of units, got {arch!r} of type {type(arch).__name__}")
-            for units in arch:
-                integer_in(f"each entry of {name}", units, 1, _MOST_UNITS)
+            raise TypeError(
+                f"activation_fn must be a class of PyTorch modules such as torch.nn.ReLU, or a name such as 'relu', "
+                f"got {activation_fn!r}"
+            )
         if optimizer_kwargs is None:
             optimizer_kwargs = {"fused": True} if optimizer_class is th.optim.Adam else {}
         super().__init__(
@@ -111,8 +115,8 @@ class R2D2Policy(BasePolicy):
             optimizer_kwargs=optimizer_kwargs,
         )
         self.network_kwargs: dict[str, Any] = {
-            "pre_net_arch": list(pre_net_arch),
-            "net_arch": list(net_arch),
+            "pre_net_arch": list(networks.check_net_arch(pre_net_arch, "pre_net_arch")),
+            "net_arch": list(networks.check_net_arch(net_arch)),
             "activation_fn": activation_fn,
             "cell": cell,
             "hidden_size": lstm_hidden_size,

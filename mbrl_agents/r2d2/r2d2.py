@@ -131,7 +131,7 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        checks.check(locals())
+        train_freq = checks.check(locals())["train_freq"]
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]

@@ -44,11 +44,6 @@ class DQNLearner:
     codec: ObservationCodec
     q: QLearning
 
-    @property
-    def num_actions(self) -> int:
-        """Number of actions."""
-        return self.q.num_actions
-
     def init(self, key: jax.Array, hyper: DQNHyperparameters) -> DQNState:
         """Fresh parameters; the target network starts as a copy."""
         params = self.q.init(key)

@@ -51,7 +51,11 @@ def largest_stable_step_size(
 
 
 def limit(operators: Reduced, batch_size: int) -> float:
-    """η* of operators; see :func:`largest_stable_step_size`."""
+    """η* of operators; see :func:`largest_stable_step_size`.
+
+    Raises:
+        ValueError: No step size converges, as A has an eigenvalue without positive real part.
+    """
     slowest = operators.rates.real.min()
     if slowest <= 0:
         raise ValueError(f"covariance: no step size is stable, as A has an eigenvalue with real part {slowest:g}")

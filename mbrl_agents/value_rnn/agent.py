@@ -266,7 +266,7 @@ class ValueRNN(JaxAgent):
         super().set_env(env, force_reset)
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """Saves the network; see :meth:`mbrl_agents.common.jax_agent.JaxAgent.save`.
+        """Saves the network; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.save`.
 
         Raises:
             ValueError: There is no network yet.

@@ -18,11 +18,6 @@ _AT_ONCE = 256  # trials in one call
 _STEP_MULTIPLE = 32  # arrays are padded to so many steps, so that few lengths have to be compiled for
 
 
-def states(network: ValueNetwork, state: ValueRNNState, trials: Trials) -> list[np.ndarray]:
-    """States of the recurrent layer after each step of each trial, float32 (T, state_size)."""
-    return _read(network, "states", state, trials)
-
-
 def hidden(network: ValueNetwork, state: ValueRNNState, trials: Trials) -> list[np.ndarray]:
     """Hidden activity after each step of each trial, float32 (T, H)."""
     return _read(network, "hidden", state, trials)
@@ -73,8 +68,6 @@ def _parts(trials: Trials) -> Iterator[Trials]:
 def _program(network: ValueNetwork, what: str) -> Any:
     def read(params: Any, levels: jax.Array, observations: jax.Array) -> jax.Array:
         unrolled = network.cell.unroll(params, jnp.asarray(observations))
-        if what == "states":
-            return unrolled
         if what == "hidden":
             return network.cell.hidden(unrolled)
         return network.heads(params, unrolled) if what == "heads" else network.value(params, unrolled, levels)

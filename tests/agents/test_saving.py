@@ -115,6 +115,25 @@ def test_saving_to_and_from_streams_and_excluding(tmp_path: pathlib.Path) -> Non
         learner.save(io.BytesIO(), exclude=["policy"])
 
 
+def test_files_without_a_suffix(tmp_path: pathlib.Path) -> None:
+    """A file of the very name goes first; a folder of that name is no file."""
+    learner = agent().learn(60)
+    for name, save in (("agent", learner.save), ("replay", learner.save_replay_buffer)):
+        save(stream := io.BytesIO())
+        (tmp_path / name).write_bytes(stream.getvalue())
+    agent().save(tmp_path / "agent.zip")
+    agent().save_replay_buffer(tmp_path / "replay.npz")
+    loaded = ReplayDQN.load(tmp_path / "agent", env=flute())
+    loaded.load_replay_buffer(tmp_path / "replay")
+    assert (loaded.num_timesteps, loaded.memory.size()) == (60, 60)
+    for name in ("agent", "replay"):
+        (tmp_path / name).unlink()
+        (tmp_path / name).mkdir()
+    loaded = ReplayDQN.load(tmp_path / "agent", env=flute())
+    loaded.load_replay_buffer(tmp_path / "replay")
+    assert (loaded.num_timesteps, loaded.memory.size()) == (0, 0)
+
+
 def foreign_files(folder: pathlib.Path) -> dict[str, tuple[pathlib.Path, str]]:
     good = folder / "good.zip"
     agent().save(good)

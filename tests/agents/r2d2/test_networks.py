@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from torch import nn
 
+from mbrl_agents.common.networks import ACTIVATIONS
 from mbrl_agents.r2d2 import R2D2, SequenceLayout
 from mbrl_agents.r2d2.learning import td_errors
 from mbrl_agents.r2d2.numpy_learning import Unrolled
@@ -267,3 +269,15 @@ def test_images_and_dictionaries_have_networks() -> None:
         learner.learn(90)
         assert learner._n_updates > 0
         assert learner.policy._in_numpy is None
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations_have_the_names_of_other_agents(name: str, tmp_path: pathlib.Path) -> None:
+    learner = agent(activation_fn=name)
+    by_class = agent(activation_fn=learner.policy.network_kwargs["activation_fn"])
+    learner.save(tmp_path / "agent.zip")
+    numbers, observations = np.linspace(-2, 2, 9), learner.observation_space.sample()
+    module = learner.policy.network_kwargs["activation_fn"]()
+    np.testing.assert_allclose(module(th.tensor(numbers)), ACTIVATIONS[name](numbers.astype(np.float32)), atol=1e-3)
+    for other in (by_class, R2D2.load(tmp_path / "agent.zip")):
+        np.testing.assert_array_equal(other.predict(observations)[1][0], learner.predict(observations)[1][0])
