@@ -26,6 +26,7 @@ from mbrl_agents.experiments.figures import (
 )
 from mbrl_agents.experiments.scores import yardsticks_of
 from mbrl_agents.experiments.sweeps.specification import setting_label
+from mbrl_agents.experiments.tables import shown
 from tuning.confirm import CURVES, estimate, folder_of, read_confirmation
 from tuning.spaces import Range, Values
 from tuning.study import Study
@@ -57,7 +58,7 @@ def draw_heat_map(study: Study) -> Any:
         cells[place] = row["value"] if row["state"] == "complete" else np.nan
         near = max(abs(a - b) for a, b in zip(place, chosen, strict=True)) <= 1
         notes[place] = _note(row, study.spec.seeds, near)
-    columns, rows = (pd.Index(map(_shown, values[name]), name=name) for name in names)
+    columns, rows = (pd.Index(map(shown, values[name]), name=name) for name in names)
     named, less_is_better = pd.DataFrame(cells, rows, columns), study.spec.judge.sign < 0
     draw_cells(axis, named, notes, chosen, _objective(study), less_is_better=less_is_better, font_size=7.5)
     _title(
@@ -74,7 +75,7 @@ def draw_slices(study: Study) -> Any:
     for name, axis in zip(names, np.atleast_1d(axes), strict=True):
         dimension = study.spec.space.dimensions[name]
         known = table[table["state"] == "complete"]
-        positions = known[name] if isinstance(dimension, Range) or dimension.numeric else known[name].map(_shown)
+        positions = known[name] if isinstance(dimension, Range) or dimension.numeric else known[name].map(shown)
         axis.plot(positions, known["value"], "o", color=GREY, alpha=0.45, markersize=4)
         if isinstance(dimension, Values):
             _draw_line_through(axis, known, study, name, dimension.numeric)
@@ -82,7 +83,7 @@ def draw_slices(study: Study) -> Any:
         if _is_logarithmic(dimension):
             axis.set_xscale("log")
         if isinstance(dimension, Values) and dimension.numeric:  # marked by these, not by powers of ten
-            axis.set_xticks(dimension.values, [_shown(value) for value in dimension.values], rotation=45, ha="right")
+            axis.set_xticks(dimension.values, [shown(value) for value in dimension.values], rotation=45, ha="right")
             axis.set_xticks([], minor=True)
         axis.set_xlabel(name)
         plain(axis)
@@ -149,7 +150,7 @@ def _draw_line_through(axis: Any, known: pd.DataFrame, study: Study, name: str, 
     known = known.sort_values(name) if numeric else known
     found = [estimate(tuple(scores)) for scores in known[[f"seed_{seed}" for seed in study.spec.seeds]].to_numpy()]
     error = np.nan_to_num([[each.value - each.low for each in found], [each.high - each.value for each in found]])
-    positions = known[name] if numeric else known[name].map(_shown)
+    positions = known[name] if numeric else known[name].map(shown)
     axis.errorbar(positions, known["value"], yerr=error, color=COLOURS[0], linewidth=1.8, marker="o", markersize=4, capsize=3)
 
 
@@ -177,10 +178,6 @@ def _is_logarithmic(dimension: Values | Range) -> bool:
     if isinstance(dimension, Range):
         return dimension.log
     return dimension.numeric and is_logarithmic(dimension.values)
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _objective(study: Study) -> str:

@@ -7,12 +7,9 @@ import ast
 import sys
 from typing import Any
 
-from rich.console import Console
-
 from mbrl_agents.experiments import published
 from mbrl_agents.experiments.environments import EnvironmentSpec
 
-NOT_A_TERMINAL_WIDTH = 120
 OTHER_PRESETS = ("study", "none")  # of mbrl compare; see mbrl_agents.experiments.presets
 
 
@@ -75,12 +72,6 @@ def environment_of(arguments: argparse.Namespace, env_id: str | None = None) -> 
     constants = getattr(arguments, "env_constants", {}) | parse_assignments(arguments.env_arg, "--env-arg")
     from_file = env_id is None and getattr(arguments, "env_from_file", False)
     return EnvironmentSpec(env_id or arguments.env_id, constants, arguments.max_episode_steps, from_file=from_file)
-
-
-def console() -> Console:
-    """Standard output, in a width of which tables make good use."""
-    found = Console()
-    return found if found.is_terminal else Console(width=NOT_A_TERMINAL_WIDTH)
 
 
 def parse_assignments(pairs: list[str], option: str) -> dict[str, Any]:

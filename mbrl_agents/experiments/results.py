@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments.progress import duration
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.scores import Yardsticks, score_name, yardsticks_of
 from mbrl_agents.experiments.statistics import FINAL_PART, describe, worth
+from mbrl_agents.experiments.tables import new_table
 
 COLUMNS = (
     "agent",
@@ -119,10 +119,8 @@ def show(table: pd.DataFrame, runs: Sequence[RunFolder], console: Console) -> No
     """Prints the table for people."""
     config, reference = runs[0].config, run_yardsticks(runs[0])
     evaluation = config.evaluation
-    out = Table(title=f"{config.environment.title} after {config.steps:,} steps", title_justify="left", title_style="bold")
-    out.add_column("agent")
-    for name in ("runs", f"score ({run_score_name(runs[0])})", "normalised", "time per run"):
-        out.add_column(name, justify="right")
+    columns = ("runs", f"score ({run_score_name(runs[0])})", "normalised", "time per run")
+    out = new_table(f"{config.environment.title} after {config.steps:,} steps", ["agent"], columns)
     for _, row in table.iterrows():
         out.add_row(
             row["agent"],
