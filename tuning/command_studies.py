@@ -10,10 +10,11 @@ import sys
 import time
 
 from mbrl_agents.experiments import preset_files
-from mbrl_agents.experiments.command_arguments import environment_of, parse_assignments
+from mbrl_agents.experiments.command_arguments import environment_of
 from mbrl_agents.experiments.command_parts import INTERRUPTED
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_agents.experiments.tables import console, new_table, shown
+from mbrl_envs.assignments import parse_assignments
 from mbrl_envs.checks import integer_in, number_in
 from tuning.confirm import confirm, read_confirmation
 from tuning.leases import Watch
