@@ -12,8 +12,8 @@ import pathlib
 import time
 
 from mbrl_agents import train_sweep
-from mbrl_agents.experiments.command_arguments import parse_assignments
 from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_envs.assignments import parse_assignments
 from tuning import Worker, create_study, factor_two_grid, open_study
 from tuning.confirm import confirm
 from tuning.report import write_report

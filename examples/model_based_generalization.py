@@ -13,10 +13,10 @@ import signal
 import threading
 
 from mbrl_agents.experiments import plots, results
-from mbrl_agents.experiments.command_arguments import parse_assignments
 from mbrl_agents.experiments.comparison import Comparison, Contestant
 from mbrl_agents.experiments.published import AGENTS, preset, presets
 from mbrl_agents.experiments.run_folder import runs_below
+from mbrl_envs.assignments import parse_assignments
 
 
 def main() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import json
 from typing import Any
+
+from mbrl_envs.assignments import parse_assignments
 
 
 def register(subparsers: Any) -> None:
@@ -17,7 +18,8 @@ def register(subparsers: Any) -> None:
     play = subparsers.add_parser("play", help="play an environment yourself", description=PLAY_TEXT)
     play.add_argument("env_id", metavar="ENV_ID", help="Gymnasium id, such as mbrl/ProcMaze-v0")
     play.add_argument(
-        "--arg",
+        "--env-arg",
+        "--arg",  # as it was once called
         action="append",
         default=[],
         metavar="NAME=VALUE",
@@ -38,31 +40,11 @@ def run_play(arguments: argparse.Namespace) -> int:
     """Runs ``mbrl play``."""
     import mbrl_envs.play
 
-    constants = parse_constants(arguments.arg)
+    constants = parse_assignments(arguments.env_arg, "--env-arg")
     total = mbrl_envs.play.play(arguments.env_id, seed=arguments.seed, text=arguments.ansi, **constants)
     if not arguments.ansi:
         print(f"total reward {total:g}")
     return 0
-
-
-def parse_constants(pairs: list[str]) -> dict[str, Any]:
-    """``["grid_size=6", "observation=planes"]`` as a dict; values are Python literals or else plain strings.
-
-    Raises:
-        ValueError: A pair has no ``=``, or a name comes twice.
-    """
-    constants: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name.isidentifier():
-            raise ValueError(f"--arg must look like NAME=VALUE, got {pair!r}")
-        if name in constants:
-            raise ValueError(f"--arg {name} is given twice")
-        try:
-            constants[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            constants[name] = text
-    return constants
 
 
 def run_envs(arguments: argparse.Namespace) -> int:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import argparse
 import errno
-import math
 import pathlib
 import socket
 import sys
 import time
 
-from rich.table import Table
-
 from mbrl_agents.experiments import preset_files
-from mbrl_agents.experiments.command_arguments import console, environment_of, parse_assignments
+from mbrl_agents.experiments.command_arguments import environment_of
 from mbrl_agents.experiments.command_parts import INTERRUPTED
 from mbrl_agents.experiments.sweeps.specification import setting_label
+from mbrl_agents.experiments.tables import console, new_table, shown
+from mbrl_envs.assignments import parse_assignments
 from mbrl_envs.checks import integer_in, number_in
 from tuning.confirm import confirm, read_confirmation
 from tuning.leases import Watch
@@ -212,19 +211,11 @@ def _show(study: Study) -> None:
     study.best()  # says so if there is none
     finished, trials = study.progress()
     title = f"{study.name}: {study.spec.objective} score, {finished} of {trials} trials"
-    out = Table(title=title, title_justify="left", title_style="bold")
     names = [*study.spec.space.dimensions, "state", "value"]
-    for name in ("trial", *names, *(f"seed {seed}" for seed in study.spec.seeds)):
-        out.add_column(name, justify="right")
+    out = new_table(title, numbers=["trial", *names, *(f"seed {seed}" for seed in study.spec.seeds)])
     for row in study.ranking().head(SHOWN_TRIALS).to_dict("records"):
         cells = [row[name] for name in names] + [row[f"seed_{seed}"] for seed in study.spec.seeds]
-        out.add_row(str(row["number"]), *map(_cell, cells))
+        out.add_row(str(row["number"]), *(shown(cell, ".4g") for cell in cells))
     console().print(out)
     if (confirmation := read_confirmation(study)) is not None:
         print(confirmation)
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return "–" if math.isnan(value) else f"{value:.4g}"
-    return str(value)

@@ -21,9 +21,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 from optuna.study import StudyDirection
 
-from mbrl_agents.experiments.results import FINAL_PART
+from mbrl_agents.experiments.statistics import worth
 from mbrl_envs.checks import one_of
 
 NAMES = ("final", "auc", "best", "last")
@@ -108,17 +109,9 @@ class Objective:
             return None
         if has_diverged(curve):
             return float(self.sign * (self.sign * finite).min())
-        return self._summary(np.asarray(curve.timesteps), scores)
-
-    def _summary(self, timesteps: np.ndarray, scores: np.ndarray) -> float:
-        if self.name == "best":
-            return float(self.sign * (self.sign * scores).max())
-        if self.name == "auc":
-            return float(scores.mean())
-        if self.name == "final":
-            late = scores[timesteps > (1 - FINAL_PART) * self.steps]
-            return float(late.mean() if len(late) else scores[-1])
-        return float(scores[-int(self.name.partition("-")[2] or 1) :].mean())
+        by = {"best": "max" if self.sign > 0 else "min", "auc": "mean"}.get(self.name, self.name)
+        found = worth(pd.Series(scores, curve.timesteps), by, self.steps)
+        return float(scores[-1]) if found is None else found  # of a run that is to be pruned, say: not yet in the last tenth
 
 
 def has_diverged(curve: Curve) -> bool:

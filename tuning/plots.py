@@ -9,18 +9,29 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.experiments import statistics
 from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.evaluation import default_sizes
-from mbrl_agents.experiments.figures import COLOURS, GREY, INK, STYLES, new_figure, plain
+from mbrl_agents.experiments.figures import (
+    COLOURS,
+    FRAME,
+    GREY,
+    INK,
+    STYLES,
+    draw_cells,
+    draw_curve,
+    draw_yardsticks,
+    is_logarithmic,
+    new_figure,
+    plain,
+)
 from mbrl_agents.experiments.scores import yardsticks_of
 from mbrl_agents.experiments.sweeps.specification import setting_label
+from mbrl_agents.experiments.tables import shown
 from tuning.confirm import CURVES, estimate, folder_of, read_confirmation
 from tuning.spaces import Range, Values
 from tuning.study import Study
 
 BEST_CURVES = 5
-_FRAME = "#D55E00"
 
 
 def draw_heat_map(study: Study) -> Any:
@@ -40,20 +51,16 @@ def draw_heat_map(study: Study) -> Any:
             table = table[table[name] == best.setting[name]]
     figure, axis = _figure(max(1.1 * len(values[names[0]]) + 2.5, 6), max(0.62 * len(values[names[1]]) + 1.8, 4))
     cells = np.full((len(values[names[1]]), len(values[names[0]])), np.nan)
-    notes: dict[tuple[int, int], str] = {}
+    notes: dict[tuple[int, ...], str] = {}
     chosen = tuple(values[name].index(best.setting[name]) for name in reversed(names))
     for row in table.to_dict("records"):
         place = values[names[1]].index(row[names[1]]), values[names[0]].index(row[names[0]])
         cells[place] = row["value"] if row["state"] == "complete" else np.nan
         near = max(abs(a - b) for a, b in zip(place, chosen, strict=True)) <= 1
         notes[place] = _note(row, study.spec.seeds, near)
-    image = axis.imshow(cells, origin="lower", aspect="auto", cmap="viridis" if study.spec.judge.sign > 0 else "viridis_r")
-    _write_cells(axis, cells, notes, study.spec.judge.sign)
-    _frame(axis, chosen)
-    axis.set_xticks(range(cells.shape[1]), [_shown(value) for value in values[names[0]]], rotation=45, ha="right")
-    axis.set_yticks(range(cells.shape[0]), [_shown(value) for value in values[names[1]]])
-    axis.set(xlabel=names[0], ylabel=names[1])
-    figure.colorbar(image, label=_objective(study))
+    columns, rows = (pd.Index(map(shown, values[name]), name=name) for name in names)
+    named, less_is_better = pd.DataFrame(cells, rows, columns), study.spec.judge.sign < 0
+    draw_cells(axis, named, notes, chosen, _objective(study), less_is_better=less_is_better, font_size=7.5)
     _title(
         axis, study, f"{setting_label(best.setting)} is chosen; 95 % intervals over {len(best.scores)} seeds there and around"
     )
@@ -68,15 +75,15 @@ def draw_slices(study: Study) -> Any:
     for name, axis in zip(names, np.atleast_1d(axes), strict=True):
         dimension = study.spec.space.dimensions[name]
         known = table[table["state"] == "complete"]
-        positions = known[name] if isinstance(dimension, Range) or dimension.numeric else known[name].map(_shown)
+        positions = known[name] if isinstance(dimension, Range) or dimension.numeric else known[name].map(shown)
         axis.plot(positions, known["value"], "o", color=GREY, alpha=0.45, markersize=4)
         if isinstance(dimension, Values):
             _draw_line_through(axis, known, study, name, dimension.numeric)
-        axis.plot([best.setting[name]], [best.value], "o", markersize=11, fillstyle="none", color=_FRAME, markeredgewidth=2)
+        axis.plot([best.setting[name]], [best.value], "o", markersize=11, fillstyle="none", color=FRAME, markeredgewidth=2)
         if _is_logarithmic(dimension):
             axis.set_xscale("log")
         if isinstance(dimension, Values) and dimension.numeric:  # marked by these, not by powers of ten
-            axis.set_xticks(dimension.values, [_shown(value) for value in dimension.values], rotation=45, ha="right")
+            axis.set_xticks(dimension.values, [shown(value) for value in dimension.values], rotation=45, ha="right")
             axis.set_xticks([], minor=True)
         axis.set_xlabel(name)
         plain(axis)
@@ -96,11 +103,11 @@ def draw_curves(study: Study, count: int = BEST_CURVES) -> Any:
         curves, (style, colour) = study.curves.read(int(row["slot"])), next(styles)
         if curves is not None:
             label = setting_label({name: row[name] for name in study.spec.space.dimensions})
-            _draw_curve(axis, curves, f"{label}: {row['value']:.4g}", style, colour)
+            _draw_curve(axis, curves, style, colour, f"{label}: {row['value']:.4g}")
             drawn += 1
     fresh = _fresh_curves(study)
     if fresh is not None:
-        _draw_curve(axis, fresh, "the winner on fresh seeds", "-", "black")
+        _draw_curve(axis, fresh, "-", "black", "the winner on fresh seeds")
     if not drawn and fresh is None:
         return None
     _draw_yardsticks(axis, study)
@@ -135,23 +142,6 @@ def _note(row: dict[Any, Any], seeds: list[int], near: bool) -> str:
     return text.replace("-", "−")
 
 
-def _write_cells(axis: Any, cells: np.ndarray, notes: dict[tuple[int, int], str], sign: float) -> None:
-    known = cells[~np.isnan(cells)]
-    middle = (known.min() + known.max()) / 2
-    for place in np.ndindex(*cells.shape):
-        light = sign * cells[place] > sign * middle
-        colour = GREY if math.isnan(cells[place]) else "black" if light else "white"
-        text = notes.get((place[0], place[1]), "")
-        axis.text(place[1], place[0], text, ha="center", va="center", fontsize=7.5, color=colour)
-
-
-def _frame(axis: Any, place: tuple[int, ...]) -> None:
-    from matplotlib.patches import Rectangle
-
-    corner = (place[1] - 0.5, place[0] - 0.5)
-    axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor=_FRAME, linewidth=2.5))
-
-
 def _draw_line_through(axis: Any, known: pd.DataFrame, study: Study, name: str, numeric: bool) -> None:
     best = study.best()
     for other, value in best.setting.items():
@@ -160,7 +150,7 @@ def _draw_line_through(axis: Any, known: pd.DataFrame, study: Study, name: str, 
     known = known.sort_values(name) if numeric else known
     found = [estimate(tuple(scores)) for scores in known[[f"seed_{seed}" for seed in study.spec.seeds]].to_numpy()]
     error = np.nan_to_num([[each.value - each.low for each in found], [each.high - each.value for each in found]])
-    positions = known[name] if numeric else known[name].map(_shown)
+    positions = known[name] if numeric else known[name].map(shown)
     axis.errorbar(positions, known["value"], yerr=error, color=COLOURS[0], linewidth=1.8, marker="o", markersize=4, capsize=3)
 
 
@@ -172,31 +162,22 @@ def _fresh_curves(study: Study) -> pd.DataFrame | None:
     return pd.read_parquet(file) if file.is_file() else None
 
 
-def _draw_curve(axis: Any, curves: pd.DataFrame, label: str, style: str, colour: str) -> None:
+def _draw_curve(axis: Any, curves: pd.DataFrame, style: str, colour: str, label: str) -> None:
     table = curves.pivot_table(index="timestep", columns="seed", values="score")
-    low, high = statistics.mean_band(table.to_numpy())
-    axis.fill_between(table.index, low, high, color=colour, alpha=0.15, linewidth=0)
-    axis.plot(table.index, table.mean(axis=1), style, color=colour, linewidth=1.8, label=label)
+    draw_curve(axis, table, style, colour, 0.15, linewidth=1.8, label=label)
 
 
 def _draw_yardsticks(axis: Any, study: Study) -> None:
     dynamics = study.spec.environment.dynamics()
     steps = default_sizes(dynamics, None, study.spec.eval_steps)[1]
     if (reference := yardsticks_of(find_agent(study.spec.agent).cls, dynamics, steps)) is not None:
-        for name, value in (("best policy", reference.optimal), ("uniform policy", reference.uniform)):
-            axis.axhline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-            axis.annotate(name, (1, value), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=8, color=GREY)
+        draw_yardsticks(axis, reference, beside=False)
 
 
 def _is_logarithmic(dimension: Values | Range) -> bool:
     if isinstance(dimension, Range):
         return dimension.log
-    numbers = dimension.values
-    return dimension.numeric and min(numbers) > 0 and max(numbers) / min(numbers) >= 8
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return dimension.numeric and is_logarithmic(dimension.values)
 
 
 def _objective(study: Study) -> str:

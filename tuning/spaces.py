@@ -22,7 +22,7 @@ from typing import Any
 
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mbrl_agents.experiments.command_arguments import parse_lists
+from mbrl_agents.experiments.command_arguments import parse_values
 from mbrl_envs.checks import number_in
 
 _DIGITS = 12  # of the numbers in a factor-two grid: 0.1, not 0.1000000000000001
@@ -224,7 +224,7 @@ def _dimension(name: str, given: Any) -> Values | Range:
         if colon and kind in _KINDS:
             low, high = _ends(rest)
             return _KINDS[kind](low, high)
-        given = parse_lists([f"{name}={given}"], "--space")[name]
+        given = parse_values(given, f"--space {name}")
     if hasattr(given, "tolist"):
         given = given.tolist()
     if not isinstance(given, Sequence):

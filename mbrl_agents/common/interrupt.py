@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
+from typing import Any
 
 
 class PendingInterrupt:
@@ -23,15 +24,25 @@ class PendingInterrupt:
 
 
 @contextlib.contextmanager
+def handled(signum: int, handler: Callable[[int, FrameType | None], Any] | signal.Handlers) -> Iterator[None]:
+    """Has a signal handled otherwise for a while. Outside the main thread, where Python delivers none, nothing is changed."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signum, handler)
+    try:
+        yield
+    finally:
+        signal.signal(signum, before)
+
+
+@contextlib.contextmanager
 def deferred() -> Iterator[PendingInterrupt]:
     """Holds Ctrl-C back until ``raise_if_pressed``, so that it never hits an agent whose arrays are in a compiled call.
 
-    A second Ctrl-C acts at once. Outside the main thread, where Python delivers no signals, nothing is changed.
+    A second Ctrl-C acts at once.
     """
     pending = PendingInterrupt()
-    if threading.current_thread() is not threading.main_thread():
-        yield pending
-        return
 
     def remember(signum: int, frame: FrameType | None) -> None:
         del signum, frame
@@ -39,9 +50,6 @@ def deferred() -> Iterator[PendingInterrupt]:
             raise KeyboardInterrupt
         pending.pressed = True
 
-    before = signal.signal(signal.SIGINT, remember)
-    try:
+    with handled(signal.SIGINT, remember):
         yield pending
-    finally:
-        signal.signal(signal.SIGINT, before)
     pending.raise_if_pressed()

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import ast
 import sys
 from typing import Any
 
-from rich.console import Console
-
 from mbrl_agents.experiments import published
 from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_envs.assignments import literal, parse_assignments, split_assignments
 
-NOT_A_TERMINAL_WIDTH = 120
 OTHER_PRESETS = ("study", "none")  # of mbrl compare; see mbrl_agents.experiments.presets
 
 
@@ -78,51 +75,25 @@ def environment_of(arguments: argparse.Namespace, env_id: str | None = None) -> 
     return EnvironmentSpec(env_id or arguments.env_id, constants, arguments.max_episode_steps, from_file=from_file)
 
 
-def console() -> Console:
-    """Standard output, in a width of which tables make good use."""
-    found = Console()
-    return found if found.is_terminal else Console(width=NOT_A_TERMINAL_WIDTH)
-
-
-def parse_assignments(pairs: list[str], option: str) -> dict[str, Any]:
-    """``["gamma=0.9", "policy_kwargs={'net_arch': [64]}"]`` as a dict; values are Python literals or else plain strings.
-
-    Raises:
-        ValueError: A pair has no ``=``, or a name comes twice.
-    """
-    values: dict[str, Any] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        # A label in front of the name may hold what an identifier may not.
-        if not equals or not name.rpartition(".")[2].isidentifier():
-            raise ValueError(f"{option} must look like NAME=VALUE, got {pair!r}")
-        if name in values:
-            raise ValueError(f"{option} {name} is given twice")
-        try:
-            values[name] = ast.literal_eval(text)
-        except (ValueError, SyntaxError):
-            values[name] = text
-    return values
-
-
 def parse_lists(pairs: list[str], option: str) -> dict[str, list[Any]]:
-    """``["gamma=0.9,0.99", "net_arch=[[64], [64, 64]]"]`` as lists of values, read as by :func:`parse_assignments`.
+    """``["gamma=0.9,0.99", "net_arch=[[64], [64, 64]]"]`` as lists of values, read as by :func:`parse_values`.
 
     Raises:
         ValueError: A pair has no ``=``, a name comes twice, or there is no value.
     """
-    lists: dict[str, list[Any]] = {}
-    for name, value in parse_assignments(pairs, option).items():
-        if isinstance(value, str):  # no Python literal: plain words
-            value = [_literal(part) for part in value.split(",")]
-        lists[name] = list(value) if isinstance(value, (list, tuple)) else [value]
-        if not lists[name] or "" in lists[name]:
-            raise ValueError(f"{option} {name} must have values between its commas, got {value!r}")
-    return lists
+    return {name: parse_values(text, f"{option} {name}") for name, text in split_assignments(pairs, option).items()}
 
 
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError):
-        return text.strip()
+def parse_values(text: str, what: str) -> list[Any]:
+    """``"0.9,0.99"`` as a list of values: Python literals, or else plain words.
+
+    Raises:
+        ValueError: There is none, or none between two commas.
+    """
+    value = literal(text)
+    if isinstance(value, str):  # no Python literal: plain words
+        value = [literal(part.strip()) for part in value.split(",")]
+    values = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not values or "" in values:
+        raise ValueError(f"{what} must have values between its commas, got {value!r}")
+    return values

@@ -5,11 +5,9 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from rich.table import Table
-
 from mbrl_agents.experiments import imagination
-from mbrl_agents.experiments.command_arguments import console
 from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.tables import console, new_table
 from mbrl_envs.checks import integer_in
 
 
@@ -38,9 +36,7 @@ def imagine(arguments: argparse.Namespace, model: Any, environment: EnvironmentS
         model, environment, arguments.imagine, steps=steps, greedy=arguments.imagine_greedy, seed=arguments.seed
     )
     short = imagination.summary(findings.errors)
-    table = Table(title="Errors of its world model (in brackets: of the baseline)", title_justify="left", title_style="bold")
-    for i, name in enumerate(short.columns):
-        table.add_column(name, justify="right" if i > 1 else "left")
+    table = new_table("Errors of its world model (in brackets: of the baseline)", short.columns[:2], short.columns[2:])
     for row in short.itertuples(index=False):
         table.add_row(*row)
     out = console()

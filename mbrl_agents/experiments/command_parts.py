@@ -6,13 +6,13 @@ Nothing heavy is imported here, so that ``mbrl --help`` is quick.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
 import importlib
 import signal
 import sys
-import threading
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
+
+from mbrl_agents.common.interrupt import handled
 
 FAILED, INTERRUPTED = 1, 130  # exit codes
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
@@ -100,7 +100,7 @@ def command_from(
                 raise
             raise ImportError(f'this command needs {missing}: pip install "mbrl-lab[{extra}]"') from error
         try:
-            with _terminated_as_interrupted():
+            with handled(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT)):
                 return function(arguments)
         except OSError as error:
             if error.errno not in _DISK_ERRORS:
@@ -109,16 +109,3 @@ def command_from(
             return FAILED
 
     return run
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does; only the main thread may say so."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -8,20 +8,15 @@ import pathlib
 import sys
 
 import pandas as pd
-from rich.table import Table
 
 from mbrl_agents.experiments import results
 from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.command_arguments import (
-    console,
-    environment_of,
-    parse_assignments,
-    parse_lists,
-    training_arguments,
-)
+from mbrl_agents.experiments.command_arguments import environment_of, parse_lists, training_arguments
 from mbrl_agents.experiments.command_parts import INTERRUPTED
 from mbrl_agents.experiments.published import Preset
 from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
+from mbrl_agents.experiments.tables import console, new_table, shown
+from mbrl_envs.assignments import parse_assignments
 from mbrl_envs.checks import integer_in
 
 SHOWN_SETTINGS = 20
@@ -84,11 +79,10 @@ def _write(result: SweepResult, path: pathlib.Path) -> list[str]:
 def _show(result: SweepResult) -> None:
     table = result.summary().sort_values("mean", ascending=False, kind="stable")
     config, reference = result.first.config, results.run_yardsticks(result.first)
-    out = Table(title=f"{config.environment.title} after {config.steps:,} steps", title_justify="left", title_style="bold")
-    for name in (*result.hyperparameters, "runs", "score", "normalised", "diverged"):
-        out.add_column(name, justify="right")
+    columns = (*result.hyperparameters, "runs", "score", "normalised", "diverged")
+    out = new_table(f"{config.environment.title} after {config.steps:,} steps", numbers=columns)
     for row in table.head(SHOWN_SETTINGS).to_dict("records"):
-        swept = [f"{row[name]:g}" if isinstance(row[name], float) else str(row[name]) for name in result.hyperparameters]
+        swept = [shown(row[name]) for name in result.hyperparameters]
         interval = "" if math.isnan(row["low"]) else f" [{row['low']:.4g}, {row['high']:.4g}]"
         scaled = "–"
         if reference is not None and not math.isnan(row["mean"]):

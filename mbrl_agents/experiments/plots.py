@@ -9,8 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.experiments import statistics
-from mbrl_agents.experiments.figures import COLOURS, GREY, INK, STYLES, image_kind, new_figure, plain, save
+from mbrl_agents.experiments.figures import (
+    COLOURS,
+    GREY,
+    INK,
+    STYLES,
+    draw_curve,
+    draw_yardsticks,
+    image_kind,
+    new_figure,
+    plain,
+    save,
+)
 from mbrl_agents.experiments.results import grouped, run_score_name, run_yardsticks
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.scores import Yardsticks
@@ -81,13 +91,10 @@ def _draw_panel(
     for label in sorted(tables, key=lambda each: -tables[each].iloc[-1].mean()):
         table, position = tables[label], labels.index(label)
         colour, style = COLOURS[position % len(COLOURS)], STYLES[position // len(COLOURS) % len(STYLES)]
-        low, high = statistics.mean_band(table.to_numpy())
-        axis.fill_between(table.index, low, high, color=colour, alpha=0.18, linewidth=0)
-        lines[label] = axis.plot(table.index, table.mean(axis=1), style, color=colour, linewidth=2, zorder=3)[0]
+        lines[label] = draw_curve(axis, table, style, colour, 0.18, linewidth=2, zorder=3)
     if reference is not None:
         shown.append(np.array(reference))
-        for policy, value in (("best policy", reference.optimal), ("uniform policy", reference.uniform)):
-            _draw_yardstick(axis, value, policy)
+        draw_yardsticks(axis, reference, beside=True)
     _set_range(axis, np.concatenate(shown))
     axis.set_xlim(0, max(table.index[-1] for table in tables.values()) or 1)
     axis.set_title(runs[0].config.environment.title, loc="left", color=INK, fontsize=11)
@@ -106,14 +113,6 @@ def _seeds(numbers: set[int]) -> str:
 def _scores(runs: Sequence[RunFolder]) -> pd.DataFrame:
     """Scores by timestep, a column for each run."""
     return pd.concat([run.scores() for run in runs], axis=1).sort_index()
-
-
-def _draw_yardstick(axis: Any, value: float, name: str) -> None:
-    """A dashed line, named at its right end, where no curve is."""
-    axis.axhline(value, color=GREY, linewidth=1, linestyle=(0, (4, 3)), zorder=1)
-    text = f"{name}\n{value:.3g}".replace("-", "−")
-    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "xytext": (5, 0)}
-    axis.annotate(text, (1, value), ha="left", va="center", fontsize=8.5, color=GREY, **place)
 
 
 def _set_range(axis: Any, shown: np.ndarray) -> None:

@@ -10,16 +10,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.console import Console
-from rich.table import Table
 
 from mbrl_agents.common.files import write_atomically
-from mbrl_agents.experiments import statistics
 from mbrl_agents.experiments.progress import duration
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.scores import Yardsticks, score_name, yardsticks_of
+from mbrl_agents.experiments.statistics import FINAL_PART, describe, worth
+from mbrl_agents.experiments.tables import new_table
 
-FINAL_PART = 0.1  # of the steps; the evaluations in it make the final score
-BOOTSTRAP_FROM = 5  # runs, below which the interquartile mean is no better than the mean
 COLUMNS = (
     "agent",
     "runs",
@@ -62,11 +60,9 @@ def final_score(run: RunFolder) -> float:
     Raises:
         ValueError: There is none.
     """
-    scores = run.scores()
-    late = scores[scores.index > (1 - FINAL_PART) * run.config.steps]
-    if late.empty:
+    if (score := worth(run.scores(), "final", run.config.steps)) is None:
         raise ValueError(f"{run.path} has no evaluation in the last {FINAL_PART:.0%} of its steps")
-    return float(late.mean())
+    return score
 
 
 def run_yardsticks(run: RunFolder) -> Yardsticks | None:
@@ -123,10 +119,8 @@ def show(table: pd.DataFrame, runs: Sequence[RunFolder], console: Console) -> No
     """Prints the table for people."""
     config, reference = runs[0].config, run_yardsticks(runs[0])
     evaluation = config.evaluation
-    out = Table(title=f"{config.environment.title} after {config.steps:,} steps", title_justify="left", title_style="bold")
-    out.add_column("agent")
-    for name in ("runs", f"score ({run_score_name(runs[0])})", "normalised", "time per run"):
-        out.add_column(name, justify="right")
+    columns = ("runs", f"score ({run_score_name(runs[0])})", "normalised", "time per run")
+    out = new_table(f"{config.environment.title} after {config.steps:,} steps", ["agent"], columns)
     for _, row in table.iterrows():
         out.add_row(
             row["agent"],
@@ -149,18 +143,14 @@ def show(table: pd.DataFrame, runs: Sequence[RunFolder], console: Console) -> No
 
 
 def _row(label: str, runs: Sequence[RunFolder], reference: Yardsticks | None) -> dict[str, Any]:
-    nan = float("nan")
     scores = [final_score(run) for run in runs]
-    mean = sum(scores) / len(scores)
-    low, high = statistics.mean_interval(scores) or (nan, nan)
-    row: dict[str, Any] = {"agent": label, "runs": len(runs), "score": mean, "score_low": low, "score_high": high}
+    found = describe(scores)
+    row = {"agent": label, "runs": len(runs), "seconds": sum(run.status().seconds for run in runs) / len(runs)}
+    # The mean is summed in order, as it ever was: NumPy's, of eight runs or more, differs in the last bit.
+    row |= {"score": sum(scores) / len(scores), "score_low": found["low"], "score_high": found["high"]}
+    row |= {name: found[name] for name in ("iqm", "iqm_low", "iqm_high")}
     if reference is not None:
-        for name in ("", "_low", "_high"):
-            row[f"normalised{name}"] = float(reference.normalised(row[f"score{name}"]))
-    if len(scores) >= BOOTSTRAP_FROM:
-        row["iqm"] = statistics.interquartile_mean(scores)
-        row["iqm_low"], row["iqm_high"] = statistics.stratified_bootstrap([scores]) or (nan, nan)
-    row["seconds"] = sum(run.status().seconds for run in runs) / len(runs)
+        row |= {f"normalised{end}": float(reference.normalised(row[f"score{end}"])) for end in ("", "_low", "_high")}
     return row
 
 

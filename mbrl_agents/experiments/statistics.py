@@ -1,4 +1,4 @@
-"""Numbers about several runs: means, interquartile means, intervals.
+"""What a learning curve is worth, and numbers about several runs: means, interquartile means, intervals.
 
 scipy.stats is imported when needed: it takes half a second and 50 MB.
 """
@@ -6,9 +6,15 @@ scipy.stats is imported when needed: it takes half a second and 50 MB.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FINAL_PART = 0.1  # of the steps; the evaluations in it make the final score
+BOOTSTRAP_FROM = 5  # runs, below which the interquartile mean is no better than the mean
 
 
 class Interval(NamedTuple):
@@ -16,6 +22,27 @@ class Interval(NamedTuple):
 
     low: float
     high: float
+
+
+def worth(curve: pd.Series, by: str, steps: int) -> float | None:
+    """What a learning curve is worth.
+
+    Args:
+        curve: Scores by timestep.
+        by: ``"final"``: mean of the scores in the last tenth of the steps. ``"mean"``: of all (the area under the curve).
+            ``"max"``, ``"min"``: the largest, the smallest. ``"last"``: the last; ``"last-K"``: mean of the last K.
+        steps: Timesteps of a whole run.
+
+    Returns:
+        The number; None where there is none, as a curve that does not reach the last tenth has no final score.
+    """
+    if by == "final":
+        curve = curve[curve.index > (1 - FINAL_PART) * steps]
+    elif by.startswith("last"):
+        curve = curve.iloc[-int(by.partition("-")[2] or 1) :]
+    if curve.empty:
+        return None
+    return float(curve.max() if by == "max" else curve.min() if by == "min" else curve.mean())
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval | None:
@@ -117,3 +144,16 @@ def stratified_bootstrap(
         random_state=np.random.default_rng(seed),
     )
     return Interval(float(result.confidence_interval.low), float(result.confidence_interval.high))
+
+
+def describe(values: Sequence[float] | np.ndarray) -> dict[str, float]:
+    """Mean, spread, interquartile mean and intervals of some numbers; NaN for what cannot be said."""
+    numbers, nan = np.asarray(values, float), float("nan")
+    low, high = mean_interval(numbers) or (nan, nan)
+    row = {"mean": float(numbers.mean()) if numbers.size else nan, "low": low, "high": high}
+    row["std"] = float(numbers.std(ddof=1)) if numbers.size > 1 else nan
+    row |= dict.fromkeys(("iqm", "iqm_low", "iqm_high"), nan)
+    if numbers.size >= BOOTSTRAP_FROM:
+        row["iqm"] = float(interquartile_mean(numbers))
+        row["iqm_low"], row["iqm_high"] = stratified_bootstrap([numbers.tolist()]) or (nan, nan)
+    return row

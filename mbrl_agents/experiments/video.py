@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import os
 import pathlib
 import tempfile
@@ -14,6 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
+from mbrl_agents.common.files import write_atomically
 from mbrl_agents.experiments.environments import EnvironmentSpec
 
 DEFAULT_STEPS = 200
@@ -60,8 +62,7 @@ def record(model: Any, environment: EnvironmentSpec, path: str | os.PathLike[str
     with contextlib.closing(environment.make(render_mode="rgb_array")) as env:
         frames = list(_frames(model, env, steps, seed))
         fps = float(env.metadata.get("render_fps") or DEFAULT_FPS)
-    with _whole_file(path) as file:
-        _write_gif(file, frames, fps) if kind == "gif" else _write_mp4(file, frames, fps)
+    write_atomically(path, _gif(frames, fps) if kind == "gif" else _mp4(frames, fps))
     return len(frames)
 
 
@@ -90,7 +91,7 @@ def _check_drawable(environment: EnvironmentSpec) -> None:
         raise ValueError(f"{environment.id} cannot be filmed: it has no render mode 'rgb_array'; it has {list(modes)}")
 
 
-def _write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], fps: float) -> None:
+def _gif(frames: Sequence[np.ndarray], fps: float) -> bytes:
     from PIL import Image
 
     # One palette for all frames, taken from several: colours neither flicker nor get lost.
@@ -98,26 +99,20 @@ def _write_gif(path: pathlib.Path, frames: Sequence[np.ndarray], fps: float) -> 
     palette = Image.fromarray(some).quantize(256)
     pictures = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     duration = max(round(1000 / fps), 20)
-    pictures[0].save(path, format="GIF", save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=False)
+    file = io.BytesIO()
+    pictures[0].save(file, format="GIF", save_all=True, append_images=pictures[1:], duration=duration, loop=0, optimize=False)
+    return file.getvalue()
 
 
-def _write_mp4(path: pathlib.Path, frames: Sequence[np.ndarray], fps: float) -> None:
+def _mp4(frames: Sequence[np.ndarray], fps: float) -> bytes:
     import imageio.v2
 
     # The codec halves the colours' resolution and so needs even sizes.
     even = [np.pad(frame, ((0, frame.shape[0] % 2), (0, frame.shape[1] % 2), (0, 0)), mode="edge") for frame in frames]
-    with warnings.catch_warnings():
+    # The encoder insists on a file's name.
+    with warnings.catch_warnings(), tempfile.TemporaryDirectory() as folder:
         # imageio starts ffmpeg by fork; nothing but ffmpeg runs in the new process, so that JAX's threads do not matter.
         warnings.simplefilter("ignore", RuntimeWarning)
-        imageio.v2.mimwrite(path, even, format="FFMPEG", fps=fps, macro_block_size=None, codec="libx264")  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def _whole_file(path: str | os.PathLike[str]) -> Iterator[pathlib.Path]:
-    """A temporary name in the same folder, renamed at the end; for writers that insist on a file's name."""
-    target = pathlib.Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        temporary = pathlib.Path(folder) / target.name
-        yield temporary
-        os.replace(temporary, target)
+        file = pathlib.Path(folder, "film.mp4")
+        imageio.v2.mimwrite(file, even, format="FFMPEG", fps=fps, macro_block_size=None, codec="libx264")  # type: ignore[arg-type]
+        return file.read_bytes()

@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from mbrl_envs import cli, commands
+from mbrl_envs.assignments import parse_assignments
 from mbrl_envs.registration import DYNAMICS
 
 
@@ -102,13 +103,13 @@ def test_a_broken_entry_point_is_a_warning_and_others_still_work(entry_points, c
     ("arguments", "message"),
     [
         (["mbrl/ProcMze-v0"], "Did you mean: `ProcMaze`?"),
-        (["mbrl/ProcMaze-v0", "--arg", "grid_size=99"], "grid_size must be an integer from 2 to 32, got 99"),
+        (["mbrl/ProcMaze-v0", "--env-arg", "grid_size=99"], "grid_size must be an integer from 2 to 32, got 99"),
         (
-            ["mbrl/ProcMaze-v0", "--arg", "size=4"],
+            ["mbrl/ProcMaze-v0", "--env-arg", "size=4"],
             "ProcMaze has no argument 'size'; it has 'grid_size', 'spontaneous', 'observation'",
         ),
-        (["mbrl/ProcMaze-v0", "--arg", "4"], "--arg must look like NAME=VALUE, got '4'"),
-        (["mbrl/ProcMaze-v0", "--arg", "grid_size=4", "--arg", "grid_size=5"], "--arg grid_size is given twice"),
+        (["mbrl/ProcMaze-v0", "--env-arg", "4"], "--env-arg must look like NAME=VALUE, got '4'"),
+        (["mbrl/ProcMaze-v0", "--env-arg", "grid_size=4", "--arg", "grid_size=5"], "--env-arg grid_size is given twice"),
         (["CartPole-v1"], "CartPole-v1 has no render mode 'ansi'; it has 'human', 'rgb_array'"),
     ],
 )
@@ -120,9 +121,10 @@ def test_mistakes_in_play_are_one_line(capsys, arguments, message):
 
 
 def test_constants_are_literals_or_strings():
-    pairs = ["grid_size=6", "spontaneous=False", "observation=planes", "name='a=b'"]
+    pairs = ["grid_size=6", "spontaneous=False", "observation=planes", "name='a=b'", "a.policy_kwargs={'net_arch': [8]}"]
     expected = {"grid_size": 6, "spontaneous": False, "observation": "planes", "name": "a=b"}
-    assert commands.parse_constants(pairs) == expected
+    expected["a.policy_kwargs"] = {"net_arch": [8]}
+    assert parse_assignments(pairs, "--env-arg") == expected
 
 
 def test_envs_lists_every_environment(capsys):

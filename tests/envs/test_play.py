@@ -22,7 +22,7 @@ def type_keys(text, *arguments, monkeypatch, capsys):
 
 
 def test_a_game_in_text(monkeypatch, capsys):
-    arguments = ("mbrl/OpenGrid-v0", "--seed", "3", "--arg", "spontaneous=False")
+    arguments = ("mbrl/OpenGrid-v0", "--seed", "3", "--env-arg", "spontaneous=False")
     out = type_keys("\nwd \nsx\x1b[Aq", *arguments, monkeypatch=monkeypatch, capsys=capsys)
     for caption in (
         "step 0",
@@ -44,7 +44,7 @@ def test_the_end_of_input_ends_the_game(monkeypatch, capsys):
 
 
 def test_arguments_reach_the_environment(monkeypatch, capsys):
-    arguments = ("mbrl/PanFlute-v0", "--arg", "num_pipes=2", "--arg", "spontaneous=False")
+    arguments = ("mbrl/PanFlute-v0", "--env-arg", "num_pipes=2", "--env-arg", "spontaneous=False")
     out = type_keys("1010q", *arguments, monkeypatch=monkeypatch, capsys=capsys)
     assert "0   O\n1 - O" in out
     assert "step 3   blow pipe 1   reward 1   total 1" in out

@@ -17,7 +17,7 @@ from PIL import Image
 from stable_baselines3 import PPO
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.experiments import command_arguments, command_runs, run_folder
+from mbrl_agents.experiments import command_runs, run_folder
 from mbrl_agents.experiments.run_folder import FINISHED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_envs import cli
 from tests.experiments.runs import TINY, contents, settings
@@ -203,12 +203,6 @@ def test_an_error_that_is_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(command_runs, "plot", broken)
     with pytest.raises(OSError, match="what"):
         cli.main(["plot", "x"])
-
-
-def test_values_are_literals_or_strings() -> None:
-    pairs = ["gamma=0.9", "a.policy_kwargs={'net_arch': [8]}", "exploration=epsilon_greedy", "x='a=b'"]
-    expected = {"gamma": 0.9, "a.policy_kwargs": {"net_arch": [8]}, "exploration": "epsilon_greedy", "x": "a=b"}
-    assert command_arguments.parse_assignments(pairs, "--set") == expected
 
 
 # ---------------------------------------------------------------------- Ctrl-C, for real

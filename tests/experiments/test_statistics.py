@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from mbrl_agents.experiments.statistics import interquartile_mean, mean_band, mean_interval, stratified_bootstrap
+from mbrl_agents.experiments.statistics import (
+    describe,
+    interquartile_mean,
+    mean_band,
+    mean_interval,
+    stratified_bootstrap,
+    worth,
+)
+
+
+@pytest.mark.parametrize(
+    ("by", "value"), [("final", 2.5), ("mean", 2.25), ("max", 4), ("min", 0), ("last", 2), ("last-3", 3), ("last-9", 2.25)]
+)
+def test_what_a_curve_is_worth(by: str, value: float) -> None:
+    curve = pd.Series([0.0, 4.0, 3.0, 2.0], [0, 50, 95, 100])
+    assert worth(curve, by, 100) == value
+    assert (worth(curve, by, 200) is None) == (by == "final")
+    assert worth(curve[:0], by, 100) is None
+
+
+def test_a_row_says_only_what_can_be_said() -> None:
+    known = [sum(not np.isnan(value) for value in describe([2.0] * runs).values()) for runs in range(6)]
+    assert known == [0, 1, 4, 4, 4, 7]
 
 
 def test_t_interval_of_three_numbers() -> None:

@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 
 from mbrl_agents.experiments import plots
-from mbrl_agents.experiments.figures import COLOURS, GREY, INK, image_kind, new_figure, plain, save
+from mbrl_agents.experiments.figures import (
+    COLOURS,
+    INK,
+    draw_cells,
+    image_kind,
+    is_logarithmic,
+    new_figure,
+    plain,
+    save,
+)
 
 if TYPE_CHECKING:
     from mbrl_agents.experiments.sweeps.result import SweepResult
@@ -46,7 +55,7 @@ def _draw_line(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> N
     # Intervals where there are several seeds; a setting all of whose runs diverged leaves a gap.
     error = np.nan_to_num(np.array([table["mean"] - table["low"], table["high"] - table["mean"]]))
     axis.errorbar(table[name], table["mean"], yerr=error, color=COLOURS[0], linewidth=2, marker="o", capsize=3)
-    if _is_logarithmic(table[name]):
+    if is_logarithmic(table[name].to_numpy()):
         axis.set_xscale("log")
     axis.set_xlabel(name)
     axis.set_ylabel(f"{what}, 95 % interval")
@@ -54,30 +63,13 @@ def _draw_line(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> N
 
 
 def _draw_map(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> None:
-    """A heat map, lighter is better, with the number in each cell and a frame around the best."""
-    from matplotlib.patches import Rectangle
-
+    """With the number in each cell, and a frame around the best."""
     cells = table.pivot_table(index=names[1], columns=names[0], values="mean", aggfunc="mean", dropna=False)
-    image = axis.imshow(cells.to_numpy(), origin="lower", aspect="auto", cmap="viridis")
-    axis.set_xticks(range(cells.shape[1]), [f"{value:g}" for value in cells.columns], rotation=45, ha="right")
-    axis.set_yticks(range(cells.shape[0]), [f"{value:g}" for value in cells.index])
-    axis.set_xlabel(names[0])
-    axis.set_ylabel(names[1])
     values = cells.to_numpy()
+    notes: dict[tuple[int, ...], str] = {}
     if values.size <= 150:
-        known = values[~np.isnan(values)]
-        middle = (known.min() + known.max()) / 2 if known.size else 0.0
-        for (row, column), value in np.ndenumerate(values):
-            text = "–" if math.isnan(value) else f"{value:.3g}".replace("-", "−")
-            colour = GREY if math.isnan(value) else "black" if value > middle else "white"
-            axis.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
-    if not np.isnan(values).all():
-        row, column = np.unravel_index(np.nanargmax(values), values.shape)
-        corner = (float(column) - 0.5, float(row) - 0.5)
-        axis.add_patch(Rectangle(corner, 1, 1, fill=False, edgecolor="#D55E00", linewidth=2.5))
-    axis.figure.colorbar(image, label=what)
-
-
-def _is_logarithmic(values: pd.Series) -> bool:
-    """Whether numbers are spread over factors rather than differences."""
-    return bool((values > 0).all() and values.max() / values.min() >= 8)
+        notes = {
+            place: "–" if math.isnan(value) else f"{value:.3g}".replace("-", "−") for place, value in np.ndenumerate(values)
+        }
+    best = None if np.isnan(values).all() else tuple(map(int, np.unravel_index(np.nanargmax(values), values.shape)))
+    draw_cells(axis, cells.rename("{:g}".format, axis=0).rename("{:g}".format, axis=1), notes, best, what)

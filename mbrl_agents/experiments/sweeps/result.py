@@ -179,7 +179,7 @@ class SweepResult:
             own = slice(setting * self._num_seeds, (setting + 1) * self._num_seeds)
             good = values[own][~np.isnan(values[own])]
             row = {"setting": setting, **self.setting(own.start), "runs": len(good), "diverged": int(diverged[own].sum())}
-            rows.append(row | describe(good))
+            rows.append(row | statistics.describe(good))
         return pd.DataFrame(rows)
 
     def interquartile_mean(self, by: str = "final", metric: str = SCORE) -> tuple[float, float, float]:
@@ -264,29 +264,7 @@ class SweepResult:
         return self._folders[integer_in("run", run, 0, len(self) - 1)]
 
     @staticmethod
-    def _summary_of(curve: pd.Series | None, folder: RunFolder, by: str) -> float:
+    def _summary_of(curve: pd.Series | None, folder: RunFolder, by: str) -> float | None:
         if curve is None or folder.status().state == DIVERGED:
-            return float("nan")
-        if by == "final":
-            late = curve[curve.index > (1 - results.FINAL_PART) * folder.config.steps]
-            return float(late.mean()) if len(late) else float("nan")
-        return float(curve.iloc[-1] if by == "last" else curve.max() if by == "max" else curve.mean())
-
-
-def describe(values: np.ndarray) -> dict[str, float]:
-    """Mean, spread, interquartile mean and intervals of some numbers; NaN for what cannot be said."""
-    nan = float("nan")
-    low, high = statistics.mean_interval(values) or (nan, nan)
-    row = {
-        "mean": float(values.mean()) if len(values) else nan,
-        "low": low,
-        "high": high,
-        "std": float(values.std(ddof=1)) if len(values) > 1 else nan,
-        "iqm": nan,
-        "iqm_low": nan,
-        "iqm_high": nan,
-    }
-    if len(values) >= results.BOOTSTRAP_FROM:
-        row["iqm"] = float(statistics.interquartile_mean(values))
-        row["iqm_low"], row["iqm_high"] = statistics.stratified_bootstrap([values.tolist()]) or (nan, nan)
-    return row
+            return None
+        return statistics.worth(curve, by, folder.config.steps)
