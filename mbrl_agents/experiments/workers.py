@@ -14,12 +14,11 @@ import os
 import pathlib
 import signal
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
-from mbrl_agents.common.interrupt import PendingInterrupt, deferred
+from mbrl_agents.common.interrupt import PendingInterrupt, deferred, handled
 from mbrl_agents.experiments import training
 from mbrl_agents.experiments.config import RunConfig
 from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RunFolder, in_a_line, is_run
@@ -157,7 +156,8 @@ class _Pool:
     def _start_worker(self) -> None:
         ours, theirs = multiprocessing.Pipe()
         process = multiprocessing.get_context("spawn").Process(target=_work, args=(theirs,), daemon=True)
-        with _ignored_interrupts(), _environment(self.environment):
+        # A process started now ignores Ctrl-C from its first moment; one pressed meanwhile, within milliseconds, is lost.
+        with handled(signal.SIGINT, signal.SIG_IGN), _environment(self.environment):
             process.start()
         theirs.close()
         self.workers.append(_Worker(process, ours))
@@ -233,19 +233,6 @@ def _work(pipe: Connection) -> None:
     with contextlib.suppress(EOFError, OSError):
         while (job := pipe.recv()) != _STOP:
             pipe.send(("ended", *execute(job, report)))
-
-
-@contextlib.contextmanager
-def _ignored_interrupts() -> Iterator[None]:
-    """A process started now ignores Ctrl-C from its first moment; one pressed meanwhile, within milliseconds, is lost."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 @contextlib.contextmanager
