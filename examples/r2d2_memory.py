@@ -114,15 +114,16 @@ def train(run: Run, seed: int, write: Callable[[list[Any]], None]) -> float:
 
 
 def draw(table: pd.DataFrame, path: pathlib.Path, title: str) -> None:
-    """Mean over seeds and range of each label; a panel for each task, if labels name some ("task: what was changed")."""
-    task = table["label"].str.extract(r"^(.*?): ", expand=False).fillna("")
+    """Mean over seeds and range of each label; a panel for each task or agent before a colon or comma, if there are such."""
+    task = table["label"].str.extract(r"^(.*?)[:,] ", expand=False).fillna("")
     panels = list(table.groupby(task, sort=False))
     figure = figures.new_figure(6.5 * len(panels), 5, title)
-    for axis, (name, rows) in zip(np.atleast_1d(figure.subplots(1, len(panels))), panels, strict=True):
+    one_scale = not table["label"].str.contains(": ").any()  # agents have the same task, and are to be compared
+    for axis, (name, rows) in zip(np.atleast_1d(figure.subplots(1, len(panels), sharey=one_scale)), panels, strict=True):
         for i, (label, own) in enumerate(rows.groupby("label", sort=False)):
             by_step, colour = own.groupby("timestep")["score"], figures.COLOURS[i % len(figures.COLOURS)]
             style = figures.STYLES[i // len(figures.COLOURS) % len(figures.STYLES)]
-            short = str(label).removeprefix(f"{name}: ")
+            short = str(label)[len(name) + 2 :] if name else str(label)
             axis.plot(by_step.mean(), style, color=colour, label=short)
             axis.fill_between(by_step.min().index, by_step.min(), by_step.max(), color=colour, alpha=0.12, lw=0)
         axis.set(xlabel="environment steps", ylabel="score of the greedy policy", title=name)
