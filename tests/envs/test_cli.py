@@ -77,7 +77,7 @@ def test_debugging_shows_the_traceback(entry_points, monkeypatch):
 
 def test_our_own_faults_are_not_hidden(entry_points):
     entry_points("other", run_failing(KeyError("oops")))
-    with pytest.raises(KeyError):
+    with pytest.raises(KeyError, match="oops"):
         cli.main(["fail"])
 
 

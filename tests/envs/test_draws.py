@@ -60,12 +60,12 @@ def test_below_is_uniform(bound: int) -> None:
 @pytest.mark.parametrize("probability", [0.0, 1e-3, 0.01, 0.5, 1.0])
 def test_happens_with_its_probability(probability: float) -> None:
     number = 200_000
-    count = (
-        int(np.asarray(draws.happens(jnp.asarray(words(number // 4, 4).reshape(-1)), probability)).sum())
-        if (0 < probability < 1)
-        else int(np.broadcast_to(draws.happens(jnp.zeros(number, jnp.uint32), probability), number).sum())
-    )
+    happened = draws.happens(jnp.asarray(words(number // 4, 4).reshape(-1)), probability)
+    count = int(np.broadcast_to(happened, number).sum())
     assert stats.binomtest(count, number, probability).pvalue > 1e-4
+    # The first and the last word, which random ones do not reach: the impossible happens at neither, the certain at both.
+    assert bool(draws.happens(jnp.uint32(0), probability)) == (probability > 0)
+    assert bool(draws.happens(jnp.uint32(2**32 - 1), probability)) == (probability == 1)
 
 
 def test_once_gives_back_what_it_gets() -> None:

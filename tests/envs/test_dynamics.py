@@ -20,6 +20,7 @@ from mbrl_envs.open_grid import OpenGrid, OpenGridState
 from mbrl_envs.pan_flute import PanFlute, PanFluteState
 from mbrl_envs.proc_maze import MazeState, ProcMaze
 from tests.envs import simulators
+from tests.envs.helpers import uniform_p_value
 from tests.envs.readings import adapter
 
 LANES = 8
@@ -343,12 +344,6 @@ def test_switched_off_the_rare_event_never_happens(env: FunctionalEnv) -> None:
 
 
 # --- Distribution of the starts -------------------------------------------------------------------------------------------
-
-
-def uniform_p_value(categories: np.ndarray, num_categories: int) -> float:
-    counts = np.bincount(np.asarray(categories), minlength=num_categories)
-    assert counts.size == num_categories, "a category that cannot be"
-    return float(stats.chisquare(counts).pvalue)
 
 
 @pytest.mark.parametrize("n", [2, 5, 10])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import gymnasium
@@ -175,15 +176,25 @@ def test_the_seeding_contract() -> None:
 @pytest.mark.parametrize("env_id", IDS)
 def test_observations_are_fresh_writable_arrays(env_id: str) -> None:
     env = gymnasium.make(env_id)
-    observations = [env.reset(seed=0)[0], *(outcome[0] for outcome in play(env, [1, 2, 3, 4] * 10))]
-    kept = [observation.copy() for observation in observations]
+
+    def handed_out() -> Iterator[np.ndarray]:
+        yield env.reset(seed=0)[0]
+        for action in [1, 2, 3, 4] * 10:
+            observation, _, terminated, _, _ = env.step(action)
+            yield observation
+            if terminated:
+                yield env.reset()[0]
+
+    # Copied before the next step, which might write into what this one has handed out.
+    observations, kept = zip(*((each, each.copy()) for each in handed_out()), strict=True)
+    for observation, before in zip(observations, kept, strict=True):
+        np.testing.assert_array_equal(observation, before)
     for observation in observations:
         assert type(observation) is np.ndarray
         assert observation.flags.writeable
         assert observation.flags.owndata
         observation[...] = ~observation
-    untouched = [env.reset(seed=0)[0], *(outcome[0] for outcome in play(env, [1, 2, 3, 4] * 10))]
-    for before, changed, after in zip(kept, observations, untouched, strict=True):
+    for before, changed, after in zip(kept, observations, handed_out(), strict=True):
         np.testing.assert_array_equal(before, after)
         np.testing.assert_array_equal(~before, changed)
 

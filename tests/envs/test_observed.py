@@ -5,7 +5,7 @@ from mbrl_envs import ButtonGrid, OpenGrid, PanFlute, ProcMaze
 from mbrl_envs.observed import cells_of, picture_of, plane_names
 from mbrl_envs.rendering import STYLES
 from tests.agents.probes import Probe
-from tests.envs.test_rendering import episode
+from tests.envs.helpers import episode
 
 FORMS = pytest.mark.parametrize("form", ["flat", "planes"])
 

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pathlib
-import subprocess
-import sys
 from typing import Any
 
 import gymnasium
@@ -16,37 +12,16 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor, VecNormali
 
 import mbrl_envs
 from mbrl_envs import (
-    Babayan,
-    ButtonGrid,
-    Contingency,
-    CueRecall,
-    CueReward,
+    FunctionalEnv,
     FunctionalTask,
     FunctionalVecEnv,
-    OpenGrid,
     PanFlute,
     ProcMaze,
-    RandomWalk2D,
-    Starkweather,
-    VariableMagnitude,
-    VariableProbability,
     functional,
     functional_task,
 )
-
-DECISIONS = (ProcMaze, OpenGrid, ButtonGrid, PanFlute, CueRecall, RandomWalk2D)
-PREDICTIONS = (CueReward, Starkweather, Babayan, Contingency, VariableMagnitude, VariableProbability)
-DYNAMICS = (*DECISIONS, *PREDICTIONS)
-
-
-def fresh_interpreter(code: str) -> str:
-    """What ``code`` prints in an interpreter of its own that has imported nothing yet."""
-    path = os.pathsep.join([str(pathlib.Path(mbrl_envs.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
+from mbrl_envs.registration import DYNAMICS
+from tests.envs.helpers import fresh_interpreter
 
 # --- In a fresh interpreter -----------------------------------------------------------------------------------------------
 
@@ -86,13 +61,19 @@ def test_the_adapters_are_imported_when_asked_for() -> None:
 # --- The registry ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("dynamics", DYNAMICS)
+def test_all_dynamics_of_the_package_are_in_the_registry() -> None:
+    public = [getattr(mbrl_envs, name) for name in mbrl_envs.__all__]
+    kinds = {each for each in public if isinstance(each, type) and issubclass(each, FunctionalEnv)} - {FunctionalEnv}
+    assert set(DYNAMICS.values()) == kinds
+
+
+@pytest.mark.parametrize("dynamics", DYNAMICS.values(), ids=DYNAMICS)
 def test_every_environment_is_registered(dynamics: Any) -> None:
     env = gymnasium.make(dynamics.env_id)
     assert env.unwrapped.dynamics == dynamics()
     envs = gymnasium.make_vec(dynamics.env_id, num_envs=2)
     assert type(envs) is mbrl_envs.FunctionalVectorEnv
-    assert functional_task(envs) == functional_task(env) == FunctionalTask(dynamics(), 1000)
+    assert functional_task(envs) == functional_task(env) == FunctionalTask(dynamics(), dynamics.max_episode_steps)
 
 
 def test_registering_again_is_harmless() -> None:

@@ -1,7 +1,3 @@
-import subprocess
-import sys
-
-import jax
 import numpy as np
 import pytest
 
@@ -11,21 +7,11 @@ from mbrl_envs.open_grid import OpenGrid, OpenGridState
 from mbrl_envs.pan_flute import PanFlute, PanFluteState
 from mbrl_envs.proc_maze import MazeState, ProcMaze
 from mbrl_envs.rendering import STYLES, Picture, ansi, rgb_array
+from tests.envs.helpers import episode, fresh_interpreter
 
 SMALL = [ProcMaze(grid_size=2), OpenGrid(grid_size=2), ButtonGrid(grid_size=2, num_buttons=2), PanFlute(num_pipes=1)]
 USUAL = [ProcMaze(), OpenGrid(), ButtonGrid(), PanFlute()]
 LARGE = [OpenGrid(grid_size=32), ButtonGrid(grid_size=32, num_buttons=16), PanFlute(num_pipes=32)]
-
-
-def episode(env, num_steps):
-    """States of an episode of random actions, NumPy leaves."""
-    step = jax.jit(env.step)
-    state = env.reset(jax.random.key(0))
-    yield jax.tree.map(np.asarray, state)
-    for i in range(num_steps):
-        action = np.random.default_rng(i).integers(env.action_space.n)
-        state = step(jax.random.key(i + 1), state, np.int32(action)).state
-        yield jax.tree.map(np.asarray, state)
 
 
 def hand_made(name):
@@ -115,8 +101,12 @@ def test_text_of_a_hand_made_state(name):
 
 def test_the_cell_size_can_be_chosen():
     picture = USUAL[0].picture(next(episode(USUAL[0], 0)))
-    small, large = (rgb_array(picture, cell_size=size, legend=False) for size in (20, 40))
-    assert large.shape[0] >= 2 * 20 * 4 > small.shape[0] / 2
+    for size, side in ((20, 112), (40, 192), (61, 272)):  # four cells and two margins of 14, to a multiple of 16
+        frame = rgb_array(picture, cell_size=size, legend=False)
+        assert frame.shape == (side, side, 3)
+        for (row, column), name in np.ndenumerate(picture.cells):
+            top, left = rendering.MARGIN + row * size, rendering.MARGIN + column * size
+            np.testing.assert_array_equal(frame[top : top + size, left : left + size], rendering._tile(name, size))
 
 
 def test_a_long_caption_is_cut_off_and_an_unusual_one_is_drawn():
@@ -142,5 +132,4 @@ def test_importing_does_not_load_drawing_libraries():
     code = (
         "import sys, mbrl_envs.rendering, mbrl_envs.proc_maze; print({'PIL', 'matplotlib', 'torch', 'pygame'} & {*sys.modules})"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert out.stdout.strip() == "set()"
+    assert fresh_interpreter(code) == "set()"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gymnasium
@@ -145,20 +145,22 @@ def test_a_restarting_lane_ignores_its_action() -> None:
 
 def test_arrays_handed_out_are_not_changed_later() -> None:
     envs = gymnasium.make_vec("mbrl/ProcMaze-v0", num_envs=3, max_episode_steps=4, autoreset_mode=AutoresetMode.SAME_STEP)
-    handed_out = [envs.reset(seed=0)[0]]
-    for _ in range(20):
-        observation, reward, terminated, truncated, info = envs.step([0, 1, 2])
-        handed_out += [observation, reward, terminated, truncated, *info.get("final_obs", [])]
-    kept = [np.array(each) for each in handed_out]
-    for each in handed_out:
-        if each.dtype == bool:
-            each[...] = ~each
-    again = [envs.reset(seed=0)[0]]
-    for _ in range(20):
-        observation, reward, terminated, truncated, info = envs.step([0, 1, 2])
-        again += [observation, reward, terminated, truncated, *info.get("final_obs", [])]
-    for before, after in zip(kept, again, strict=True):
-        np.testing.assert_array_equal(before, after)
+
+    def handed_out() -> Iterator[np.ndarray]:
+        yield envs.reset(seed=0)[0]
+        for _ in range(20):
+            *arrays, info = envs.step([0, 1, 2])
+            yield from arrays
+            yield from info.get("final_obs", [])
+
+    # Copied before the next step, which might write into what this one has handed out.
+    arrays, kept = zip(*((each, each.copy()) for each in handed_out()), strict=True)
+    for array, copied in zip(arrays, kept, strict=True):
+        np.testing.assert_array_equal(array, copied)
+    for array in arrays:
+        array[...] = ~array if array.dtype == bool else array + 1
+    for again, copied in zip(handed_out(), kept, strict=True):
+        np.testing.assert_array_equal(again, copied)
 
 
 def test_without_a_seed_lanes_differ_and_runs_differ() -> None:
@@ -277,11 +279,19 @@ def test_spaces_and_metadata() -> None:
     envs.close()
 
 
-@pytest.mark.parametrize(("limit", "expected"), [(None, None), (-1, None), (30, 30)])
-def test_time_limit(limit: int | None, expected: int | None) -> None:
-    envs = gymnasium.make_vec("mbrl/PanFlute-v0", num_envs=2, max_episode_steps=limit)
-    default = limit is None and envs.unwrapped.functional_task.max_episode_steps == 1000  # Gymnasium: None is "as registered"
-    assert default or envs.unwrapped.functional_task.max_episode_steps == expected
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, mbrl_envs.PanFlute.max_episode_steps),  # the id's own
+        ({"max_episode_steps": None}, None),  # unlike gymnasium.make, Gymnasium's make_vec hands a given None on
+        ({"max_episode_steps": -1}, None),
+        ({"max_episode_steps": 30}, 30),
+    ],
+    ids=str,
+)
+def test_time_limit(given: dict[str, Any], expected: int | None) -> None:
+    envs = gymnasium.make_vec("mbrl/PanFlute-v0", num_envs=2, **given)
+    assert envs.unwrapped.functional_task.max_episode_steps == expected
 
 
 def test_render() -> None:

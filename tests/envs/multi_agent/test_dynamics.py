@@ -14,6 +14,7 @@ from scipy import stats
 
 from mbrl_envs import ButtonGrid, FunctionalEnv, PanFlute
 from mbrl_envs.multi_agent import ButtonContest, CoopButtonGrid, CoopPanFlute, MultiAgentEnv
+from tests.envs.helpers import uniform_p_value
 from tests.envs.multi_agent.readings import flag, plain, plain_events, simulator
 
 LANES, STEPS = 6, 250
@@ -170,19 +171,13 @@ def starts(env: MultiAgentEnv, num: int) -> Any:
     return jax.device_get(jax.jit(jax.vmap(lambda key: (env.reset(key), env.events(key))))(keys))
 
 
-def p_value(categories: np.ndarray, number: int) -> float:
-    counts = np.bincount(categories, minlength=number)
-    assert counts.size == number, "a category that cannot be"
-    return float(stats.chisquare(counts).pvalue)
-
-
 def test_players_start_in_distinct_cells_and_everything_is_equally_likely() -> None:
     state, events = starts(CoopButtonGrid(2, 1, 2), 100_000)
     for layout in (state, events.layout):
         first, second = layout.positions.T
         assert (first != second).all()
         pair = first * 3 + second - (second > first)
-        assert p_value(pair * 4 + layout.buttons[:, 0], 48) > 1e-4  # the button's cell does not depend on them
+        assert uniform_p_value(pair * 4 + layout.buttons[:, 0], 48) > 1e-4  # the button's cell does not depend on them
         assert not layout.on.any()
     assert stats.binomtest(int(events.all_on.sum()), len(events.all_on), 1 / 40).pvalue > 1e-4
 
@@ -191,10 +186,10 @@ def test_a_contest_starts_undecided_and_is_fair() -> None:
     state, events = starts(ButtonContest(2, 3, spontaneous=True), 100_000)
     for layout in (state, events.layout):
         pattern = layout.on @ np.array([1, 2, 4])
-        assert p_value(pattern - 1, 6) > 1e-4
+        assert uniform_p_value(pattern - 1, 6) > 1e-4
         first, second = layout.positions.T
         pair = first * 3 + second - (second > first)
-        assert p_value(pair * 6 + pattern - 1, 72) > 1e-4
+        assert uniform_p_value(pair * 6 + pattern - 1, 72) > 1e-4
     assert stats.binomtest(int(events.all_alike.sum()), len(events.all_alike), 1 / 40).pvalue > 1e-4
     assert stats.binomtest(int(events.way.sum()), len(events.way), 0.5).pvalue > 1e-4
     assert stats.binomtest(int(events.way[events.all_alike].sum()), int(events.all_alike.sum()), 0.5).pvalue > 1e-4

@@ -106,13 +106,22 @@ def test_the_vector_environment_for_sb3_has_a_lane_for_each_agent() -> None:
 
 
 def test_sb3s_ppo_learns_on_it_and_the_seed_decides() -> None:
-    def learned() -> Any:
-        env = FunctionalVecEnv(CoopPanFlute(2, 2), num_envs=2)
-        model = PPO("MlpPolicy", env, n_steps=8, batch_size=16, n_epochs=1, seed=1, policy_kwargs={"net_arch": [8]})
-        return model.learn(64).policy.state_dict()
+    def learned(seed: int, env_seed: int) -> list[np.ndarray]:
+        """The policy's parameters before and after learning."""
+        env = FunctionalVecEnv(CoopButtonGrid(3, 1, 2), num_envs=2)
+        model = PPO("MlpPolicy", env, n_steps=8, batch_size=16, n_epochs=1, seed=seed, policy_kwargs={"net_arch": [8]})
+        before = model.policy.parameters_to_vector()
+        env.seed(env_seed)
+        return [before, model.learn(64).policy.parameters_to_vector()]
 
-    first, second = learned(), learned()
-    assert all((first[name] == second[name]).all() for name in first)
+    (start, end), (same_start, same_end) = learned(1, 1), learned(1, 1)
+    np.testing.assert_array_equal(start, same_start)
+    np.testing.assert_array_equal(end, same_end)
+    assert (start != end).mean() > 0.5
+    other_start, other_end = learned(1, 2)  # the same policy in other episodes
+    np.testing.assert_array_equal(start, other_start)
+    assert (end != other_end).any()
+    assert (end != learned(2, 1)[1]).any()
 
 
 def test_supersuit_and_sb3_learn_on_the_parallel_environment() -> None:

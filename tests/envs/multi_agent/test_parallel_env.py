@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import functools
 import pickle
-import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,6 +19,7 @@ from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, ren
 import mbrl_envs
 from mbrl_envs import multi_agent
 from mbrl_envs.adapters.parallel_env import FunctionalParallelEnv
+from tests.envs.helpers import fresh_interpreter
 
 CASES: list[tuple[str, dict[str, Any]]] = [
     ("coop_button_grid_v0", {}),
@@ -136,17 +136,31 @@ def test_without_a_seed_episodes_go_on_and_environments_differ() -> None:
     np.testing.assert_array_equal(second.reset()[0]["player_0"], following)
 
 
-def test_copies_go_on_alike() -> None:
-    env = flute(render_mode="ansi")
+@pytest.mark.parametrize(("module", "constants"), ONE_OF_EACH, ids=name)
+def test_copies_go_on_alike(module: str, constants: dict[str, Any]) -> None:
+    env = getattr(multi_agent, module).parallel_env(render_mode="ansi", max_cycles=15, **constants)
     env.reset(seed=0)
-    env.step({"player_0": 2, "player_1": 1})
-    for other in (copy.deepcopy(env), pickle.loads(pickle.dumps(env))):
-        assert isinstance(other, FunctionalParallelEnv)
-        assert other.render() == env.render()
-        np.testing.assert_array_equal(
-            other.step({"player_0": 0, "player_1": 3})[0]["player_1"],
-            copy.deepcopy(env).step({"player_0": 0, "player_1": 3})[0]["player_1"],
-        )
+    rng = np.random.default_rng(0)
+    play = lambda: {agent: int(rng.integers(env.action_space(agent).n)) for agent in env.possible_agents}  # noqa: E731
+    env.step(play())
+    copies = (copy.deepcopy(env), pickle.loads(pickle.dumps(env)))
+    for each in copies:
+        assert isinstance(each, FunctionalParallelEnv)
+    episodes = 0
+    for _ in range(120):  # enough for rare events and the starts of episodes
+        actions = play()
+        seen, *others = env.step(actions)
+        ended = not env.agents
+        following = env.reset()[0] if ended else {}
+        episodes += ended
+        for each in copies:
+            copys, *copys_others = each.step(actions)
+            np.testing.assert_equal(copys, seen)
+            assert copys_others == others
+            np.testing.assert_equal(each.reset()[0] if ended else {}, following)
+            assert each.agents == env.agents
+            assert each.render() == env.render()
+    assert episodes == 8
 
 
 def test_text_shows_players_and_what_they_did() -> None:
@@ -246,8 +260,7 @@ def test_without_pettingzoo_the_extra_is_named() -> None:
         "import mbrl_envs.multi_agent as m; m.CoopPanFlute()\n"  # dynamics do not need it
         "try:\n    m.coop_pan_flute_v0\nexcept ImportError as error:\n    print(error)\n"
     )
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert 'pip install "mbrl-lab[multi]"' in out
+    assert 'pip install "mbrl-lab[multi]"' in fresh_interpreter(code)
     unknown = "coop_pan_flute_v9"
     with pytest.raises(AttributeError, match=unknown):
         getattr(multi_agent, unknown)
