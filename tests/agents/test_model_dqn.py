@@ -145,6 +145,16 @@ def test_q_learning_does_not_change_the_model(name: str) -> None:
     assert any((one != other).any() for one, other in moved)
 
 
+@pytest.mark.parametrize("cls", [SimpleModelDQN, LatentModelDQN])
+def test_weights_of_the_models_losses_reach_the_learner(cls: type[JaxAgent]) -> None:
+    own = {"reward": 0.5, "termination": 2.0, "observation": 0.25}
+    own |= {"dynamics": 3.0, "prior": 0.125} if cls is LatentModelDQN else {}
+    given = {f"{name}_weight": value for name, value in own.items()}
+    model = cls("MlpPolicy", "mbrl/PanFlute-v0", **(SMALL | given))
+    weights = model.learner_state.hyper.weights._asdict()
+    assert {name: float(weights[name]) for name in own} == own
+
+
 @pytest.mark.parametrize("sizes", [(16, None), (16, 4), (4, 16)], ids=str)
 def test_roll_outs_may_be_more_or_fewer_than_the_models_batch(sizes: tuple[int, int | None]) -> None:
     batch, rollout = sizes

@@ -164,7 +164,8 @@ def test_loss_of_latent_models(name: str, published_mask: bool) -> None:
     latent = LATENTS[name]
     model = LatentModel(latent, Emission(BITS), 3, hidden=(8, 8), published_mask=published_mask)
     params, batch = scrambled(model.init(KEY)), batch_of(BITS)
-    _, parts = jax.jit(model.loss)(params, batch, KEY, LossWeights())
+    weights = LossWeights(reward=0.5, termination=2.0, observation=0.25, dynamics=3.0, prior=0.125)
+    loss, parts = jax.jit(model.loss)(params, batch, KEY, weights)
     seen, seen_next = (numpy_mlp(params["encoder"], np.asarray(each)) for each in (batch.observation, batch.next_observation))
     drawn = latent.draw(jnp.asarray(seen, jnp.float32), KEY, encoded=True)
     # A code is the place of a one among zeros.
@@ -183,6 +184,7 @@ def test_loss_of_latent_models(name: str, published_mask: bool) -> None:
     assert set(parts) == set(expected)
     for part, value in expected.items():
         assert float(parts[part]) == pytest.approx(value, rel=2e-4), part
+    assert float(loss) == pytest.approx(sum(getattr(weights, part) * value for part, value in expected.items()), rel=2e-4)
 
 
 @pytest.mark.parametrize("name", LATENTS)

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents.common.returns import td_targets
 from mbrl_agents.value_rnn import ValueRNN, fit_many, fitting, targets
 from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
@@ -158,35 +157,66 @@ def test_two_networks_of_one_shape_are_as_each_alone() -> None:
         assert fit.best_epoch == other.best_epoch
 
 
+def returns(trial: np.ndarray, gamma: float) -> np.ndarray:
+    """Σ_k γ^k r(t+1+k) at each step of a trial that terminates."""
+    found = np.zeros(len(trial))
+    for t in range(len(trial) - 2, -1, -1):
+        found[t] = trial[t + 1, -1] + gamma * found[t + 1]
+    return found
+
+
 def test_the_best_weights_are_kept() -> None:
     network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.3)  # so large that losses go up and down
     fit = network.fit(TRIALS, 40)
     assert np.argmin(fit.losses) + 1 == fit.best_epoch < 40
+    values = network.value(TRIALS)
+    errors = np.concatenate([returns(each, 0.8) - value for each, value in zip(TRIALS, values, strict=True)])
+    np.testing.assert_allclose((0.5 * errors**2).mean(), fit.losses.min(), rtol=1e-4)
+
+
+@pytest.mark.parametrize("network", [NETWORKS[0], NETWORKS[2], NETWORKS[3]], ids=["td", "td-lambda", "asymmetric"])
+def test_networks_are_judged_by_whole_returns(network: ValueNetwork) -> None:
+    """Whatever λ they learn with; each step counts as in the loss."""
+    params, numbers = some_params(network), hyper(network, td_lambda=0.4)
     data = fitting.as_sequences(pad(TRIALS), terminal_target=True)
-    state = network.learner_state
-    now = network.learner.network.error_of(state.params, data, state.hyper.td)
-    np.testing.assert_allclose(now, fit.losses.min(), rtol=1e-4)
+    heads = np.asarray(network.heads(params, network.cell.unroll(params, data.inputs, data.starts)), np.float64)
+    levels = np.asarray(numbers.levels)
+    each = []
+    for i, one in enumerate(TRIALS):
+        errors = returns(one, 0.8)[:, None] - heads[: len(one), i]
+        weights = np.abs(levels - (errors < 0)) if network.loss == "asymmetric" else 0.5
+        each.append((weights * errors**2).sum(axis=1))
+    expected = np.concatenate(each).mean()
+    assert float(jax.jit(network.error_of)(params, data, numbers)) == pytest.approx(expected, rel=1e-4)
 
 
-def test_networks_are_judged_by_returns() -> None:
+@pytest.mark.parametrize("network", NETWORKS[4:], ids=["expectile", "quantile"])
+def test_networks_of_distributions_are_judged_by_their_loss(network: ValueNetwork) -> None:
+    params, numbers = some_params(network), hyper(network)
+    data = fitting.as_sequences(pad(TRIALS), terminal_target=True)
+    loss = jax.jit(network.loss_of)(params, data, numbers)
+    assert float(jax.jit(network.error_of)(params, data, numbers)) == pytest.approx(float(loss), rel=1e-6)
+
+
+class Told(ValueNetwork):
+    """A network whose values are told it."""
+
+    def heads(self, params: Any, states: jax.Array) -> jax.Array:
+        return params["told"]
+
+
+def test_exact_values_are_judged_better_than_smooth_ones() -> None:
     """The exact values of an uncertain reward beat smoother ones, which have smaller TD errors."""
-    network, gamma = ValueNetwork(Cell("vanilla", 2, 4)), 1.0
+    network = Told(Cell("vanilla", 2, 4))
     paid, unpaid = np.zeros((6, 2), np.float32), np.zeros((6, 2), np.float32)
     paid[0, 0] = unpaid[0, 0] = paid[4, 1] = 1
     data = fitting.as_sequences(pad([paid, unpaid]), terminal_target=True)
-    numbers = hyper(network, gamma)
+    params, numbers = network.init(jax.random.PRNGKey(0)), hyper(network, gamma=1.0)
 
     def judged(after: float) -> tuple[float, float]:
-        """Loss with TD targets and with returns, if the value after a reward is below 0 and after none above it."""
-        values = [[0.5, 0.5]] * 4 + [[-after, after], [0.0, 0.0]]
-        fixed = jnp.asarray(values, jnp.float32)[..., None]
-        found = []
-        for td_lambda in (None, jnp.float32(1)):
-            following = jnp.concatenate([fixed[1:], jnp.zeros_like(fixed[:1])])
-            each = [part[..., None] for part in (data.rewards, data.goes_on, data.last)]
-            goals = td_targets(following, *each, numbers.gamma, td_lambda)
-            found.append(float((targets.losses("td", fixed, goals, numbers.levels) * data.trained).mean()))
-        return found[0], found[1]
+        """Loss and error, if the value after a reward is below 0 and after none above it."""
+        told = params | {"told": jnp.asarray([[0.5, 0.5]] * 4 + [[-after, after], [0.0, 0.0]], jnp.float32)[..., None]}
+        return float(network.loss_of(told, data, numbers)), float(network.error_of(told, data, numbers))
 
     exact, smooth = judged(0.0), judged(0.25)
     assert smooth[0] < exact[0]
