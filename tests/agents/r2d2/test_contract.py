@@ -23,14 +23,13 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 import mbrl_envs
 from mbrl_agents.r2d2 import R2D2
-from mbrl_agents.r2d2.exploration import epsilon_ladder
 from mbrl_agents.r2d2.policies import MlpLstmPolicy
-from tests.agents.r2d2.agents import Counting, agent
+from tests.agents.r2d2.agents import Counting, agent, shown
+from tests.agents.watching import bars_made
 
 VECTOR = spaces.Box(-10, 10, (2,), np.float32)
 
@@ -96,9 +95,19 @@ def test_the_state_is_zero_at_the_first_observation_of_an_episode() -> None:
     ids=str,
 )
 def test_all_kinds_of_observations(space: spaces.Space) -> None:
-    learner = agent(Counting(spaces.Discrete(5)) if isinstance(space, spaces.Discrete) else Counting(roomy(space)))
+    """They are learned from, and what is drawn is what was shown."""
+    space = roomy(space)
+    learner = agent(Counting(space))
     learner.learn(90)
     assert learner._n_updates > 0
+    buffer = learner.replay_buffer
+    batch = buffer._get_samples(buffer.sequences)
+    assert isinstance(batch.observations, th.Tensor)
+    assert len(batch.observations.unique()) > 1
+    for i in range(batch.num_from_start):
+        found = batch.observations[: batch.last[i] + 1, i].numpy()
+        expected = np.stack([np.reshape(shown(space, t), found.shape[1:]) for t in range(len(found))])
+        np.testing.assert_array_equal(found, expected.astype(found.dtype))
     evaluate_policy(learner, learner.get_env(), n_eval_episodes=1)
 
 
@@ -191,8 +200,10 @@ def test_logs_and_tensorboard(tmp_path: pathlib.Path) -> None:
     assert {"rollout/ep_rew_mean", "rollout/exploration_rate", "train/loss", "train/n_updates", "train/priority"} <= set(header)
 
 
-def test_progress_bar() -> None:
+def test_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = bars_made(monkeypatch)
     agent().learn(60, progress_bar=True)
+    assert bars == [(60, 60)]
 
 
 # --- environments -----------------------------------------------------------------------------------------------------------
@@ -210,33 +221,6 @@ def test_any_number_of_environments(num: int) -> None:
 def test_training_by_episodes() -> None:
     learner = agent(limited(), train_freq=(1, "episode"), gradient_steps=-1).learn(99)
     assert learner._n_updates == 9 * 5  # after each of 5 episodes that end beyond learning_starts, one update a step
-
-
-def test_the_ladder_of_epsilons() -> None:
-    np.testing.assert_allclose(epsilon_ladder(8)[[0, 7]], [0.4, 0.4**8])
-    assert epsilon_ladder(1).tolist() == [0.4]
-    learner = agent(make_vec_env("CartPole-v1", 4), exploration="ladder", buffer_size=2400, ladder_exponent=60)
-    learner.learn(400)
-    taken = learner.replay_buffer
-    assert learner.epsilons == pytest.approx(epsilon_ladder(4, 0.4, 60))
-    assert taken.size() > 0
-
-
-def test_schedules_of_exploration_importance_and_step_size() -> None:
-    learner = agent(importance_exponent=LinearSchedule(0.5, 1.0, 1.0), learning_rate=LinearSchedule(1e-3, 0.0, 1.0))
-    betas: list[float] = []
-    plain = learner.replay_buffer.sample
-
-    def sample(batch_size: int, env: Any = None, importance_exponent: float = 0.0) -> Any:
-        betas.append(importance_exponent)
-        return plain(batch_size, env, importance_exponent)
-
-    learner.replay_buffer.sample = sample  # type: ignore[method-assign]
-    learner.learn(100)
-    assert betas == pytest.approx(sorted(betas))
-    assert betas[-1] == pytest.approx(1.0)
-    assert learner.exploration_rate == pytest.approx(0.05)
-    assert learner.policy.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
 def test_vec_normalize() -> None:

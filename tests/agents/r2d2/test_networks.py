@@ -107,6 +107,7 @@ def test_numpy_follows_the_weights_wherever_they_go(network: dict[str, Any]) -> 
 def batch_of(learner: R2D2) -> SequenceSamples:
     learner.learn(300)
     buffer = learner.replay_buffer
+    buffer.update_priorities(buffer.sequences, np.linspace(0.2, 3, len(buffer.sequences)))
     return buffer._get_samples(buffer.sequences, None, 0.5)
 
 
