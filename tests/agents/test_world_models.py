@@ -337,7 +337,7 @@ def test_the_perfect_model_is_the_environment(env: Any) -> None:
     assert ended.any() != env.continuing
 
 
-def test_weights_and_targets_by_hand() -> None:
+def test_weights_of_imagined_steps_by_hand() -> None:
     continuation = jnp.array([[1.0, 0.5], [0.0, 0.8], [1.0, 0.25]])
     imagined = Imagined(jnp.zeros((4, 2, 3)), jnp.zeros((3, 2), jnp.int32), jnp.ones((3, 2)), continuation)
     np.testing.assert_allclose(imagined.weights(), [[1, 1], [1, 0.5], [0, 0.4]], rtol=1e-6)
@@ -345,7 +345,7 @@ def test_weights_and_targets_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["simple", *LATENTS])
 def test_nothing_of_an_end_is_learned_or_used_where_there_is_none(name: str) -> None:
-    """In continuing tasks targets are r + γ·max Q⁻ exactly, weights 1, and there is no termination head."""
+    """In continuing tasks continuations and weights are 1, and there is neither a termination head nor a loss of it."""
     models: dict[str, Any] = {key: LatentModel(latent, Emission(BITS), 3, hidden=(8,)) for key, latent in LATENTS.items()}
     episodic = models.get(name, SimpleModel(Emission(BITS), 3, hidden=(8,)))
     model = dataclasses.replace(episodic, continuing=True)
