@@ -10,7 +10,7 @@ import torch
 
 
 def assert_same(one: Any, other: Any) -> None:
-    """Trees of arrays (or tensors, or numbers) of one structure, with equal leaves."""
+    """Trees of arrays, tensors, numbers and strings, of one structure and with equal leaves."""
     named, theirs = (jax.tree_util.tree_leaves_with_path(_on_host(each)) for each in (one, other))
     assert [path for path, _ in named] == [path for path, _ in theirs]
     for (path, mine), (_, yours) in zip(named, theirs, strict=True):
@@ -18,7 +18,7 @@ def assert_same(one: Any, other: Any) -> None:
 
 
 def _on_host(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: leaf.detach().numpy() if isinstance(leaf, torch.Tensor) else leaf, jax.device_get(tree))
+    return jax.device_get(jax.tree.map(lambda leaf: leaf.detach().numpy() if isinstance(leaf, torch.Tensor) else leaf, tree))
 
 
 def assert_same_parameters(one: Any, other: Any) -> None:

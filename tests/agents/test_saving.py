@@ -189,6 +189,13 @@ def test_loading_into_other_spaces_or_with_unknown_arguments(tmp_path: pathlib.P
         ReplayDQN.load(tmp_path / "agent.zip", policy_kwargs={"net_arch": [9]})
 
 
+def test_versions_are_printed_where_asked_for(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
+    agent().save(tmp_path / "agent")
+    for asked in (False, True):
+        ReplayDQN.load(tmp_path / "agent", print_system_info=asked)
+        assert ("Stable-Baselines3: " in capsys.readouterr().out) == asked
+
+
 @pytest.mark.parametrize("failing", ["fsync", "replace"])
 def test_a_full_disk_leaves_the_old_file(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, failing: str) -> None:
     learner = agent()

@@ -7,8 +7,10 @@ from typing import Any
 import gymnasium
 import numpy as np
 from gymnasium import spaces
+from torch import nn
 
 from mbrl_agents.r2d2 import R2D2
+from mbrl_agents.r2d2.samples import SequenceSamples
 
 TINY: dict[str, Any] = {
     "learning_rate": 1e-3,
@@ -25,6 +27,13 @@ TINY: dict[str, Any] = {
     "device": "cpu",
 }
 SMALL_NET: dict[str, Any] = {"lstm_hidden_size": 8, "net_arch": [8], "pre_net_arch": []}
+NETWORKS: list[dict[str, Any]] = [
+    {"cell": "lstm"},
+    {"cell": "gru"},
+    {"cell": "lstm", "n_lstm_layers": 2, "previous_reward": True, "pre_net_arch": [5], "activation_fn": nn.Tanh},
+    {"cell": "gru", "n_lstm_layers": 3, "previous_reward": True, "dueling": False, "net_arch": []},
+    {"cell": "gru", "previous_action": False, "activation_fn": nn.ELU},
+]
 
 
 def shown(space: Any, t: int) -> Any:
@@ -79,3 +88,11 @@ def agent(env: Any = "CartPole-v1", policy: str = "MlpLstmPolicy", **changes: An
     keywords |= {"previous_action", "previous_reward", "activation_fn", "forget_bias", "optimizer_class", "optimizer_kwargs"}
     network = SMALL_NET | {name: changes.pop(name) for name in list(changes) if name in keywords}
     return R2D2(policy, env, policy_kwargs=network, **(TINY | changes))
+
+
+def batch_of(learner: R2D2) -> SequenceSamples:
+    """All sequences of an agent that has learned, with priorities that differ."""
+    learner.learn(300)
+    buffer = learner.replay_buffer
+    buffer.update_priorities(buffer.sequences, np.linspace(0.2, 3, len(buffer.sequences)))
+    return buffer._get_samples(buffer.sequences, None, 0.5)

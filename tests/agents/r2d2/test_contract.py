@@ -28,6 +28,7 @@ from stable_baselines3.common.vec_env import VecNormalize
 import mbrl_envs
 from mbrl_agents.r2d2 import R2D2
 from mbrl_agents.r2d2.policies import MlpLstmPolicy
+from tests.agents.comparing import assert_same_parameters
 from tests.agents.r2d2.agents import Counting, agent, shown
 from tests.agents.watching import bars_made
 
@@ -36,17 +37,6 @@ VECTOR = spaces.Box(-10, 10, (2,), np.float32)
 
 def limited(length: int = 100, limit: int = 9) -> gymnasium.Env:
     return gymnasium.wrappers.TimeLimit(Counting(VECTOR, length), limit)
-
-
-def assert_same(one: R2D2, other: R2D2) -> None:
-    mine, yours = one.get_parameters(), other.get_parameters()
-    assert set(mine) == {"policy", "policy.optimizer"}
-    for name, weights in mine["policy"].items():
-        assert th.equal(weights, yours["policy"][name]), name
-    for state, theirs in zip(
-        mine["policy.optimizer"]["state"].values(), yours["policy.optimizer"]["state"].values(), strict=True
-    ):
-        assert all(th.equal(state[name], theirs[name]) for name in state)
 
 
 # --- What acting and storing make of an environment -------------------------------------------------------------------------
@@ -166,7 +156,7 @@ def test_prediction_changes_nothing_in_training() -> None:
     one, other = agent().learn(70), agent().learn(70)
     for _ in range(5):
         other.predict(np.zeros((4, 4), np.float32))
-    assert_same(one.learn(60, reset_num_timesteps=False), other.learn(60, reset_num_timesteps=False))
+    assert_same_parameters(one.learn(60, reset_num_timesteps=False), other.learn(60, reset_num_timesteps=False))
 
 
 # --- callbacks, logs --------------------------------------------------------------------------------------------------------
@@ -259,11 +249,11 @@ def test_continuing_equals_never_having_stopped(tmp_path: pathlib.Path) -> None:
     assert loaded.replay_buffer.empty
     loaded.load_replay_buffer(tmp_path / "replay")
     assert loaded.num_timesteps == 130
-    assert_same(one, loaded)
+    assert_same_parameters(one, loaded)
     one.set_env(limited())  # somebody else's environment cannot be saved: both begin a new episode
     for each in (one, loaded):
         each.learn(120, reset_num_timesteps=False)
-    assert_same(one, loaded)
+    assert_same_parameters(one, loaded)
     assert one.replay_buffer.sequences.tolist() == loaded.replay_buffer.sequences.tolist()
     assert one._episode_num == loaded._episode_num
 
@@ -309,10 +299,10 @@ def test_policies_can_be_copied_saved_and_loaded(tmp_path: pathlib.Path) -> None
 
 def test_seeds_and_parameters() -> None:
     one, same, other = agent().learn(120), agent().learn(120), agent(seed=2)
-    assert_same(one, same)
+    assert_same_parameters(one, same)
     assert not th.equal(one.policy.q_net.rnn.weight_ih_l0, other.policy.q_net.rnn.weight_ih_l0)
     other.set_parameters(one.get_parameters())
-    assert_same(one, other)
+    assert_same_parameters(one, other)
 
 
 def test_hard_and_soft_target_updates() -> None:

@@ -15,8 +15,7 @@ from mbrl_agents.r2d2.numpy_layers import ACTIVATIONS, Stack, clip_gradients
 from mbrl_agents.r2d2.numpy_recurrence import Learned
 from mbrl_agents.r2d2.recurrence import MOST_UNITS, recur
 from mbrl_agents.r2d2.samples import SequenceSamples
-from tests.agents.r2d2.agents import agent
-from tests.agents.r2d2.test_networks import NETWORKS, batch_of
+from tests.agents.r2d2.agents import NETWORKS, agent, batch_of
 
 CELLS = [nn.GRU, nn.LSTM]
 STEPS, SEQUENCES, INPUTS, UNITS = 9, 6, 5, 8

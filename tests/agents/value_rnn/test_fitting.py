@@ -11,46 +11,10 @@ import numpy as np
 import pytest
 
 from mbrl_agents.value_rnn import ValueRNN, fit_many, fitting, targets
-from mbrl_agents.value_rnn.cells import Cell
-from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
+from mbrl_agents.value_rnn.network import Sequences, ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import pad
 from mbrl_envs import conditioning
-
-
-def trial(length: int, cue: int, reward: int, cues: int = 2) -> np.ndarray:
-    """A cue at step 1, a reward ``reward`` steps later."""
-    array = np.zeros((length, cues + 1), np.float32)
-    array[1, cue] = array[1 + reward, -1] = 1
-    return array
-
-
-TRIALS = [trial(6, 0, 2), trial(9, 1, 5), trial(7, 0, 2), trial(2 + 5, 1, 5)]
-
-
-def hyper(network: ValueNetwork, gamma: float = 0.8, td_lambda: float = 0.0) -> TDHyperparameters:
-    """Numbers, everything learning."""
-    levels = (jnp.arange(network.num_values) + 0.5) / network.num_values
-    return TDHyperparameters(jnp.float32(gamma), jnp.float32(td_lambda), levels, {})
-
-
-NETWORKS = [
-    ValueNetwork(Cell("gru", 3, 4)),
-    ValueNetwork(Cell("lstm", 3, 3), "relu_sum"),
-    ValueNetwork(Cell("vanilla", 3, 4), uses_lambda=True),
-    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="asymmetric"),
-    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="expectile"),
-    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="quantile"),
-]
-
-
-def some_params(network: ValueNetwork) -> Any:
-    """No weight is 0, as a fresh linear read-out's are."""
-    params = network.init(jax.random.PRNGKey(0))
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.PRNGKey(1), len(leaves))
-    return structure.unflatten(
-        [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    )
+from tests.agents.value_rnn.trials import NETWORKS, TRIALS, hyper, some_params
 
 
 def windows() -> Sequences:
@@ -157,70 +121,18 @@ def test_two_networks_of_one_shape_are_as_each_alone() -> None:
         assert fit.best_epoch == other.best_epoch
 
 
-def returns(trial: np.ndarray, gamma: float) -> np.ndarray:
-    """Σ_k γ^k r(t+1+k) at each step of a trial that terminates."""
-    found = np.zeros(len(trial))
-    for t in range(len(trial) - 2, -1, -1):
-        found[t] = trial[t + 1, -1] + gamma * found[t + 1]
-    return found
+def test_batches_are_those_given_or_drawn() -> None:
+    """Not shuffled, it matters which trials are beside each other, but not in which order they are."""
 
+    def values(order: list[int], shuffle: bool = False) -> np.ndarray:
+        network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.03, batch_size=2)
+        network.fit([TRIALS[i] for i in order], 7, shuffle=shuffle, keep_best=False)
+        return network.value(TRIALS[1])
 
-def test_the_best_weights_are_kept() -> None:
-    network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.3)  # so large that losses go up and down
-    fit = network.fit(TRIALS, 40)
-    assert np.argmin(fit.losses) + 1 == fit.best_epoch < 40
-    values = network.value(TRIALS)
-    errors = np.concatenate([returns(each, 0.8) - value for each, value in zip(TRIALS, values, strict=True)])
-    np.testing.assert_allclose((0.5 * errors**2).mean(), fit.losses.min(), rtol=1e-4)
-
-
-@pytest.mark.parametrize("network", [NETWORKS[0], NETWORKS[2], NETWORKS[3]], ids=["td", "td-lambda", "asymmetric"])
-def test_networks_are_judged_by_whole_returns(network: ValueNetwork) -> None:
-    """Whatever λ they learn with; each step counts as in the loss."""
-    params, numbers = some_params(network), hyper(network, td_lambda=0.4)
-    data = fitting.as_sequences(pad(TRIALS), terminal_target=True)
-    heads = np.asarray(network.heads(params, network.cell.unroll(params, data.inputs, data.starts)), np.float64)
-    levels = np.asarray(numbers.levels)
-    each = []
-    for i, one in enumerate(TRIALS):
-        errors = returns(one, 0.8)[:, None] - heads[: len(one), i]
-        weights = np.abs(levels - (errors < 0)) if network.loss == "asymmetric" else 0.5
-        each.append((weights * errors**2).sum(axis=1))
-    expected = np.concatenate(each).mean()
-    assert float(jax.jit(network.error_of)(params, data, numbers)) == pytest.approx(expected, rel=1e-4)
-
-
-@pytest.mark.parametrize("network", NETWORKS[4:], ids=["expectile", "quantile"])
-def test_networks_of_distributions_are_judged_by_their_loss(network: ValueNetwork) -> None:
-    params, numbers = some_params(network), hyper(network)
-    data = fitting.as_sequences(pad(TRIALS), terminal_target=True)
-    loss = jax.jit(network.loss_of)(params, data, numbers)
-    assert float(jax.jit(network.error_of)(params, data, numbers)) == pytest.approx(float(loss), rel=1e-6)
-
-
-class Told(ValueNetwork):
-    """A network whose values are told it."""
-
-    def heads(self, params: Any, states: jax.Array) -> jax.Array:
-        return params["told"]
-
-
-def test_exact_values_are_judged_better_than_smooth_ones() -> None:
-    """The exact values of an uncertain reward beat smoother ones, which have smaller TD errors."""
-    network = Told(Cell("vanilla", 2, 4))
-    paid, unpaid = np.zeros((6, 2), np.float32), np.zeros((6, 2), np.float32)
-    paid[0, 0] = unpaid[0, 0] = paid[4, 1] = 1
-    data = fitting.as_sequences(pad([paid, unpaid]), terminal_target=True)
-    params, numbers = network.init(jax.random.PRNGKey(0)), hyper(network, gamma=1.0)
-
-    def judged(after: float) -> tuple[float, float]:
-        """Loss and error, if the value after a reward is below 0 and after none above it."""
-        told = params | {"told": jnp.asarray([[0.5, 0.5]] * 4 + [[-after, after], [0.0, 0.0]], jnp.float32)[..., None]}
-        return float(network.loss_of(told, data, numbers)), float(network.error_of(told, data, numbers))
-
-    exact, smooth = judged(0.0), judged(0.25)
-    assert smooth[0] < exact[0]
-    assert smooth[1] > exact[1]
+    given = values([0, 1, 2, 3])
+    np.testing.assert_allclose(values([1, 0, 3, 2]), given, atol=1e-4)
+    for others in (values([0, 2, 1, 3]), values([0, 1, 2, 3], shuffle=True)):
+        assert np.abs(others - given).max() > 1e-3
 
 
 def test_a_loss_that_is_not_finite_loses_nothing() -> None:
