@@ -214,13 +214,28 @@ def test_training_by_episodes() -> None:
 
 
 def test_vec_normalize() -> None:
+    """What is stored is not normalised; what is learned from is."""
     env = VecNormalize(make_vec_env(limited, 2), norm_reward=True)
-    learner = agent(env).learn(200)
-    stored = learner.replay_buffer.observations
+    learner = agent(env)
+    buffer, drawn = learner.replay_buffer, []
+    sample = buffer.sample
+
+    def note(batch_size: int, *rest: Any) -> Any:
+        drawn.append((env.obs_rms.mean.copy(), env.obs_rms.var.copy(), env.ret_rms.var, sample(batch_size, *rest)))
+        return drawn[-1][-1]
+
+    buffer.sample = note  # type: ignore[method-assign]
+    learner.learn(200)
+    stored = buffer.observations
     assert isinstance(stored, np.ndarray)
-    assert set(np.round(stored[:, 0] * 10).astype(int)) == set(range(10))  # not normalised
-    batch = learner.replay_buffer.sample(4, env)
-    assert float(batch.observations.abs().max()) > 1.1  # normalised
+    assert set(np.round(stored[:, 0] * 10).astype(int)) == set(range(10))
+    assert len(drawn) == learner._n_updates > 0
+    for mean, var, spread, batch in drawn:
+        first, length = batch.indices[0], batch.last[0] + 1  # no ring is full yet
+        expected = (stored[first : first + length] - mean) / np.sqrt(var + env.epsilon)
+        np.testing.assert_allclose(batch.observations[:length, 0].numpy(), expected, rtol=1e-4, atol=1e-5)
+        rewards = buffer.previous_rewards[first : first + length] / np.sqrt(spread + env.epsilon)
+        np.testing.assert_allclose(batch.previous_rewards[:length, 0].numpy(), rewards, rtol=1e-4, atol=1e-5)
     evaluate_policy(learner, env, n_eval_episodes=2)
 
 
