@@ -14,6 +14,7 @@ import pytest
 from gymnasium import spaces
 
 from mbrl_agents import LatentModelDQN, PerfectModelDQN, ReplayDQN, SimpleModelDQN
+from mbrl_agents.model_dqn import foresight
 from mbrl_agents.model_dqn.inspection import (
     SMALLEST_PROBABILITY,
     Trajectory,
@@ -309,15 +310,22 @@ def test_errors_by_plane_of_a_maze() -> None:
     assert row(table, 1, "player")["baseline"] > 0
 
 
-def test_starts_are_drawn_and_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starts_are_drawn_by_the_seed_and_batches_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     env = ProcMaze(2)
     agent = constant(SimpleModelDQN("MlpPolicy", FunctionalGymEnv(env), **SMALL), end=-1.0)
     trajectories = play(env, 200)
+
     few = prediction_errors(agent, trajectories, steps=2, max_starts=30)
     assert row(few, 1, "reward")["count"] == 30
+    drawn, others, every = (foresight.windows(agent, trajectories, 2, *rest).features for rest in ((30, 0), (30, 1), ()))
+    assert not np.array_equal(drawn, others)
+    assert not np.array_equal(drawn, every[:, :30])
     pd.testing.assert_frame_equal(few, prediction_errors(agent, trajectories, steps=2, max_starts=30))
-    monkeypatch.setattr("mbrl_agents.model_dqn.foresight.MOST_NUMBERS", 16 * 16 * 3 * 7)
+    parts, plain = [], foresight._foresee
+    monkeypatch.setattr(foresight, "_foresee", lambda *given: parts.append(given) or plain(*given))
+    monkeypatch.setattr(foresight, "MOST_NUMBERS", 16 * 16 * 3 * 7)
     pd.testing.assert_frame_equal(few, prediction_errors(agent, trajectories, steps=2, max_starts=30))
+    assert len(parts) == 5  # of 7 starts each
 
 
 def test_one_rollout_is_what_is_drawn() -> None:

@@ -6,10 +6,8 @@ import pathlib
 from typing import Any
 
 import gymnasium
-import jax
 import numpy as np
 import pytest
-import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
@@ -17,18 +15,28 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from mbrl_agents import OMD, OMDSAC, R2D2, LatentModelDQN, LinearTD, PerfectModelDQN, ReplayDQN, SimpleModelDQN, ValueRNN
 from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.experiments.agents import known_agents
 from tests.agents import probes
+from tests.agents.comparing import assert_same
 
 STEPS = 120
 DQN: dict[str, Any] = {"learning_starts": 30, "batch_size": 8, "buffer_size": 90, "policy_kwargs": {"net_arch": [8]}}
 MODEL: dict[str, Any] = DQN | {"rollout_length": 2, "target_update_interval": 10}
+RECURRENT: dict[str, Any] = {
+    "policy_kwargs": {"lstm_hidden_size": 4, "net_arch": [4], "pre_net_arch": []},
+    **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
+    **{"burn_in": 2, "sequence_length": 4, "overlap": 1, "n_steps": 2},
+}
 CASES: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
     "replay": (ReplayDQN, DQN | {"n_steps": 3, "exploration": "epsilon_greedy", "exploration_fraction": 0.9}),
     "perfect": (PerfectModelDQN, MODEL),
     "simple": (SimpleModelDQN, MODEL | {"max_grad_norm": 1.0}),
-    "latent": (LatentModelDQN, MODEL | {"latent": "gaussian"}),
+    "gaussian": (LatentModelDQN, MODEL | {"latent": "gaussian"}),
+    "categorical": (LatentModelDQN, MODEL),
     "omd": (OMD, DQN | {"model_net_arch": [4]}),
     "omdsac": (OMDSAC, DQN | {"model_net_arch": [4], "model_loss": "omd"}),
+    "omdsac-mle": (OMDSAC, DQN | {"model_net_arch": [4], "model_loss": "mle"}),
+    "omdsac-none": (OMDSAC, DQN | {"model_loss": "none"}),
     "linear": (LinearTD, {"episode_steps": 6, "learning_rate": 0.01}),
     "rnn": (
         ValueRNN,
@@ -37,14 +45,15 @@ CASES: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
             **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
         },
     ),
-    "r2d2": (
-        R2D2,
-        {
-            "policy_kwargs": {"lstm_hidden_size": 4, "net_arch": [4], "pre_net_arch": []},
-            **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
-            **{"burn_in": 2, "sequence_length": 4, "overlap": 1, "n_steps": 2},
-        },
-    ),
+    "r2d2": (R2D2, RECURRENT),
+    "r2d2-gru": (R2D2, RECURRENT | {"policy_kwargs": RECURRENT["policy_kwargs"] | {"cell": "gru"}}),
+}
+ON_DEVICE = [case for case, (cls, _) in CASES.items() if cls is not R2D2]
+ON_HOST = [case for case, (cls, _) in CASES.items() if cls is not PerfectModelDQN]
+# How much these explore depends on the length of a training; a training in pieces is another one then.
+CONSTANT: dict[type[OffPolicyAlgorithm], dict[str, Any]] = {
+    ReplayDQN: {"exploration": "softmax"},
+    R2D2: {"exploration": "ladder"},
 }
 
 
@@ -54,8 +63,10 @@ def environment(cls: type[OffPolicyAlgorithm]) -> gymnasium.Env:
     return gymnasium.make("mbrl/CartPole-v0", max_episode_steps=13)
 
 
-def make(case: str, device_loop: bool) -> OffPolicyAlgorithm:
+def make(case: str, device_loop: bool, constant: bool = False) -> OffPolicyAlgorithm:
     cls, arguments = CASES[case]
+    if constant:
+        arguments = arguments | CONSTANT.get(cls, {})
     if issubclass(cls, JaxAgent) and cls is not PerfectModelDQN:  # that one has but one loop
         arguments = arguments | {"device_loop": device_loop}
     first = {LinearTD: "linear", ValueRNN: None, R2D2: "MlpLstmPolicy"}.get(cls, "MlpPolicy")
@@ -81,17 +92,23 @@ def through_files(agent: OffPolicyAlgorithm, folder: pathlib.Path) -> OffPolicyA
     return loaded
 
 
-def assert_same(one: Any, other: Any) -> None:
+def assert_same_training(one: Any, other: Any) -> None:
     """To the bit: what was learned, what is remembered, and where the training is."""
     for name in ("num_timesteps", "_n_updates", "_episode_num"):
         assert getattr(one, name) == getattr(other, name), name
-    if isinstance(one, JaxAgent):
-        parts = ((one.learner_state, one.memory.state), (other.learner_state, other.memory.state))  # type: ignore[attr-defined]
-        jax.tree.map(np.testing.assert_array_equal, *jax.device_get(parts))
-        return
-    ours, theirs = (agent.policy.state_dict() for agent in (one, other))
-    assert all(torch.equal(ours[name], theirs[name]) for name in ours | theirs)
-    assert one.replay_buffer.sequences.tolist() == other.replay_buffer.sequences.tolist()
+    assert_same(*(parts(each) for each in (one, other)))
+
+
+def parts(agent: Any) -> Any:
+    """What an agent has learned and remembers."""
+    if isinstance(agent, JaxAgent):
+        return agent.learner_state, agent.memory.state  # type: ignore[attr-defined]
+    buffer = agent.replay_buffer
+    kept = {name: each for name, each in vars(buffer).items() if isinstance(each, (np.ndarray, float, int))}
+    assert {"observations", "previous_actions", "previous_rewards", "_last", "_terminated", "_largest"} <= set(kept)
+    kept |= {"tree": buffer._tree.leaves, "states": buffer._states._stored, "random": buffer._rng.bit_generator.state}
+    recurrent, random = agent._states, agent._rng.bit_generator.state
+    return agent.policy.state_dict(), agent.policy.optimizer.state_dict(), kept, recurrent, random
 
 
 def exploring(examples: int) -> Any:
@@ -117,7 +134,7 @@ def check_device_loop(case: str, examples: int, folder: pathlib.Path) -> None:
             assert agent.num_timesteps == point
             agent, reset = through_files(agent, folder) if saved else agent, False
         agent.learn(STEPS - agent.num_timesteps, reset_num_timesteps=False)
-        assert_same(agent, undisturbed)
+        assert_same_training(agent, undisturbed)
 
     run()
 
@@ -132,7 +149,7 @@ def check_host_loop(case: str, examples: int, folder: pathlib.Path) -> None:
             if point <= agents[0].num_timesteps:  # those that learn after several steps have gone beyond it
                 continue
             kept, loaded = (agent.learn(point - agent.num_timesteps, reset_num_timesteps=False) for agent in agents)
-            assert_same(kept, loaded)
+            assert_same_training(kept, loaded)
             loaded = through_files(loaded, folder)
             kept.set_env(environment(type(kept)))
             for agent in (agents := (kept, loaded)):
@@ -141,18 +158,58 @@ def check_host_loop(case: str, examples: int, folder: pathlib.Path) -> None:
     run()
 
 
-@pytest.mark.parametrize(("check", "case"), [(check_device_loop, "replay"), (check_host_loop, "linear")])
+def check_host_loop_in_pieces(case: str, examples: int, folder: pathlib.Path) -> None:
+    """As long as its environment is there the training goes on in the midst of an episode; R2D2 through files as well."""
+    undisturbed = make(case, False, constant=True).learn(STEPS)
+
+    @exploring(examples)
+    def run(points: list[tuple[int, bool]]) -> None:
+        agent = make(case, False, constant=True)
+        for point, saved in [*points, (STEPS, False)]:
+            if point <= agent.num_timesteps:
+                continue
+            agent.learn(point - agent.num_timesteps, reset_num_timesteps=agent.num_timesteps == 0)
+            if saved and isinstance(agent, R2D2):
+                agent.save(folder / "agent")
+                agent.save_replay_buffer(folder / "replay")
+                agent = R2D2.load(folder / "agent", env=agent.get_env(), force_reset=False)
+                agent.load_replay_buffer(folder / "replay", truncate_last_traj=False)
+        assert_same_training(agent, undisturbed)
+
+    run()
+
+
+def test_all_of_our_agents_are_interrupted_here() -> None:
+    ours = {kind.cls for kind in known_agents().values() if kind.package == "mbrl_agents"}
+    assert {cls for cls, _ in CASES.values()} == ours
+
+
+@pytest.mark.parametrize(
+    ("check", "case"),
+    [
+        (check_device_loop, "replay"),
+        (check_host_loop, "linear"),
+        (check_host_loop, "r2d2"),
+        (check_host_loop_in_pieces, "r2d2"),
+    ],
+)
 def test_interrupted_at_random_points(check: Any, case: str, tmp_path: pathlib.Path) -> None:
     check(case, 3, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in CASES if case != "r2d2"])
+@pytest.mark.parametrize("case", ON_DEVICE)
 def test_every_device_loop_interrupted_at_random_points(case: str, tmp_path: pathlib.Path) -> None:
     check_device_loop(case, 30, tmp_path)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", [case for case in CASES if case != "perfect"])
+@pytest.mark.parametrize("case", ON_HOST)
 def test_every_host_loop_interrupted_at_random_points(case: str, tmp_path: pathlib.Path) -> None:
     check_host_loop(case, 15, tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ON_HOST)
+def test_every_host_loop_in_pieces(case: str, tmp_path: pathlib.Path) -> None:
+    check_host_loop_in_pieces(case, 10, tmp_path)

@@ -22,31 +22,13 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN, SimpleModelDQN
-
-TINY: dict[str, Any] = {
-    "learning_starts": 30,
-    "buffer_size": 500,
-    "batch_size": 16,
-    "policy_kwargs": {"net_arch": [8]},
-    "seed": 1,
-}
-LIMIT = 20
-
-
-def flute() -> gymnasium.Env:
-    return gymnasium.make("mbrl/PanFlute-v0", num_pipes=3, max_episode_steps=LIMIT)
-
-
-def agent(device_loop: bool = True, **changes: Any) -> ReplayDQN:
-    return ReplayDQN("MlpPolicy", flute(), device_loop=device_loop, **(TINY | changes))
-
-
-both_loops = pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])
+from tests.agents.comparing import assert_same_parameters
+from tests.agents.small import LIMIT, TINY, agent, both_loops, flute
+from tests.agents.watching import bars_made
 
 
 class Notes(BaseCallback):
@@ -134,8 +116,11 @@ def test_logs_and_tensorboard(device_loop: bool, tmp_path: pathlib.Path) -> None
     assert [episode["l"] for episode in learner.ep_info_buffer] == [LIMIT] * 10
 
 
-def test_progress_bar_runs(capsys: pytest.CaptureFixture) -> None:
-    agent().learn(60, progress_bar=True)
+@both_loops
+def test_progress_bar(device_loop: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = bars_made(monkeypatch)
+    agent(device_loop).learn(60, progress_bar=True)
+    assert bars == [(60, 60)]
 
 
 @both_loops
@@ -168,13 +153,13 @@ def test_prediction_changes_nothing_in_training() -> None:
     for _ in range(5):
         other.predict(np.zeros((4, 6), bool))
     other.learn(80)
-    assert_same(one, other)
+    assert_same_parameters(one, other)
 
 
 @both_loops
 def test_seeds(device_loop: bool) -> None:
     one, same = agent(device_loop).learn(80), agent(device_loop).learn(80)
-    assert_same(one, same)
+    assert_same_parameters(one, same)
     first, other = agent(device_loop), agent(device_loop, seed=2)
     a, b = first.get_parameters()["policy"], other.get_parameters()["policy"]
     assert all((a[name] != b[name]).any() for name in a if name.endswith("kernel"))
@@ -187,7 +172,7 @@ def test_get_and_set_parameters(device_loop: bool) -> None:
     assert set(parameters) == {"policy", "policy.target", "policy.optimizer"}
     assert all(isinstance(array, np.ndarray) for part in parameters.values() for array in part.values())
     other.set_parameters(parameters)
-    assert_same(learner, other)
+    assert_same_parameters(learner, other)
     with pytest.raises(ValueError, match="missing"):
         other.set_parameters({"policy": parameters["policy"]})
     other.set_parameters({"policy": parameters["policy"]}, exact_match=False)
@@ -196,7 +181,7 @@ def test_get_and_set_parameters(device_loop: bool) -> None:
     wrong = {name: array[..., :1] for name, array in parameters["policy"].items()}
     with pytest.raises(ValueError, match="must have shape"):
         other.set_parameters({**parameters, "policy": wrong})
-    assert_same(learner, other)
+    assert_same_parameters(learner, other)
 
 
 def test_set_env_and_vec_envs() -> None:
@@ -225,10 +210,14 @@ def test_after_set_env_episodes_are_new_ones() -> None:
     assert len(set(starts)) == 3
 
 
-def test_no_log_interval() -> None:
-    for device_loop in (True, False):
-        notes = Notes()
-        assert agent(device_loop).learn(60, notes, log_interval=None).num_timesteps == 60
+@both_loops
+def test_no_log_interval(device_loop: bool, tmp_path: pathlib.Path) -> None:
+    notes = Notes()
+    learner = agent(device_loop)
+    learner.set_logger(configure(str(tmp_path), ["csv"]))
+    assert learner.learn(60, notes, log_interval=None).num_timesteps == 60
+    assert notes.timesteps == list(range(1, 61))
+    assert not (tmp_path / "progress.csv").read_text()
 
 
 def test_train_freq_in_episodes_and_cartpole() -> None:
@@ -236,22 +225,6 @@ def test_train_freq_in_episodes_and_cartpole() -> None:
     assert learner._n_updates > 0
     with pytest.raises(ValueError, match="device_loop=True"):
         ReplayDQN("MlpPolicy", "CartPole-v1", device_loop=True, **TINY).learn(10)
-
-
-def test_schedules() -> None:
-    learner = agent(learning_rate=LinearSchedule(1e-3, 0.0, 1.0), temperature=lambda progress: 0.1 + progress)
-    learner.set_logger(configure(None, []))
-    learner.learn(100)
-    assert learner.lr_schedule(0.0) == 0.0
-    assert learner.exploration_at(0.5).temperature == pytest.approx(0.6)
-
-
-def test_vec_normalize_goes_through_the_host_loop() -> None:
-    env = VecNormalize(make_vec_env("CartPole-v1", n_envs=2))
-    learner = ReplayDQN("MlpPolicy", env, **TINY).learn(120)
-    # What is stored is not normalised; what is learned from is.
-    stored = np.asarray(learner.memory.state.stored.reward)[: learner.memory.size()]
-    assert set(np.unique(stored)) == {1.0}
 
 
 def test_vec_normalize_and_larger_batches_of_starts() -> None:
@@ -289,10 +262,3 @@ def test_torch_and_numpy_states_are_not_touched_by_learning() -> None:
     learner.learn(60)
     assert torch.equal(before[0], torch.get_rng_state())
     assert (before[1] == np.random.get_state()[1]).all()  # noqa: NPY002
-
-
-def assert_same(one: ReplayDQN, other: ReplayDQN) -> None:
-    mine, yours = one.get_parameters(), other.get_parameters()
-    for part in mine:
-        for name in mine[part]:
-            np.testing.assert_array_equal(mine[part][name], yours[part][name], err_msg=f"{part} {name}")

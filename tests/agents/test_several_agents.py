@@ -17,6 +17,7 @@ from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_envs import ButtonGrid, FunctionalEnv, FunctionalVecEnv, PanFlute
 from mbrl_envs import lane as lanes
 from mbrl_envs.multi_agent import ButtonContest, CoopButtonGrid, CoopPanFlute
+from tests.agents.comparing import assert_same, assert_same_parameters
 
 SMALL: dict[str, Any] = {"batch_size": 8, "learning_starts": 16, "policy_kwargs": {"net_arch": [8]}, "buffer_size": 400}
 LIMIT = 9
@@ -27,16 +28,12 @@ def learned(env: FunctionalEnv, num_envs: int, timesteps: int, **more: Any) -> R
     return agent.learn(timesteps)
 
 
-def assert_same_parameters(first: Any, second: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, first.get_parameters(), second.get_parameters())
-
-
 @pytest.mark.slow
 def test_one_agent_learns_what_it_learns_in_the_single_agent_environment() -> None:
     several, one = (learned(env, 2, 80) for env in (CoopButtonGrid(2, 1, 1), ButtonGrid(2, 1)))
     assert_same_parameters(several, one)
     several_stored, stored = (agent.memory.state.stored for agent in (several, one))
-    jax.tree.map(np.testing.assert_array_equal, several_stored, stored)
+    assert_same(several_stored, stored)
 
 
 def test_the_device_loop_stores_what_each_agent_saw_did_and_got() -> None:

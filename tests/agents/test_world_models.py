@@ -164,7 +164,8 @@ def test_loss_of_latent_models(name: str, published_mask: bool) -> None:
     latent = LATENTS[name]
     model = LatentModel(latent, Emission(BITS), 3, hidden=(8, 8), published_mask=published_mask)
     params, batch = scrambled(model.init(KEY)), batch_of(BITS)
-    _, parts = jax.jit(model.loss)(params, batch, KEY, LossWeights())
+    weights = LossWeights(reward=0.5, termination=2.0, observation=0.25, dynamics=3.0, prior=0.125)
+    loss, parts = jax.jit(model.loss)(params, batch, KEY, weights)
     seen, seen_next = (numpy_mlp(params["encoder"], np.asarray(each)) for each in (batch.observation, batch.next_observation))
     drawn = latent.draw(jnp.asarray(seen, jnp.float32), KEY, encoded=True)
     # A code is the place of a one among zeros.
@@ -183,6 +184,7 @@ def test_loss_of_latent_models(name: str, published_mask: bool) -> None:
     assert set(parts) == set(expected)
     for part, value in expected.items():
         assert float(parts[part]) == pytest.approx(value, rel=2e-4), part
+    assert float(loss) == pytest.approx(sum(getattr(weights, part) * value for part, value in expected.items()), rel=2e-4)
 
 
 @pytest.mark.parametrize("name", LATENTS)
@@ -335,7 +337,7 @@ def test_the_perfect_model_is_the_environment(env: Any) -> None:
     assert ended.any() != env.continuing
 
 
-def test_weights_and_targets_by_hand() -> None:
+def test_weights_of_imagined_steps_by_hand() -> None:
     continuation = jnp.array([[1.0, 0.5], [0.0, 0.8], [1.0, 0.25]])
     imagined = Imagined(jnp.zeros((4, 2, 3)), jnp.zeros((3, 2), jnp.int32), jnp.ones((3, 2)), continuation)
     np.testing.assert_allclose(imagined.weights(), [[1, 1], [1, 0.5], [0, 0.4]], rtol=1e-6)
@@ -343,7 +345,7 @@ def test_weights_and_targets_by_hand() -> None:
 
 @pytest.mark.parametrize("name", ["simple", *LATENTS])
 def test_nothing_of_an_end_is_learned_or_used_where_there_is_none(name: str) -> None:
-    """In continuing tasks targets are r + γ·max Q⁻ exactly, weights 1, and there is no termination head."""
+    """In continuing tasks continuations and weights are 1, and there is neither a termination head nor a loss of it."""
     models: dict[str, Any] = {key: LatentModel(latent, Emission(BITS), 3, hidden=(8,)) for key, latent in LATENTS.items()}
     episodic = models.get(name, SimpleModel(Emission(BITS), 3, hidden=(8,)))
     model = dataclasses.replace(episodic, continuing=True)

@@ -1,6 +1,7 @@
 """Small environments whose values are known, and the settings of these tests."""
 
 import gymnasium
+import numpy as np
 from gymnasium import spaces
 
 from mbrl_agents.td_dynamics.linear_features import FourierBasis, TabularBins
@@ -37,3 +38,29 @@ class Buttons(gymnasium.Env):
     """Actions of a kind that is not supported."""
 
     observation_space, action_space = spaces.Box(0, 1, (2,)), spaces.MultiBinary(3)
+
+
+def predictions_of(behaviour, monkeypatch):
+    """A list that gets all that an agent predicts from now on; it must be asked to explore."""
+    made, predict = [], behaviour.predict
+
+    def note(observation, deterministic=True):
+        assert not deterministic
+        actions, state = predict(observation, deterministic=deterministic)
+        made.append(actions)
+        return actions, state
+
+    monkeypatch.setattr(behaviour, "predict", note)
+    return made
+
+
+class Remembers(gymnasium.Wrapper):
+    """Keeps the actions that it was given."""
+
+    def __init__(self, env):
+        super().__init__(env)
+        self.actions = []
+
+    def step(self, action):
+        self.actions.append(np.array(action))
+        return super().step(action)

@@ -19,6 +19,7 @@ from mbrl_agents.linear_td.policies import FunctionPolicy, HostPolicy
 from mbrl_envs import FunctionalEnv, Transition
 from mbrl_envs.adapters.gym_env import FunctionalGymEnv
 from mbrl_envs.rendering import Picture
+from tests.agents.linear_td.probes import Remembers, predictions_of
 
 GAMMA = 0.8
 SETTINGS: dict[str, Any] = {"gamma": GAMMA, "learning_rate": 0.1, "episode_steps": 5, "seed": 0, "device": "cpu"}
@@ -92,18 +93,6 @@ def test_uniform_actions_fill_the_space() -> None:
     np.testing.assert_allclose(actions.max(axis=0), BOX.high, atol=0.15)
 
 
-class Remembers(gymnasium.Wrapper[Any, Any, Any, Any]):
-    """Keeps the actions that it was given."""
-
-    def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        super().__init__(env)
-        self.actions: list[np.ndarray] = []
-
-    def step(self, action: Any) -> Any:
-        self.actions.append(np.array(action))
-        return super().step(action)
-
-
 def test_the_environment_gets_the_very_actions_of_the_policy() -> None:
     drawn: list[np.ndarray] = []
 
@@ -122,12 +111,13 @@ def test_the_environment_gets_the_very_actions_of_the_policy() -> None:
 
 
 @pytest.mark.parametrize("kind", [PPO, SAC])
-def test_values_of_an_agent_of_stable_baselines3(kind: Any) -> None:
-    """Pendulum, 40 updates of 20 steps: the weights are those of the formula on the transitions that were seen."""
-    env = gymnasium.make("Pendulum-v1", max_episode_steps=20)
+def test_values_of_an_agent_of_stable_baselines3(kind: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pendulum, 3 updates of 20 steps: the weights are those of the formula on the transitions that its actions led to."""
+    env = Remembers(gymnasium.make("Pendulum-v1", max_episode_steps=20))
     behaviour = kind("MlpPolicy", env, seed=0, device="cpu")
+    drawn = predictions_of(behaviour, monkeypatch)
     agent = LinearTD("linear", env, policy=behaviour, **{**SETTINGS, "episode_steps": 20, "learning_rate": 1e-3})
-    weights = np.zeros(4)
+    weights, tried = np.zeros(4), len(drawn)
     for i in range(3):
         agent.learn(20, reset_num_timesteps=i == 0)
         stored = agent.memory.state.stored
@@ -137,6 +127,7 @@ def test_values_of_an_agent_of_stable_baselines3(kind: Any) -> None:
         weights = weights + 1e-3 * errors @ now
         np.testing.assert_allclose(agent.weights, weights, rtol=1e-4, atol=1e-5)
     assert np.abs(weights).max() > 0.01
+    np.testing.assert_array_equal(env.actions, drawn[tried:])
     assert agent.predict_curve(5, num_episodes=4)[0] > 0
 
 

@@ -13,7 +13,18 @@ from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.linear_td.policies import FunctionPolicy, HostPolicy, TablePolicy, UniformPolicy
 from mbrl_agents.td_dynamics.given_features import to_json
 from mbrl_agents.td_dynamics.linear_features import TabularBins
-from tests.agents.linear_td.probes import CELLS, FEATURES, GAMMA, RATE, SETTINGS, STEPS, Buttons, Corridor
+from tests.agents.linear_td.probes import (
+    CELLS,
+    FEATURES,
+    GAMMA,
+    RATE,
+    SETTINGS,
+    STEPS,
+    Buttons,
+    Corridor,
+    Remembers,
+    predictions_of,
+)
 
 
 def formula(weights, transitions, read, batch_size=1):
@@ -61,16 +72,22 @@ def stored(agent):
     return list(zip(*(np.asarray(each).reshape(-1, *each.shape[2:]) for each in rows), strict=True))
 
 
-@pytest.fixture(scope="module")
-def on_device():
-    """An agent in the device loop after each of three updates, with the transitions of the last one."""
+def learned_on_device(num_updates, found=None):
+    """An agent in the device loop after some updates; ``found`` gets the weights after each, and its transitions."""
     env = DummyVecEnv([lambda: gymnasium.make("mbrl/MountainCar-v0", max_episode_steps=STEPS)] * 2)
     agent = LinearTD(FEATURES, env, batch_size=2, device_loop=True, **SETTINGS)
-    found = []
-    for i in range(3):
+    for i in range(num_updates):
         agent.learn(12, reset_num_timesteps=i == 0)
-        found.append((agent.weights, stored(agent)))
-    return agent, found
+        if found is not None:
+            found.append((agent.weights, stored(agent)))
+    return agent
+
+
+@pytest.fixture(scope="module")
+def on_device():
+    """An agent after three updates, and these; tests leave it as it is."""
+    found = []
+    return learned_on_device(3, found), found
 
 
 def test_device_loop_is_the_formula(on_device):
@@ -101,9 +118,10 @@ def test_saved_and_loaded_it_goes_on_as_if_never_stopped(on_device, tmp_path):
     np.testing.assert_array_equal(again.weights, agent.weights)
     alone, points = LinearTD.load(tmp_path / "agent.zip"), np.float32([[-0.5, 0.0], [0.1, 0.03]])
     np.testing.assert_array_equal(alone.value(points), agent.value(points))
-    for each in (agent, again):
-        each.learn(24, reset_num_timesteps=False)
-    np.testing.assert_array_equal(again.weights, agent.weights)
+    undisturbed = learned_on_device(5)
+    assert undisturbed.num_timesteps == agent.num_timesteps + 24
+    again.learn(24, reset_num_timesteps=False)
+    np.testing.assert_array_equal(again.weights, undisturbed.weights)
     assert (again.weights != alone.weights).any()
 
 
@@ -147,16 +165,22 @@ def test_kinds_of_policies():
     assert not found.takes_key
 
 
-def test_an_agent_of_stable_baselines3_is_a_policy():
-    env = gymnasium.make("CartPole-v1")
-    behaviour = DQN("MlpPolicy", env, buffer_size=100, seed=0, device="cpu", exploration_initial_eps=0.0)
+def test_an_agent_of_stable_baselines3_is_a_policy(monkeypatch):
+    """It explores as in training; the environment gets its very actions."""
+    env = Remembers(gymnasium.make("CartPole-v1"))
+    behaviour = DQN("MlpPolicy", env, buffer_size=100, seed=0, device="cpu")
+    behaviour.exploration_rate = 0.5
+    drawn = predictions_of(behaviour, monkeypatch)
     agent = LinearTD("linear", env, policy=behaviour, **{**SETTINGS, "learning_rate": 1e-3})
+    tried = len(drawn)
     agent.learn(60)
     assert agent._n_updates == 10
+    np.testing.assert_array_equal(env.actions, drawn[tried:])
+    assert len(set(np.ravel(env.actions))) == 2
     assert np.isfinite(agent.weights).all()
     assert np.abs(agent.weights).max() > 0
-    observation = env.observation_space.sample()
-    assert agent.predict(observation)[0] == behaviour.predict(observation)[0]
+    agent.predict(env.observation_space.sample())
+    assert len(drawn) == tried + 61
 
 
 @pytest.mark.parametrize(

@@ -6,11 +6,11 @@ import pathlib
 from typing import Any
 
 import gymnasium
-import jax
 import numpy as np
 import pytest
 
 from mbrl_agents import OMD, train_sweep
+from tests.agents.comparing import assert_same
 
 TINY: dict[str, Any] = {
     "learning_starts": 20,
@@ -22,10 +22,6 @@ TINY: dict[str, Any] = {
 ENV = "mbrl/CartPole-v0"
 
 
-def same(one: Any, other: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
-
-
 def test_saved_and_gone_on_with_as_if_never_stopped(tmp_path: pathlib.Path) -> None:
     undisturbed = OMD("MlpPolicy", ENV, seed=3, **TINY).learn(60).learn(40, reset_num_timesteps=False)
     first = OMD("MlpPolicy", ENV, seed=3, **TINY).learn(60)
@@ -34,7 +30,7 @@ def test_saved_and_gone_on_with_as_if_never_stopped(tmp_path: pathlib.Path) -> N
     second = OMD.load(tmp_path / "agent", env=gymnasium.make(ENV))
     second.load_replay_buffer(tmp_path / "replay")
     second.learn(40, reset_num_timesteps=False)
-    same(second.learner_state, undisturbed.learner_state)
+    assert_same(second.learner_state, undisturbed.learner_state)
     assert set(second.get_parameters()) == {"policy", "policy.target", "policy.optimizer", "model", "model.optimizer"}
 
 
@@ -42,7 +38,7 @@ def test_a_run_of_a_sweep_is_the_run_alone() -> None:
     swept = TINY | {"model_learning_rate": [1e-3, 1e-2], "model_net_arch": [[4], [4]]}
     result = train_sweep(OMD, ENV, swept, seeds=2, total_timesteps=80, eval_interval=80, execution="loop")
     alone = OMD("MlpPolicy", ENV, model_learning_rate=1e-2, seed=1, **TINY).learn(80)
-    same(result.agent(3).learner_state, alone.learner_state)
+    assert_same(result.agent(3).learner_state, alone.learner_state)
 
 
 def test_acting() -> None:

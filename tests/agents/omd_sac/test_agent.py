@@ -7,7 +7,6 @@ import sys
 from typing import Any
 
 import gymnasium
-import jax
 import numpy as np
 import pytest
 from gymnasium.error import DependencyNotInstalled
@@ -21,7 +20,9 @@ from stable_baselines3.common.vec_env import VecNormalize
 from mbrl_agents import OMDSAC, train_sweep
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_envs import FunctionalVecEnv
+from tests.agents.comparing import assert_same
 from tests.agents.probes import Aim, make
+from tests.agents.watching import assert_normalized, batches_drawn
 
 TINY: dict[str, Any] = {
     "learning_starts": 20,
@@ -55,10 +56,6 @@ def pendulum() -> gymnasium.Env:
 
 def tiny(model_loss: str = "omd", env: Any = None, **changes: Any) -> OMDSAC:
     return OMDSAC("MlpPolicy", env or pendulum(), model_loss, **({"seed": 1} | TINY | changes))
-
-
-def same(one: Any, other: Any) -> None:
-    jax.tree.map(np.testing.assert_array_equal, jax.device_get(one), jax.device_get(other))
 
 
 def values(agent: OMDSAC, observation: tuple[float, float], actions: np.ndarray) -> np.ndarray:
@@ -147,7 +144,7 @@ def test_saved_and_gone_on_with_as_if_never_stopped(model_loss: str, tmp_path: p
     second = OMDSAC.load(tmp_path / "agent", env=make(Aim(3)))
     second.load_replay_buffer(tmp_path / "replay")
     second.learn(40, reset_num_timesteps=False)
-    same(second.learner_state, undisturbed.learner_state)
+    assert_same(second.learner_state, undisturbed.learner_state)
     parts = {"policy", "policy.target", "policy.optimizer"} | ({"model", "model.optimizer"} if model_loss != "none" else set())
     assert set(second.get_parameters()) == parts
     observation = np.array([[0, 1], [0, -1]], np.float32)
@@ -160,7 +157,7 @@ def test_saved_and_gone_on_with_as_if_never_stopped(model_loss: str, tmp_path: p
 def test_parameters_are_given_and_taken() -> None:
     learner, other = tiny().learn(60), tiny(seed=9)
     other.set_parameters(learner.get_parameters())
-    same(learner.learner_state, other.learner_state)
+    assert_same(learner.learner_state, other.learner_state)
     with pytest.raises(ValueError, match="missing"):
         other.set_parameters({"policy": learner.get_parameters()["policy"]})
 
@@ -169,7 +166,7 @@ def test_a_run_of_a_sweep_is_the_run_alone() -> None:
     swept = TINY | {"model_learning_rate": [1e-3, 1e-2], "model_net_arch": [[4], [4]]}
     result = train_sweep(OMDSAC, Aim(3), swept, seeds=2, total_timesteps=80, eval_interval=80, execution="loop")
     alone = OMDSAC("MlpPolicy", make(Aim(3)), model_learning_rate=1e-2, seed=1, **TINY).learn(80)
-    same(result.agent(3).learner_state, alone.learner_state)
+    assert_same(result.agent(3).learner_state, alone.learner_state)
 
 
 def test_acting() -> None:
@@ -224,16 +221,20 @@ def test_several_environments() -> None:
         agent.set_env(make(Aim(3)))
 
 
-def test_vec_normalize() -> None:
-    agent = tiny("none", VecNormalize(make_vec_env("Pendulum-v1", n_envs=2, seed=0))).learn(120)
+def test_vec_normalize(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stored is not normalised; what is learned from is."""
+    agent = tiny("none", VecNormalize(make_vec_env("Pendulum-v1", n_envs=2, seed=0)))
+    batches = batches_drawn(agent, monkeypatch)
+    agent.learn(120)
     stored = np.asarray(agent.memory.state.stored.reward)[: agent.memory.size()]
-    assert stored.min() < -0.5  # not normalised; what is learned from is
-    assert agent._n_updates > 0
+    assert stored.min() < -0.5
+    assert len(batches) == agent._n_updates > 0
+    assert_normalized(batches)
 
 
 @losses
 def test_seeds(model_loss: str) -> None:
-    same(tiny(model_loss).learn(60).get_parameters(), tiny(model_loss).learn(60).get_parameters())
+    assert_same(tiny(model_loss).learn(60).get_parameters(), tiny(model_loss).learn(60).get_parameters())
     one, other = tiny(model_loss).get_parameters()["policy"], tiny(model_loss, seed=2).get_parameters()["policy"]
     assert all((one[name] != other[name]).any() for name in one if name.endswith("kernel"))
 

@@ -159,6 +159,7 @@ def test_networks_begin_as_those_of_torch() -> None:
     """Kernels and biases of ``torch.nn.Linear``: uniform in ±1/√inputs; compared by range and deviation."""
     learner = OMDSACLearner(CODEC, None, "none", SquashedGaussianActor(ACTIONS))
     state = learner.init(jax.random.PRNGKey(1), HYPER)
+    torch.manual_seed(0)
     networks = [(state.params.actor, FEATURES), (state.params.critics, FEATURES + ACTIONS)]
     for params, inputs in networks:
         for layer, width in (("Dense_0", inputs), ("Dense_1", 256)):

@@ -30,7 +30,7 @@ def test_every_agent_of_a_preset_can_be_made(name: str) -> None:
         assert made.lr_schedule(0.5) > 0
 
 
-def test_training_stopping_and_evaluating(tmp_path: pathlib.Path) -> None:
+def test_training_and_evaluating(tmp_path: pathlib.Path) -> None:
     out = tmp_path / "run"
     small = ["--steps", "400", "--eval-interval", "200", "--eval-episodes", "2", "--n-envs", "2"]
     settings = ["--set", "learning_starts=100", "--env-arg", "delay=2"]
@@ -65,6 +65,7 @@ def test_evaluation_hands_in_previous_rewards(env_id: str) -> None:
 
 
 def test_presets_are_plain_yaml() -> None:
-    for path in pathlib.Path(published.__file__).parents[1].glob("r2d2/*.yaml"):
-        assert path.stem in PRESETS
+    paths = list(pathlib.Path(published.__file__).parents[1].glob("r2d2/*.yaml"))
+    assert {path.stem for path in paths} == set(PRESETS)
+    for path in paths:
         assert yaml.safe_load(path.read_text())["agents"]["r2d2"]["agent"] == "R2D2"

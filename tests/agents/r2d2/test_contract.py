@@ -23,31 +23,20 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.evaluation import evaluate_policy
 from stable_baselines3.common.logger import configure
 from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.utils import LinearSchedule
 from stable_baselines3.common.vec_env import VecNormalize
 
 import mbrl_envs
 from mbrl_agents.r2d2 import R2D2
-from mbrl_agents.r2d2.exploration import epsilon_ladder
 from mbrl_agents.r2d2.policies import MlpLstmPolicy
-from tests.agents.r2d2.agents import Counting, agent
+from tests.agents.comparing import assert_same_parameters
+from tests.agents.r2d2.agents import Counting, agent, shown
+from tests.agents.watching import bars_made
 
 VECTOR = spaces.Box(-10, 10, (2,), np.float32)
 
 
 def limited(length: int = 100, limit: int = 9) -> gymnasium.Env:
     return gymnasium.wrappers.TimeLimit(Counting(VECTOR, length), limit)
-
-
-def assert_same(one: R2D2, other: R2D2) -> None:
-    mine, yours = one.get_parameters(), other.get_parameters()
-    assert set(mine) == {"policy", "policy.optimizer"}
-    for name, weights in mine["policy"].items():
-        assert th.equal(weights, yours["policy"][name]), name
-    for state, theirs in zip(
-        mine["policy.optimizer"]["state"].values(), yours["policy.optimizer"]["state"].values(), strict=True
-    ):
-        assert all(th.equal(state[name], theirs[name]) for name in state)
 
 
 # --- What acting and storing make of an environment -------------------------------------------------------------------------
@@ -96,9 +85,19 @@ def test_the_state_is_zero_at_the_first_observation_of_an_episode() -> None:
     ids=str,
 )
 def test_all_kinds_of_observations(space: spaces.Space) -> None:
-    learner = agent(Counting(spaces.Discrete(5)) if isinstance(space, spaces.Discrete) else Counting(roomy(space)))
+    """They are learned from, and what is drawn is what was shown."""
+    space = roomy(space)
+    learner = agent(Counting(space))
     learner.learn(90)
     assert learner._n_updates > 0
+    buffer = learner.replay_buffer
+    batch = buffer._get_samples(buffer.sequences)
+    assert isinstance(batch.observations, th.Tensor)
+    assert len(batch.observations.unique()) > 1
+    for i in range(batch.num_from_start):
+        found = batch.observations[: batch.last[i] + 1, i].numpy()
+        expected = np.stack([np.reshape(shown(space, t), found.shape[1:]) for t in range(len(found))])
+        np.testing.assert_array_equal(found, expected.astype(found.dtype))
     evaluate_policy(learner, learner.get_env(), n_eval_episodes=1)
 
 
@@ -157,7 +156,7 @@ def test_prediction_changes_nothing_in_training() -> None:
     one, other = agent().learn(70), agent().learn(70)
     for _ in range(5):
         other.predict(np.zeros((4, 4), np.float32))
-    assert_same(one.learn(60, reset_num_timesteps=False), other.learn(60, reset_num_timesteps=False))
+    assert_same_parameters(one.learn(60, reset_num_timesteps=False), other.learn(60, reset_num_timesteps=False))
 
 
 # --- callbacks, logs --------------------------------------------------------------------------------------------------------
@@ -191,8 +190,10 @@ def test_logs_and_tensorboard(tmp_path: pathlib.Path) -> None:
     assert {"rollout/ep_rew_mean", "rollout/exploration_rate", "train/loss", "train/n_updates", "train/priority"} <= set(header)
 
 
-def test_progress_bar() -> None:
+def test_progress_bar(monkeypatch: pytest.MonkeyPatch) -> None:
+    bars = bars_made(monkeypatch)
     agent().learn(60, progress_bar=True)
+    assert bars == [(60, 60)]
 
 
 # --- environments -----------------------------------------------------------------------------------------------------------
@@ -212,41 +213,29 @@ def test_training_by_episodes() -> None:
     assert learner._n_updates == 9 * 5  # after each of 5 episodes that end beyond learning_starts, one update a step
 
 
-def test_the_ladder_of_epsilons() -> None:
-    np.testing.assert_allclose(epsilon_ladder(8)[[0, 7]], [0.4, 0.4**8])
-    assert epsilon_ladder(1).tolist() == [0.4]
-    learner = agent(make_vec_env("CartPole-v1", 4), exploration="ladder", buffer_size=2400, ladder_exponent=60)
-    learner.learn(400)
-    taken = learner.replay_buffer
-    assert learner.epsilons == pytest.approx(epsilon_ladder(4, 0.4, 60))
-    assert taken.size() > 0
-
-
-def test_schedules_of_exploration_importance_and_step_size() -> None:
-    learner = agent(importance_exponent=LinearSchedule(0.5, 1.0, 1.0), learning_rate=LinearSchedule(1e-3, 0.0, 1.0))
-    betas: list[float] = []
-    plain = learner.replay_buffer.sample
-
-    def sample(batch_size: int, env: Any = None, importance_exponent: float = 0.0) -> Any:
-        betas.append(importance_exponent)
-        return plain(batch_size, env, importance_exponent)
-
-    learner.replay_buffer.sample = sample  # type: ignore[method-assign]
-    learner.learn(100)
-    assert betas == pytest.approx(sorted(betas))
-    assert betas[-1] == pytest.approx(1.0)
-    assert learner.exploration_rate == pytest.approx(0.05)
-    assert learner.policy.optimizer.param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
-
-
 def test_vec_normalize() -> None:
+    """What is stored is not normalised; what is learned from is."""
     env = VecNormalize(make_vec_env(limited, 2), norm_reward=True)
-    learner = agent(env).learn(200)
-    stored = learner.replay_buffer.observations
+    learner = agent(env)
+    buffer, drawn = learner.replay_buffer, []
+    sample = buffer.sample
+
+    def note(batch_size: int, *rest: Any) -> Any:
+        drawn.append((env.obs_rms.mean.copy(), env.obs_rms.var.copy(), env.ret_rms.var, sample(batch_size, *rest)))
+        return drawn[-1][-1]
+
+    buffer.sample = note  # type: ignore[method-assign]
+    learner.learn(200)
+    stored = buffer.observations
     assert isinstance(stored, np.ndarray)
-    assert set(np.round(stored[:, 0] * 10).astype(int)) == set(range(10))  # not normalised
-    batch = learner.replay_buffer.sample(4, env)
-    assert float(batch.observations.abs().max()) > 1.1  # normalised
+    assert set(np.round(stored[:, 0] * 10).astype(int)) == set(range(10))
+    assert len(drawn) == learner._n_updates > 0
+    for mean, var, spread, batch in drawn:
+        first, length = batch.indices[0], batch.last[0] + 1  # no ring is full yet
+        expected = (stored[first : first + length] - mean) / np.sqrt(var + env.epsilon)
+        np.testing.assert_allclose(batch.observations[:length, 0].numpy(), expected, rtol=1e-4, atol=1e-5)
+        rewards = buffer.previous_rewards[first : first + length] / np.sqrt(spread + env.epsilon)
+        np.testing.assert_allclose(batch.previous_rewards[:length, 0].numpy(), rewards, rtol=1e-4, atol=1e-5)
     evaluate_policy(learner, env, n_eval_episodes=2)
 
 
@@ -275,11 +264,11 @@ def test_continuing_equals_never_having_stopped(tmp_path: pathlib.Path) -> None:
     assert loaded.replay_buffer.empty
     loaded.load_replay_buffer(tmp_path / "replay")
     assert loaded.num_timesteps == 130
-    assert_same(one, loaded)
+    assert_same_parameters(one, loaded)
     one.set_env(limited())  # somebody else's environment cannot be saved: both begin a new episode
     for each in (one, loaded):
         each.learn(120, reset_num_timesteps=False)
-    assert_same(one, loaded)
+    assert_same_parameters(one, loaded)
     assert one.replay_buffer.sequences.tolist() == loaded.replay_buffer.sequences.tolist()
     assert one._episode_num == loaded._episode_num
 
@@ -325,10 +314,10 @@ def test_policies_can_be_copied_saved_and_loaded(tmp_path: pathlib.Path) -> None
 
 def test_seeds_and_parameters() -> None:
     one, same, other = agent().learn(120), agent().learn(120), agent(seed=2)
-    assert_same(one, same)
+    assert_same_parameters(one, same)
     assert not th.equal(one.policy.q_net.rnn.weight_ih_l0, other.policy.q_net.rnn.weight_ih_l0)
     other.set_parameters(one.get_parameters())
-    assert_same(one, other)
+    assert_same_parameters(one, other)
 
 
 def test_hard_and_soft_target_updates() -> None:

@@ -71,4 +71,4 @@ def test_values_of_a_known_return(terminates: bool) -> None:
     else:  # the final observation is valued like any other, so what comes before it holds together
         following = np.array([1.0, 2.0, 3.0]) + 0.5 * found[1:4]
         np.testing.assert_allclose(found[:3], following, rtol=0.05)
-        assert abs(found[3]) > 0 or found[2] > 3
+        assert found[2] > 3.3  # what follows counts

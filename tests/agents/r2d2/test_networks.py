@@ -20,15 +20,7 @@ from mbrl_agents.r2d2.numpy_recurrence import Learned
 from mbrl_agents.r2d2.recurrence import MOST_UNITS
 from mbrl_agents.r2d2.rescaling import rescale, unscale
 from mbrl_agents.r2d2.samples import SequenceSamples
-from tests.agents.r2d2.agents import agent
-
-NETWORKS: list[dict[str, Any]] = [
-    {"cell": "lstm"},
-    {"cell": "gru"},
-    {"cell": "lstm", "n_lstm_layers": 2, "previous_reward": True, "pre_net_arch": [5], "activation_fn": nn.Tanh},
-    {"cell": "gru", "n_lstm_layers": 3, "previous_reward": True, "dueling": False, "net_arch": []},
-    {"cell": "gru", "previous_action": False, "activation_fn": nn.ELU},
-]
+from tests.agents.r2d2.agents import NETWORKS, agent, batch_of
 
 
 def acted(learner: R2D2, steps: int) -> dict[bytes, np.ndarray]:
@@ -104,12 +96,6 @@ def test_numpy_follows_the_weights_wherever_they_go(network: dict[str, Any]) -> 
     compare()
     learner.set_parameters(agent(seed=5, **network).get_parameters())
     compare()
-
-
-def batch_of(learner: R2D2) -> SequenceSamples:
-    learner.learn(300)
-    buffer = learner.replay_buffer
-    return buffer._get_samples(buffer.sequences, None, 0.5)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

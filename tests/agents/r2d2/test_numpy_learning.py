@@ -15,8 +15,7 @@ from mbrl_agents.r2d2.numpy_layers import ACTIVATIONS, Stack, clip_gradients
 from mbrl_agents.r2d2.numpy_recurrence import Learned
 from mbrl_agents.r2d2.recurrence import MOST_UNITS, recur
 from mbrl_agents.r2d2.samples import SequenceSamples
-from tests.agents.r2d2.agents import agent
-from tests.agents.r2d2.test_networks import NETWORKS, batch_of
+from tests.agents.r2d2.agents import NETWORKS, agent, batch_of
 
 CELLS = [nn.GRU, nn.LSTM]
 STEPS, SEQUENCES, INPUTS, UNITS = 9, 6, 5, 8
@@ -76,8 +75,9 @@ def test_recurrent_layers(cell: type[nn.RNNBase], kind: th.dtype, tolerance: flo
 
 
 def apart(learner: R2D2) -> SequenceSamples:
-    """A batch with stored states and padding, and a target network of its own."""
+    """A batch with stored states, padding and unequal importance weights, and a target network of its own."""
     batch, generator = batch_of(learner), th.Generator().manual_seed(1)
+    assert np.ptp(batch.weights.numpy()) > 0.1
     assert 0 < batch.num_from_start < len(batch.last)
     assert int(batch.last.min()) < learner.layout.window - 1
     with th.no_grad():
@@ -95,6 +95,7 @@ def test_an_update(network: dict[str, Any], burn_in: int, double_q: bool, in_tor
     how: dict[str, Any] = {"gamma": 0.9, "double_q": double_q, "rescaling": 1e-3 if double_q else None}
     in_numpy = policy.networks_in_numpy(len(batch.last))
     assert in_numpy is not None
+    trained, weights = batch.trained.numpy(), batch.weights.numpy()
     for most in (None, 1e-2):
         errors, loss = gradient_in_numpy(in_numpy, batch, learner.layout, most, **how)
         got = [parameter.grad for parameter in parameters]
@@ -103,6 +104,7 @@ def test_an_update(network: dict[str, Any], burn_in: int, double_q: bool, in_tor
         expected, expected_loss = in_torch(lambda most=most, nets=nets: gradient(*nets, batch, learner.layout, most, **how))
         np.testing.assert_allclose(errors, expected, rtol=1e-5, atol=1e-6)
         assert loss == pytest.approx(expected_loss, rel=1e-5)
+        assert loss == pytest.approx(0.5 * (errors**2 * trained * weights).sum() / trained.sum(), rel=1e-5)
         for one, parameter in zip(got, parameters, strict=True):
             assert one is not None
             assert parameter.grad is not None

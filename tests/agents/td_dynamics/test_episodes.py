@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from collections.abc import Callable
 from typing import Any
 
 import gymnasium
@@ -25,22 +26,19 @@ def bumps(observations: np.ndarray) -> np.ndarray:
     return np.exp(-((observations[:, None] - ENV.positions) ** 2).sum(axis=-1) / 2)
 
 
-def through_gymnasium(observation: np.ndarray) -> int:
-    """The uniform policy by hand, so that the environment is stepped."""
-    del observation
-    return int(RNG.integers(4))
-
-
-RNG = np.random.default_rng(0)
+def by_hand() -> Callable[[np.ndarray], int]:
+    """The uniform policy as a function, so that the environment is stepped."""
+    rng = np.random.default_rng(0)
+    return lambda observation: int(rng.integers(4))
 
 
 @pytest.mark.parametrize(
-    ("env", "policy", "num"),
-    [(ENV, None, 20_000), ("mbrl/RandomWalk2D-v0", through_gymnasium, 1500)],
+    ("env", "through_gymnasium", "num"),
+    [(ENV, False, 20_000), ("mbrl/RandomWalk2D-v0", True, 1500)],
     ids=["functional", "gymnasium"],
 )
-def test_estimates_are_those_of_the_chain(env: Any, policy: Any, num: int) -> None:
-    made = gymnasium.make(env, grid_size=3) if policy else env
+def test_estimates_are_those_of_the_chain(env: Any, through_gymnasium: bool, num: int) -> None:
+    made, policy = (gymnasium.make(env, grid_size=3), by_hand()) if through_gymnasium else (env, None)
     found = td.estimate_covariance(made, bumps, num_episodes=num, num_steps=TIMES, kept=num, policy=policy, seed=1)
     assert found.episodes.shape == (num, TIMES, 9)
     assert np.abs(found.blocks() - CHAIN.blocks()).max() < 3 / np.sqrt(num)

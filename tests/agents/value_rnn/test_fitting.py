@@ -10,48 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents.common.returns import td_targets
 from mbrl_agents.value_rnn import ValueRNN, fit_many, fitting, targets
-from mbrl_agents.value_rnn.cells import Cell
-from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
+from mbrl_agents.value_rnn.network import Sequences, ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import pad
 from mbrl_envs import conditioning
-
-
-def trial(length: int, cue: int, reward: int, cues: int = 2) -> np.ndarray:
-    """A cue at step 1, a reward ``reward`` steps later."""
-    array = np.zeros((length, cues + 1), np.float32)
-    array[1, cue] = array[1 + reward, -1] = 1
-    return array
-
-
-TRIALS = [trial(6, 0, 2), trial(9, 1, 5), trial(7, 0, 2), trial(2 + 5, 1, 5)]
-
-
-def hyper(network: ValueNetwork, gamma: float = 0.8, td_lambda: float = 0.0) -> TDHyperparameters:
-    """Numbers, everything learning."""
-    levels = (jnp.arange(network.num_values) + 0.5) / network.num_values
-    return TDHyperparameters(jnp.float32(gamma), jnp.float32(td_lambda), levels, {})
-
-
-NETWORKS = [
-    ValueNetwork(Cell("gru", 3, 4)),
-    ValueNetwork(Cell("lstm", 3, 3), "relu_sum"),
-    ValueNetwork(Cell("vanilla", 3, 4), uses_lambda=True),
-    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="asymmetric"),
-    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="expectile"),
-    ValueNetwork(Cell("gru", 3, 4), num_values=3, loss="quantile"),
-]
-
-
-def some_params(network: ValueNetwork) -> Any:
-    """No weight is 0, as a fresh linear read-out's are."""
-    params = network.init(jax.random.PRNGKey(0))
-    leaves, structure = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.PRNGKey(1), len(leaves))
-    return structure.unflatten(
-        [leaf + 0.3 * jax.random.normal(key, leaf.shape) for leaf, key in zip(leaves, keys, strict=True)]
-    )
+from tests.agents.value_rnn.trials import NETWORKS, TRIALS, hyper, some_params
 
 
 def windows() -> Sequences:
@@ -158,39 +121,18 @@ def test_two_networks_of_one_shape_are_as_each_alone() -> None:
         assert fit.best_epoch == other.best_epoch
 
 
-def test_the_best_weights_are_kept() -> None:
-    network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.3)  # so large that losses go up and down
-    fit = network.fit(TRIALS, 40)
-    assert np.argmin(fit.losses) + 1 == fit.best_epoch < 40
-    data = fitting.as_sequences(pad(TRIALS), terminal_target=True)
-    state = network.learner_state
-    now = network.learner.network.error_of(state.params, data, state.hyper.td)
-    np.testing.assert_allclose(now, fit.losses.min(), rtol=1e-4)
+def test_batches_are_those_given_or_drawn() -> None:
+    """Not shuffled, it matters which trials are beside each other, but not in which order they are."""
 
+    def values(order: list[int], shuffle: bool = False) -> np.ndarray:
+        network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.03, batch_size=2)
+        network.fit([TRIALS[i] for i in order], 7, shuffle=shuffle, keep_best=False)
+        return network.value(TRIALS[1])
 
-def test_networks_are_judged_by_returns() -> None:
-    """The exact values of an uncertain reward beat smoother ones, which have smaller TD errors."""
-    network, gamma = ValueNetwork(Cell("vanilla", 2, 4)), 1.0
-    paid, unpaid = np.zeros((6, 2), np.float32), np.zeros((6, 2), np.float32)
-    paid[0, 0] = unpaid[0, 0] = paid[4, 1] = 1
-    data = fitting.as_sequences(pad([paid, unpaid]), terminal_target=True)
-    numbers = hyper(network, gamma)
-
-    def judged(after: float) -> tuple[float, float]:
-        """Loss with TD targets and with returns, if the value after a reward is below 0 and after none above it."""
-        values = [[0.5, 0.5]] * 4 + [[-after, after], [0.0, 0.0]]
-        fixed = jnp.asarray(values, jnp.float32)[..., None]
-        found = []
-        for td_lambda in (None, jnp.float32(1)):
-            following = jnp.concatenate([fixed[1:], jnp.zeros_like(fixed[:1])])
-            each = [part[..., None] for part in (data.rewards, data.goes_on, data.last)]
-            goals = td_targets(following, *each, numbers.gamma, td_lambda)
-            found.append(float((targets.losses("td", fixed, goals, numbers.levels) * data.trained).mean()))
-        return found[0], found[1]
-
-    exact, smooth = judged(0.0), judged(0.25)
-    assert smooth[0] < exact[0]
-    assert smooth[1] > exact[1]
+    given = values([0, 1, 2, 3])
+    np.testing.assert_allclose(values([1, 0, 3, 2]), given, atol=1e-4)
+    for others in (values([0, 2, 1, 3]), values([0, 1, 2, 3], shuffle=True)):
+        assert np.abs(others - given).max() > 1e-3
 
 
 def test_a_loss_that_is_not_finite_loses_nothing() -> None:

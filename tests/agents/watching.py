@@ -1,0 +1,79 @@
+"""What an agent tells others: progress bars how far it is, its learner what was drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from stable_baselines3.common import callbacks
+
+from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.common.replay import Batch
+
+
+class _Bar:
+    """In the place of tqdm's: counts."""
+
+    def __init__(self, made: list[tuple[int, int]], total: int) -> None:
+        self.made, self.total, self.n = made, total, 0
+
+    def update(self, num: int) -> None:
+        self.n += num
+
+    def refresh(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.made.append((self.n, self.total))
+
+
+def bars_made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
+    """A list that gets, of each progress bar that is closed from now on, how far it went and where its end is."""
+    made: list[tuple[int, int]] = []
+
+    def bar(*, total: int, **other: Any) -> _Bar:
+        return _Bar(made, total)
+
+    monkeypatch.setattr(callbacks, "tqdm", bar)
+    return made
+
+
+def batches_drawn(agent: JaxAgent, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Batch, Batch, Batch]]:
+    """A list that gets, of each update in the host loop with a ``VecNormalize``, what was drawn, this normalised as it would
+    be at that time, and what the update was given; NumPy arrays.
+    """
+    found: list[tuple[Batch, Batch, Batch]] = []
+    env, functions, sample = agent.get_vec_normalize_env(), agent._functions, agent.memory.sample
+    assert env is not None
+    update, drawn = functions.update, []
+
+    def note_drawn(*given: Any) -> Batch:
+        drawn.append(sample(*given))
+        return drawn[-1]
+
+    def note_given(state: Any, batch: Batch, *rest: Any) -> Any:
+        raw = drawn[-1]
+        normalized = raw._replace(
+            observation=env.normalize_obs(np.array(raw.observation)),
+            next_observation=env.normalize_obs(np.array(raw.next_observation)),
+            reward=env.normalize_reward(np.array(raw.reward)),
+        )
+        found.append((jax.device_get(raw), normalized, jax.device_get(batch)))
+        return update(state, batch, *rest)
+
+    monkeypatch.setattr(agent.memory, "sample", note_drawn)
+    monkeypatch.setattr(functions, "update", note_given)
+    return found
+
+
+def assert_normalized(found: list[tuple[Batch, Batch, Batch]]) -> None:
+    """Observations and rewards of what updates were given are normalised, all else is as it was drawn."""
+    for raw, normalized, given in found:
+        for name in Batch._fields:
+            expected = getattr(normalized, name)
+            if expected is not None:
+                np.testing.assert_allclose(getattr(given, name), expected, rtol=1e-5, atol=1e-6, err_msg=name)
+        for name in ("observation", "next_observation", "reward"):
+            assert np.abs(getattr(given, name) - getattr(raw, name)).max() > 0.1
