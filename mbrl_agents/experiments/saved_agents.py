@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import pickle
 import zipfile
 from typing import Any
 
@@ -56,7 +57,7 @@ def load_agent(
     agent = kind.make(env, arguments, seed)
     try:
         agent.set_parameters(str(path))
-    except (ValueError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, RuntimeError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is no {kind.name} for this environment with these arguments: {error}") from error
     return agent
 
