@@ -258,7 +258,7 @@ def test_killed(kills: int, pruned: Any, tmp_path: pathlib.Path) -> None:
         process = subprocess.Popen([sys.executable, "-m", "tests.tuning.tiny_study", str(tmp_path), "2"], cwd=ROOT)
         while process.poll() is None and not written_since(tmp_path, began):
             time.sleep(0.05)
-        time.sleep(chance.uniform(0.0, 3.0))
+        time.sleep(chance.uniform(0.0, 6.0 / kills))  # so that something is left to kill until the last
         process.send_signal(signal.SIGKILL)
         hits += process.wait() == -signal.SIGKILL
     assert hits >= kills / 2  # the others came too late
