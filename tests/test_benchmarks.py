@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pathlib
 import re
+import subprocess
+import sys
 
 import pytest
 
 from tests.benchmarks import __main__ as command
+from tests.benchmarks import suite
 from tests.benchmarks.recorded import Recorded
 from tests.command_lines import ROOT, parse_module
 
@@ -37,7 +40,56 @@ def test_the_page_names_every_benchmark_and_every_table_is_one_s() -> None:
     page = (ROOT / "tests" / "benchmarks" / "README.md").read_text(encoding="utf-8")
     for name in NAMES:
         assert f"(tables/{name}.md)" in page, f"tests/benchmarks/README.md does not lead to the table of {name}"
-    assert {path.stem for path in command.TABLES.glob("*.md")} <= set(NAMES)
+    assert {path.stem for path in command.TABLES.glob("*.md")} == set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_table_says_how_it_was_made_and_holds_numbers(name: str) -> None:
+    """With the arguments that are recorded today: other ones want another table."""
+    text = (command.TABLES / f"{name}.md").read_text(encoding="utf-8")
+    assert f"\n`{command.benchmarks()[name].command(name)}`\n" in text
+    assert len(re.findall(r"^\d{4}-\d\d-\d\d; .+ cores, load [\d.]+; Python 3\.\d+\.\d+, \S+ \d", text, re.MULTILINE)) == 1
+    tables = re.findall(r"^(\|.*\|)\n(\|---.*\|)\n((?:\|.*\|[ ]*\n)+)", text, re.MULTILINE)
+    assert len(tables) == text.count("\n|---")
+    assert tables
+    for head, line, rows in tables:
+        cells = {row.count("|") for row in (head, line, *rows.splitlines())}
+        assert len(cells) == 1, f"{name}: rows of several lengths below {head}"
+        assert re.search(r"\| [\d.,]+ ", rows)
+        assert "Error" not in rows
+
+
+@pytest.mark.parametrize(
+    ("printed", "reason"),
+    [
+        ("2026-01-01; a machine; Python 3.11\n", "it prints no table"),
+        ("2026-01-01; a machine; Python 3.11\n\n| a |\n|---|\n", "it prints no table"),
+        ("| a |\n|---|\n| 1 |\n", "it does not print date"),
+    ],
+)
+def test_what_prints_no_table_is_refused(printed: str, reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    done = subprocess.CompletedProcess([], 0, printed)
+    monkeypatch.setattr(subprocess, "run", lambda *args, **options: done)
+    with pytest.raises(RuntimeError, match=reason):
+        command.output_of("single_step", Recorded(), quick=True)
+
+
+def test_a_table_that_would_lack_rows_is_not_made(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delenv("OTHER_PYTHON", raising=False)
+    (tmp_path / "suite.md").write_text("old")
+    assert command.main(["--only", "suite", "--out", str(tmp_path)]) == 1
+    assert (tmp_path / "suite.md").read_text() == "old"
+    assert "its table needs OTHER_PYTHON" in capsys.readouterr().err
+
+
+def test_what_fails_in_the_other_interpreter_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "DYNAMICS", {})
+    monkeypatch.setattr(suite, "OTHERS", "raise ImportError('no gymnax')")
+    monkeypatch.setattr(sys, "argv", ["suite", "--other-python", sys.executable])
+    with pytest.raises(subprocess.CalledProcessError):
+        suite.main()
 
 
 def test_a_quick_run_writes_a_table_with_date_machine_and_versions(tmp_path: pathlib.Path) -> None:

@@ -15,6 +15,7 @@ import os
 import pathlib
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -40,7 +41,8 @@ PAGES = (
     "examples/results/README.md",
 )
 _COMMAND = re.compile(r"(?:[A-Z_]+=\S+ +)*(?:mbrl|python|python3|pytest|pip|taskset) ")
-_ELLIPSIS = {"tune run": "--space learning_rate=0.1"}  # what a "…" in a command stands for, so that it can be parsed
+# What a "…" in a command stands for, so that it can be parsed.
+_ELLIPSIS = {"tune run": "--space learning_rate=0.1", "train": "ReplayDQN mbrl/PanFlute-v0"}
 
 every_page = pytest.mark.parametrize("page", PAGES)
 
@@ -58,7 +60,7 @@ class Command(NamedTuple):
 def commands_of(page: str) -> Iterator[Command]:
     """All commands of a page: of its blocks, and those within its text."""
     for block in blocks_of(ROOT / page):
-        if block.language in ("bash", "sh", "console"):
+        if block.language == "bash":
             for line in block.text.replace("\\\n", " ").splitlines():
                 text, _, remark = line.partition("  #") if "  #" in line else line.partition(" # ")
                 yield from _parts(text, remark)
@@ -170,6 +172,20 @@ def check_pip(words: list[str]) -> None:
     assert {*(named[1] or "").split(",")} - {""} <= set(extras)
 
 
+def test_every_page_is_checked() -> None:
+    rooms = ("mbrl_envs", "mbrl_agents", "tuning", "tests", "examples")
+    found = [ROOT / "README.md", *(path for room in rooms for path in (ROOT / room).rglob("README.md"))]
+    assert {path.relative_to(ROOT).as_posix() for path in found} == {*PAGES}
+
+
+@every_page
+def test_every_block_is_seen_and_of_a_language_that_is_known(page: str) -> None:
+    """A block that is indented, or whose language has another name, would be checked by nobody."""
+    fences = [line for line in (ROOT / page).read_text(encoding="utf-8").splitlines() if re.search(r"```|~~~", line)]
+    assert {*fences} <= {"```", *(f"```{language}" for language in ("bash", "text", "python"))}
+    assert {block.language for block in blocks_of(ROOT / page)} <= {"bash", "text", "python"}
+
+
 @every_page
 def test_commands_are_parsed_by_the_programs_that_they_call(page: str) -> None:
     found = list(commands_of(page))
@@ -205,7 +221,7 @@ def test_what_does_not_work_is_noticed(text: str) -> None:
 
 # --- the same, run ------------------------------------------------------------------------------------------------------------
 
-# What makes a command quick: words put behind it. Those that serve, open windows, install or write here are only parsed.
+# What makes a command quick: words put behind it.
 _SIZES = ["--eval-episodes", "2", "--eval-steps", "5"]
 QUICK = {
     "mbrl envs": [],
@@ -218,34 +234,55 @@ QUICK = {
     "mbrl tune plot": [],
     "mbrl tune export": [],
     "mbrl evaluate": ["--imagine-steps", "2"],
+    "mbrl plot": [],
     "mbrl_agents.r2d2.zoo": ["-n", "300"],
+    "mbrl_envs.documentation": ["CueReward"],  # whose scores are the first to be there
     "examples/model_based_generalization.py": ["--quick", "--agents", "replay"],
 }
-NOT_RUN = ("mbrl dashboard", "mbrl play", "mbrl tune worker", "mbrl_envs.documentation", "tests.benchmarks")
+# What is only parsed, and why.
+NOT_RUN = {
+    "pip": "installs",
+    "venv": "installs",
+    ".": "sets a shell up",
+    "pytest": "runs tests",
+    "mbrl dashboard": "serves until it is stopped",
+    "mbrl play": "opens a window",
+    "mbrl tune worker": "needs a study on a server",
+    "tests.benchmarks": "is run by tests/test_benchmarks.py",
+}
+NAMED_ALONE = "is named without its arguments"
 BEFORE = {"mbrl_agents/README.md": "mbrl train SimpleModelDQN mbrl/PanFlute-v0"}  # makes the run that the page looks at
+# What stands for a run that another command of the page has made.
+A_RUN = {"README.md": ("runs/…", "runs/PanFlute_ReplayDQN_seed0")}
 
 
-def quick_form(command: Command) -> tuple[str, ...] | None:
-    """The command made quick; None if it is not to be run."""
+def quick_form(command: Command, page: str = "") -> tuple[str, ...] | str:
+    """The command made quick; or why it is not to be run."""
     program, *rest = bare(command.words)
+    if page in A_RUN and program == "mbrl" and rest[0] == "plot":
+        rest = [word.replace(*A_RUN[page]) for word in rest]
     if program == "mbrl":
         _, name, arguments = subparser(rest)
         key = f"mbrl {name}"
-        if "…" in " ".join(rest) or "DIR" in arguments or "--help" in arguments or (not arguments and name != "envs"):
-            return None
     elif program.startswith("python") and rest[0] == "-m":
-        key = rest[1]
+        key, arguments = rest[1], rest[2:]
     elif program.startswith("python"):
-        key = rest[0]
+        key, arguments = rest[0], rest[1:]
         rest[0] = str(ROOT / key)
     else:
-        return None
-    if key.startswith(NOT_RUN) or key == "venv":
-        return None
+        key, arguments = program, rest
+    for start, reason in NOT_RUN.items():
+        if key == start or key.startswith((f"{start} ", f"{start}.")):
+            return reason
+    nothing = not arguments and key.startswith("mbrl ") and key != "mbrl envs"
+    if nothing or "…" in " ".join(rest) or "DIR" in arguments or "--help" in arguments:
+        return NAMED_ALONE
     more = QUICK.get(key, ["--quick"] if key.startswith("examples/") else None)
     assert more is not None, f"say in QUICK or NOT_RUN what is to be done with {' '.join(command.words)!r}"
     if key == "mbrl train" and "--seeds" in rest:
         more = [*more, "--seeds", "2"]
+    if key == "mbrl_envs.documentation" and "--scores" not in rest:
+        more = []
     return ("mbrl" if program == "mbrl" else "python", *rest, *more)
 
 
@@ -254,14 +291,34 @@ def quick_forms(page: str) -> list[tuple[str, ...]]:
     found: dict[tuple[str, ...], tuple[str, ...]] = {}
     before = [Command(tuple(BEFORE[page].split()))] if page in BEFORE else []
     for command in [*before, *commands_of(page)]:
-        if (quick := quick_form(command)) is not None:
+        if not isinstance(quick := quick_form(command, page), str):
             found.setdefault(tuple(word for word in quick if not word.replace(".", "").isdecimal()), quick)
-    return list(found.values())
+    # A run is looked at when it is there.
+    return sorted(found.values(), key=lambda words: words[1] == "plot")
 
 
 @every_page
 def test_every_command_is_run_or_named_as_one_that_is_not(page: str) -> None:
-    assert quick_forms(page) or page == "tests/benchmarks/README.md"
+    forms = {command: quick_form(command, page) for command in commands_of(page)}
+    for command, form in forms.items():
+        if isinstance(form, str):
+            assert form in {*NOT_RUN.values(), NAMED_ALONE}, command
+            # What is named alone is run in another place, or is of a kind that is not.
+            name = " ".join(bare(command.words)[:2])
+            assert form != NAMED_ALONE or name in {"mbrl tune", *(" ".join(form[:2]) for form in all_quick_forms())}, command
+    assert any(not isinstance(form, str) for form in forms.values()) or page == "tests/benchmarks/README.md"
+
+
+def all_quick_forms() -> list[tuple[str, ...]]:
+    return [form for page in PAGES for form in quick_forms(page)]
+
+
+def test_every_kind_of_command_that_is_named_here_is_on_a_page() -> None:
+    commands = [command for page in PAGES for command in commands_of(page)]
+    assert {quick_form(command) for command in commands} >= {*NOT_RUN.values(), NAMED_ALONE}
+    run = {" ".join(form).removeprefix("python -m ").replace(f"python {ROOT}/", "") for form in all_quick_forms()}
+    for key in QUICK:
+        assert any(f"{form} ".startswith(f"{key} ") for form in run), f"no page has {key}"
 
 
 def need_extras(page: str) -> None:
@@ -276,10 +333,13 @@ def test_commands_run_in_their_quick_form(page: str, tmp_path: pathlib.Path) -> 
     need_extras(page)
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     for program, *rest in quick_forms(page):
-        start = [sys.executable, "-m", "mbrl_envs.cli"] if program == "mbrl" else [sys.executable]
+        start, folder = [sys.executable, "-m", "mbrl_envs.cli"] if program == "mbrl" else [sys.executable], tmp_path
         if rest[0] in ("train", "compare"):  # some commands of a page come to the same folder
             rest.append("--force")
-        done = subprocess.run([*start, *rest], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        if "mbrl_envs.documentation" in rest:  # writes beside itself: what is run is a copy, found in the folder first
+            folder = tmp_path / "copy"
+            shutil.copytree(ROOT / "mbrl_envs", folder / "mbrl_envs", dirs_exist_ok=True)
+        done = subprocess.run([*start, *rest], cwd=folder, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, f"{page}: {program} {' '.join(rest)}: {done.stderr[-3000:]}"
 
 

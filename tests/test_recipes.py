@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import types
 from collections.abc import Iterator
 from typing import Any, ClassVar, NamedTuple
 
@@ -14,6 +15,7 @@ import gymnasium
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optuna
 import pytest
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
@@ -27,12 +29,25 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.common.schedules import Now, Schedule
-from mbrl_envs import FunctionalEnv, FunctionalVecEnv, Transition, commands, documentation, registration, rendering, yardsticks
+from mbrl_envs import (
+    FunctionalEnv,
+    FunctionalVecEnv,
+    Transition,
+    commands,
+    documentation,
+    multi_agent,
+    registration,
+    rendering,
+    yardsticks,
+)
 from mbrl_envs.checks import integer_in
+from mbrl_envs.multi_agent import MultiAgentEnv
 from mbrl_envs.rendering import Picture, Style
 from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
-from tuning import Worker, create_study
+from tests.tuning import fakes
+from tuning import Study, Worker, create_study, objectives, open_study, proposals, specification
 from tuning import spaces as search_spaces
+from tuning.objectives import Curve
 from tuning.spaces import Values
 from tuning.training import SweepTrainer
 
@@ -149,6 +164,104 @@ def test_an_environment(corridor: str) -> None:
     assert yardsticks.uniform_score(corridor, steps=2) == 0.25
     text = documentation.section(Corridor, [])
     for part in ("## Corridor", "Number of cells n, 2 to 100.", "**Reward.** 1 for the step", "| 1 | on |"):
+        assert part in text
+
+
+@dataclasses.dataclass(frozen=True)
+class Corridors(MultiAgentEnv[CorridorState, None]):
+    """Walk to the ends of corridors that lie side by side.
+
+    **Reset.** All players are in their first cells.
+
+    **Step.** The players move, unless a corridor ends there; the episode terminates when one is in the last cell.
+
+    **Reward.** 1 for a player's step into its last cell.
+
+    Args:
+        num_players: Number of players A, 1 to 8.
+
+    Observation planes:
+        player: The player's cell.
+    """
+
+    num_players: int = 2
+
+    env_id: ClassVar[str] = "corridors_v0"
+    continuing: ClassVar[bool] = False
+    max_episode_steps: ClassVar[int] = 50
+    action_names: ClassVar[tuple[str, ...]] = ("back", "on")  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_players", integer_in("num_players", self.num_players, 1, 8))
+
+    @property
+    def num_agents(self) -> int:
+        return self.num_players
+
+    @property
+    def observation_space(self) -> spaces.Box:
+        return spaces.Box(0, 1, (3 + self.num_players,), np.float32)
+
+    @property
+    def action_space(self) -> spaces.Discrete:
+        return spaces.Discrete(2)
+
+    def reset(self, key: jax.Array) -> CorridorState:
+        del key
+        return CorridorState(jnp.zeros(self.num_players, jnp.int32))
+
+    def events(self, key: jax.Array) -> None:
+        del key
+
+    def transition(self, state: CorridorState, action: jax.Array, events: None) -> Transition:
+        cell = jnp.clip(state.cell + 2 * action - 1, 0, 2).astype(jnp.int32)
+        return Transition(CorridorState(cell), (cell == 2).astype(jnp.float32), (cell == 2).any())
+
+    def observe(self, state: CorridorState) -> jax.Array:
+        return jnp.concatenate([jax.nn.one_hot(state.cell, 3), jnp.eye(self.num_players)], axis=-1)
+
+    def picture(self, state: CorridorState) -> Picture:
+        cells = np.full((self.num_players, 3), "floor", dtype=object)
+        cells[np.arange(self.num_players), np.asarray(state.cell)] = "player"
+        return Picture(cells, legend=("player", "floor"))
+
+
+MODULE = """from mbrl_envs.adapters.parallel_env import makers
+from tests.test_recipes import Corridors
+
+parallel_env, env = makers(Corridors)
+"""
+
+
+@pytest.fixture
+def corridors(corridor: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """The module of two lines, while the class is one of the environments with several agents."""
+    pytest.importorskip("pettingzoo")
+    monkeypatch.setitem(multi_agent.DYNAMICS, "Corridors", Corridors)
+    module = types.ModuleType("corridors_v0")
+    exec(MODULE, vars(module))
+    return module
+
+
+def test_an_environment_with_several_agents(corridors: Any) -> None:
+    from pettingzoo.test import api_test, parallel_api_test
+
+    parallel_api_test(corridors.parallel_env(), num_cycles=100)
+    api_test(corridors.env(max_cycles=20), num_cycles=50)
+    env = corridors.parallel_env(num_players=3, render_mode="ansi")
+    env.reset(seed=0)
+    assert env.step(dict(zip(env.agents, (1, 1, 0), strict=True)))[1] == dict.fromkeys(env.possible_agents, 0)
+    _, rewards, terminated, _, _ = env.step(dict(zip(env.agents, (1, 0, 1), strict=True)))
+    assert [*rewards.values()] == [1, 0, 0]
+    assert all(terminated.values())
+    assert "player" in env.render()
+    with pytest.raises(ValueError, match="num_players must be"):
+        corridors.env(num_players=9)
+    lanes = FunctionalVecEnv(Corridors(), num_envs=2)
+    assert lanes.reset().shape == (4, 5)
+    assert lanes.step(np.array([1, 0, 1, 1]))[1].tolist() == [0, 0, 0, 0]
+    text = documentation.section(Corridors, [])
+    for part in ("## Corridors", "`corridors_v0` · Episodic", "Number of players A, 1 to 8.", "| 1 | on |"):
         assert part in text
 
 
@@ -288,3 +401,60 @@ def test_a_kind_of_space(corridor: str, tmp_path: pathlib.Path, monkeypatch: pyt
     assert sorted(table["learning_rate"]) == [0.0001, 0.001, 0.01, 0.1, 1.0]
     assert set(table["state"]) == {"complete"}
     assert study.best().value == 1  # with the largest step size at least, the way is learned
+
+
+def a_study(corridor: str, folder: pathlib.Path, **more: Any) -> Study:
+    sizes = {"steps": 100, "eval_interval": 50, "eval_episodes": 2, "eval_steps": 4, "seeds_per_trial": 1}
+    return create_study(LinearQ, corridor, folder=folder, **(sizes | more))
+
+
+def test_an_objective(corridor: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first evaluation that is as good as the last; what is done about seeds and divergence is common to all."""
+
+    class WithTheFirst(objectives.Objective):
+        def _summary(self, timesteps: np.ndarray, scores: np.ndarray) -> float:
+            return float(timesteps[scores >= scores[-1]][0]) if self.name == "first" else super()._summary(timesteps, scores)
+
+    monkeypatch.setattr(objectives, "NAMES", (*objectives.NAMES, "first"))
+    monkeypatch.setattr(objectives.Objective, "_summary", WithTheFirst._summary)
+    study = a_study(corridor, tmp_path, space={"learning_rate": [0.5, 1.0]}, objective="first", direction="minimize")
+    study.set_trials(None)
+
+    def train(spec: Any, portions: Any, seeds: Any, until: int) -> list[list[Curve]]:
+        points = [portion.points[i] for portion in portions for i in portion.chosen]
+        late = [int(100 * point["learning_rate"]) for point in points]
+        for portion in portions:
+            portion.folder.mkdir(parents=True, exist_ok=True)
+        return [[Curve(seed, (0, each, 100), (0.0, 1.0, 1.0)) for seed in seeds] for each in late]
+
+    Worker(study, batch_size=2, trainer=train).run()
+    assert study.table().set_index("learning_rate")["value"].to_dict() == {0.5: 50.0, 1.0: 100.0}
+    assert study.best().setting == {"learning_rate": 0.5}
+    assert open_study(tmp_path / "study.db").spec.judge.name == "first"
+
+
+def test_a_sampler(corridor: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that goes down from the largest value in halves: the same from the same seed and history."""
+
+    class Halves(optuna.samplers.BaseSampler):
+        def infer_relative_search_space(self, study: Any, trial: Any) -> dict[str, Any]:
+            return {}
+
+        def sample_relative(self, study: Any, trial: Any, search_space: Any) -> dict[str, Any]:
+            return {}
+
+        def sample_independent(self, study: Any, trial: Any, param_name: str, param_distribution: Any) -> float:
+            return param_distribution.high / 2**trial.number
+
+    real = proposals.make_sampler
+
+    def make_sampler(spec: Any, slot: int = 0) -> optuna.samplers.BaseSampler:
+        return Halves() if spec.sampler == "halves" else real(spec, slot)
+
+    monkeypatch.setattr(specification, "SAMPLERS", (*specification.SAMPLERS, "halves"))
+    monkeypatch.setattr(proposals, "make_sampler", make_sampler)
+    study = a_study(corridor, tmp_path, space={"learning_rate": "log:0.01:1"}, sampler="halves")
+    assert study.set_trials(4) == 4
+    trainer = fakes.FakeTrainer()
+    Worker(study, batch_size=2, trainer=trainer).run()
+    assert sorted(study.table()["learning_rate"]) == [0.125, 0.25, 0.5, 1.0]

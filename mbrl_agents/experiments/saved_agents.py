@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pathlib
+import pickle
 import zipfile
 from typing import Any
 
@@ -54,7 +55,7 @@ def load_agent(
     agent = kind.make(env, arguments, seed)
     try:
         agent.set_parameters(str(path))
-    except (ValueError, RuntimeError, KeyError, zipfile.BadZipFile) as error:
+    except (ValueError, RuntimeError, KeyError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
         raise ValueError(f"{path} is no {kind.name} for this environment with these arguments: {error}") from error
     return agent
 

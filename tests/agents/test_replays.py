@@ -18,6 +18,7 @@ from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.replay import Replay, Transitions
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
+from mbrl_agents.linear_td.learner import FreshReplay
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_envs import PanFlute
 
@@ -202,6 +203,29 @@ class Sequential(Beside):
             assert windows.trained[t, i] == (started or t >= self.layout.burn_in)
 
 
+class Fresh(Beside):
+    """The memory of what was collected since the last update: all of it, each transition once."""
+
+    def __init__(self, replay: FreshReplay, kind: Any) -> None:
+        super().__init__(replay, kind)
+        self._everything = jax.jit(lambda state: replay.sample(state, None, 0, None))  # type: ignore[arg-type]
+
+    def check(self, key: jax.Array) -> None:
+        super().check(key)
+        drawn = jax.device_get(self._everything(self.ours.state))
+        assert len(drawn.reward) == self.replay.rows * self.replay.lanes
+        for age, rows in enumerate(self.kept):
+            first = (len(self.rows) - len(self.kept) + age) % self.replay.rows * self.replay.lanes
+            own = slice(first, first + self.replay.lanes)
+            for shown, numbers in (
+                (drawn.observation, [row.number for row in rows]),
+                (drawn.next_observation, [row.following for row in rows]),
+            ):
+                np.testing.assert_array_equal(shown[own], self.show(np.array(numbers)))
+            np.testing.assert_array_equal(drawn.reward[own], np.float32([row.reward for row in rows]))
+            np.testing.assert_array_equal(drawn.goes_on[own], [not row.terminated for row in rows])
+
+
 class Phase(NamedTuple):
     """Rows that are added, with the probability that each ends an episode, and what comes then."""
 
@@ -257,9 +281,15 @@ def sequential(kind: str, rows: int, lanes: int, length: int, burn_in: int) -> B
     return Sequential(SequenceReplay(codec, DISCRETE, rows, lanes, sequence_length=length, burn_in=burn_in), space)
 
 
+def fresh(kind: str, actions: ActionCodec, rows: int, lanes: int) -> Beside:
+    space = getattr(Spaces, kind)
+    return Fresh(FreshReplay(ObservationCodec.of(space[0]), actions, rows, lanes), space)
+
+
 LIGHT = [
     (transitional, ("bits", DISCRETE, 11, 2, 3, True)),
     (sequential, ("float", 10, 2, 4, 2)),
+    (fresh, ("bits", DISCRETE, 7, 2)),
 ]
 MORE = [
     (transitional, ("bits", DISCRETE, 7, 1, 1)),
@@ -271,7 +301,14 @@ MORE = [
     (sequential, ("float", 6, 1, 4, 2)),
     (sequential, ("bytes", 30, 2, 7, 3)),
     (sequential, ("index", 8, 1, 10, 3)),
+    (fresh, ("bytes", DISCRETE, 5, 3)),
+    (fresh, ("float", VECTORS, 10, 1)),
+    (fresh, ("index", DISCRETE, 4, 2)),
 ]
+
+
+def test_every_kind_of_memory_is_among_them() -> None:
+    assert {Replay, *Replay.__subclasses__()} == {type(make(*layout).replay) for make, layout in LIGHT}
 
 
 @pytest.mark.parametrize(("make", "layout"), LIGHT)

@@ -23,6 +23,7 @@ FOLDER = pathlib.Path(__file__).parent
 TABLES = FOLDER / "tables"
 PARTS = ("__main__", "machine", "recorded")  # no benchmarks, but what they are made with
 _HEADER = re.compile(r"^\d{4}-\d\d-\d\d; .*; Python \d", re.MULTILINE)
+_TABLE = re.compile(r"^\|---.*\n\| ", re.MULTILINE)
 
 
 def benchmarks() -> dict[str, Recorded]:
@@ -45,8 +46,10 @@ def output_of(name: str, recorded: Recorded, *, quick: bool) -> str:
     """What a benchmark prints.
 
     Raises:
-        RuntimeError: It fails, or does not say on what machine it ran.
+        RuntimeError: It fails, does not say on what machine it ran, prints no table, or lacks what its table needs.
     """
+    if not quick and (missing := [name for name in recorded.needs if not os.environ.get(name)]):
+        raise RuntimeError(f"its table needs {', '.join(missing)} in the environment")
     command = [sys.executable, "-m", f"tests.benchmarks.{name}", *(recorded.quick if quick else recorded.arguments)]
     environment = os.environ | ({"OMP_NUM_THREADS": "1"} if recorded.one_thread else {})
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
@@ -61,6 +64,8 @@ def output_of(name: str, recorded: Recorded, *, quick: bool) -> str:
         raise RuntimeError(f"it ended with code {done.returncode}")
     if not _HEADER.search(done.stdout):
         raise RuntimeError("it does not print date, machine and versions (tests.benchmarks.machine.header)")
+    if not _TABLE.search(done.stdout):
+        raise RuntimeError("it prints no table")
     return done.stdout
 
 

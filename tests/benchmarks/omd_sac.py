@@ -47,9 +47,9 @@ def main() -> None:
         "OMDSAC, OMD, model of 2 × 256": (OMDSAC, {"model_loss": "omd"}),
         "OMDSAC, OMD, 2 × 64, 10 conjugate gradients": (OMDSAC, {"model_loss": "omd"} | small | conjugate),
     }
+    print(header("jax", "torch", "stable-baselines3", "mujoco"), flush=True)  # the load is that before
     ready = {name: learner(cls, options.updates, **arguments) for name, (cls, arguments) in kinds.items()}
     best = {name: cpu for name, (cpu, _) in measure(ready, options.repeats).items()}
-    print(header("jax", "torch", "stable-baselines3", "mujoco"))
     print("| agent | updates/s | beside SB3's SAC |\n|---|---|---|")
     reference = best["SB3's SAC"]
     for name, seconds in best.items():

@@ -1,10 +1,11 @@
 """How fast R2D2 acts and learns, beside a plain loop of the same size, and where the time of a large update goes.
 
-Run as ``OMP_NUM_THREADS=1 python -m tests.benchmarks.r2d2``; prints three tables. Times are CPU times of the process on one
-thread, the smallest of several interleaved repeats. The small network is a GRU of 64 units with three linear layers after it,
-CartPole-v1, one update of 12 sequences of 15 steps (burn-in 5) after every 10 steps. The plain loop does with PyTorch alone
-what cannot be left out: it acts with the network and without gradients, steps Gymnasium's environment, and for an update runs
-two such networks over a batch that lies ready, one of them back again, and Adam; no replay, no monitor, no callbacks.
+Run as ``OMP_NUM_THREADS=1 python -m tests.benchmarks.r2d2``; prints three tables, with ``--ways`` a fourth one instead. Times
+are CPU times of the process on one thread, the smallest of several interleaved repeats. The small network is a GRU of 64
+units with three linear layers after it, CartPole-v1, one update of 12 sequences of 15 steps (burn-in 5) after every 10 steps.
+The plain loop does with PyTorch alone what cannot be left out: it acts with the network and without gradients, steps
+Gymnasium's environment, and for an update runs two such networks over a batch that lies ready, one of them back again, and
+Adam; no replay, no monitor, no callbacks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import time
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import gymnasium
 import numpy as np
@@ -21,7 +23,7 @@ from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from torch import nn
 
-from mbrl_agents.r2d2 import R2D2
+from mbrl_agents.r2d2 import R2D2, recurrence
 from mbrl_agents.r2d2.learning import td_errors
 from tests.benchmarks.machine import header
 from tests.benchmarks.recorded import Recorded
@@ -157,15 +159,54 @@ def large_update(cell: str = "lstm") -> dict[str, Callable[[], Any]]:
     }
 
 
+# Networks and sequences of which both ways are about as quick: cell, units, sequences, steps that are trained on.
+WAYS = [
+    *(("gru", 64, 64, 10), ("gru", 64, 32, 80), ("gru", 256, 64, 10), ("gru", 256, 32, 80)),
+    *(("lstm", 64, 16, 10), ("lstm", 64, 32, 10), ("lstm", 64, 16, 42), ("lstm", 64, 32, 42), ("lstm", 256, 64, 10)),
+]
+
+
+def update_each_way(cell: str, units: int, sequences: int, length: int) -> dict[str, Callable[[], Any]]:
+    """An update: all in NumPy, only the recurrent layers there (under autograd), all in PyTorch."""
+    network = {"cell": cell, "lstm_hidden_size": units, "pre_net_arch": [], "net_arch": [units], "dueling": True}
+    sizes = SMALL | {"sequence_length": length, "n_steps": 2, "learning_starts": 10**6, "batch_size": sequences}
+    agent = R2D2("MlpLstmPolicy", make_vec_env("CartPole-v1"), policy_kwargs=network, **sizes).learn(5000)
+    agent.train(1, sequences)
+
+    def update(most: int, whole: bool) -> None:
+        with mock.patch.dict(recurrence.MOST_UNITS, dict.fromkeys(recurrence.MOST_UNITS, most)):
+            if whole:
+                agent.train(1, sequences)
+            else:
+                with mock.patch.object(agent.policy, "networks_in_numpy", return_value=None):
+                    agent.train(1, sequences)
+
+    return {"NumPy": lambda: update(10**9, True), "layers": lambda: update(10**9, False), "PyTorch": lambda: update(0, True)}
+
+
+def ways(repeats: int) -> None:
+    """Prints which way is quicker at which size."""
+    print("\n| network | sequences | NumPy | layers in NumPy | PyTorch |\n|---|---|---|---|---|")
+    for cell, units, sequences, length in WAYS:
+        functions = update_each_way(cell, units, sequences, length)
+        measure(functions, 3)
+        row = " | ".join(f"{1e3 * seconds:.1f}" for seconds in measure(functions, 10 * repeats).values())
+        print(f"| {cell.upper()} {units} | {sequences} of {BURN_IN} + {length} | {row} |", flush=True)
+
+
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--without-large", action="store_true")
+    parser.add_argument("--ways", action="store_true", help="only an update's time (ms) in NumPy and in PyTorch, by size")
     options = parser.parse_args()
     th.set_num_threads(1)
     print(header("torch", "stable-baselines3", "numpy"))
+    if options.ways:
+        ways(options.repeats)
+        return
     num = options.steps
     acting = {
         "plain loop, 1 environment": plain_loop(num, learns=False),

@@ -3,7 +3,8 @@
 Run as ``python -m tests.benchmarks.studies``; prints a table. Studies of 200 trials in batches of 8, with a trainer that takes
 no time, in each storage, beside the time that one trial of 12 000 steps takes when several runs are trained together on this
 machine's cores (replay DQN, PanFlute P=5, the study's settings). All are measured in turns, and the smallest of the repeats
-counts. A server of PostgreSQL is started and stopped, if there is one; what it does itself is in the wall time alone.
+counts. A server of PostgreSQL is started and stopped, if there is one (else its row says so); what it does itself is in the
+wall time alone.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ RECORDED = Recorded(
     quick=("--trials", "4", "--batch-size", "2", "--samplers", "grid", "--steps", "200", "--runs", "1", "--repeats", "1"),
 )
 
+POSTGRES = "PostgreSQL"
 FLUTE, EVALUATIONS, LEARNING_STARTS = "mbrl/PanFlute-v0", 30, 1000
 GRID = {"learning_rate": [2.0**-i for i in range(4, 24)], "temperature": [2.0**i for i in range(-5, 5)]}  # 200 points
 SETTINGS = {"learning_rate": 1e-4, "temperature": 0.1, "learning_starts": LEARNING_STARTS}
@@ -117,7 +119,7 @@ def storages(folder: pathlib.Path) -> Iterator[dict[str, Callable[[str], str]]]:
             server = Postgres(programs, folder / "postgres")
             server.start()
             stack.callback(server.stop)
-            found["PostgreSQL"] = lambda name: server.database()
+            found[POSTGRES] = lambda name: server.database()
         yield found
 
 
@@ -150,7 +152,12 @@ def main() -> None:
     print(f"A run of 12,000 steps takes {run.wall:.1f} s, {run.cpu:.1f} s of CPU, beside others.\n")
     columns = ("storage", "sampler", "ms per trial", "CPU ms", f"beside {options.seeds} runs", "CPU", "beside one run", "CPU")
     print(f"| {' | '.join(columns)} |\n{'|---' * len(columns)}|")
+    if POSTGRES not in found:
+        trials |= {(POSTGRES, sampler): [] for sampler in options.samplers}
     for (kind, sampler), several in trials.items():
+        if not several:
+            print(f"| {kind} | {sampler} | not installed{' |' * (len(columns) - 2)}")
+            continue
         trial = least(several)
         ratios = [(trial.wall / run.wall / each, trial.cpu / run.cpu / each) for each in (options.seeds, 1)]
         row = " | ".join(f"{wall:.1%} | {cpu:.1%}" for wall, cpu in ratios)

@@ -23,47 +23,40 @@ from tests.benchmarks.environments import NUM_ENVS, rates, with_resets
 from tests.benchmarks.machine import header
 from tests.benchmarks.recorded import Recorded
 
-RECORDED = Recorded(quick=("--steps", "10"))
+RECORDED = Recorded(quick=("--steps", "10"), needs=("OTHER_PYTHON",))
 
 OTHERS = """
-import json, time, jax, numpy as np
+import importlib.metadata, json, time, gymnasium, gymnax, jax, minigrid
 rates = {}
-try:
-    import gymnax
-    for name in ("FourRooms-misc", "CartPole-v1", "Breakout-MinAtar"):
-        env, params = gymnax.make(name)
-        keys = jax.random.split(jax.random.PRNGKey(0), 1024)
-        _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
-        def step(carry, key):
-            state, = carry
-            ks = jax.random.split(key, 1024)
-            actions = jax.vmap(lambda k: env.action_space(params).sample(k))(ks)
-            out = jax.vmap(env.step, in_axes=(0, 0, 0, None))(ks, state, actions, params)
-            return (out[1],), (out[0].sum(), out[2].sum())
-        run = jax.jit(lambda s, ks: jax.lax.scan(step, (s,), ks))
-        ks = jax.random.split(jax.random.PRNGKey(1), 300)
-        jax.block_until_ready(run(state, ks))
-        best = 0
-        for _ in range(5):
-            began = time.perf_counter(); jax.block_until_ready(run(state, ks))
-            best = max(best, 300 * 1024 / (time.perf_counter() - began))
-        rates["gymnax " + name] = best
-except Exception as error:
-    rates["gymnax"] = repr(error)
-try:
-    import gymnasium, minigrid
-    for name in ("MiniGrid-FourRooms-v0", "MiniGrid-MultiRoom-N2-S4-v0"):
-        env = gymnasium.make(name); env.reset(seed=0); best = 0
-        for _ in range(5):
-            began = time.perf_counter()
-            for _ in range(1000):
-                *_, terminated, truncated, _ = env.step(env.action_space.sample())
-                if terminated or truncated: env.reset()
-            best = max(best, 1000 / (time.perf_counter() - began))
-        rates["Minigrid " + name] = best
-except Exception as error:
-    rates["Minigrid"] = repr(error)
-print(json.dumps(rates))
+for name in ("FourRooms-misc", "CartPole-v1", "Breakout-MinAtar"):
+    env, params = gymnax.make(name)
+    keys = jax.random.split(jax.random.PRNGKey(0), 1024)
+    _, state = jax.vmap(env.reset, in_axes=(0, None))(keys, params)
+    def step(carry, key):
+        state, = carry
+        ks = jax.random.split(key, 1024)
+        actions = jax.vmap(lambda k: env.action_space(params).sample(k))(ks)
+        out = jax.vmap(env.step, in_axes=(0, 0, 0, None))(ks, state, actions, params)
+        return (out[1],), (out[0].sum(), out[2].sum())
+    run = jax.jit(lambda s, ks: jax.lax.scan(step, (s,), ks))
+    ks = jax.random.split(jax.random.PRNGKey(1), 300)
+    jax.block_until_ready(run(state, ks))
+    best = 0
+    for _ in range(5):
+        began = time.perf_counter(); jax.block_until_ready(run(state, ks))
+        best = max(best, 300 * 1024 / (time.perf_counter() - began))
+    rates["gymnax " + name] = best
+for name in ("MiniGrid-FourRooms-v0", "MiniGrid-MultiRoom-N2-S4-v0"):
+    env = gymnasium.make(name); env.reset(seed=0); best = 0
+    for _ in range(5):
+        began = time.perf_counter()
+        for _ in range(1000):
+            *_, terminated, truncated, _ = env.step(env.action_space.sample())
+            if terminated or truncated: env.reset()
+        best = max(best, 1000 / (time.perf_counter() - began))
+    rates["Minigrid " + name] = best
+versions = {name: importlib.metadata.version(name) for name in ("gymnax", "minigrid", "jax", "gymnasium")}
+print(json.dumps([versions, rates]))
 """
 
 
@@ -100,9 +93,12 @@ def main() -> None:
         scan = rates({"scan": (with_resets(batched), state, actions)}, 5)["scan"]
         print(f"| {env.env_id} | {scan:.2f} | {vector_rate(env.env_id, options.steps) / 1e6:.2f} |", flush=True)
     if options.other_python:
-        found = subprocess.run([options.other_python, "-c", OTHERS], capture_output=True, text=True, check=True)
-        for name, rate in json.loads(found.stdout.splitlines()[-1]).items():
-            print(f"| {name} | {rate if isinstance(rate, str) else f'{rate / 1e6:.4g}'} | – |")
+        # What fails there fails here, with its traceback: an error is no row of a table.
+        found = subprocess.run([options.other_python, "-c", OTHERS], stdout=subprocess.PIPE, text=True, check=True)
+        versions, others = json.loads(found.stdout.splitlines()[-1])
+        for name, rate in others.items():
+            print(f"| {name} | {rate / 1e6:.4g} | – |")
+        print("\nThe others, in an environment of their own:", ", ".join(f"{name} {each}" for name, each in versions.items()))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,18 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import mbrl_envs
-from mbrl_envs import ButtonGrid, CartPole, CueRecall, FunctionalEnv, MountainCar, OpenGrid, PanFlute, ProcMaze, RandomWalk2D
+from mbrl_envs import (
+    ButtonGrid,
+    CartPole,
+    CueRecall,
+    FunctionalEnv,
+    MountainCar,
+    OpenGrid,
+    PanFlute,
+    ProcMaze,
+    RandomWalk2D,
+    multi_agent,
+)
 from mbrl_envs.adapters.parallel_env import FunctionalParallelEnv
 from mbrl_envs.conditioning import (
     Babayan,
@@ -47,6 +58,7 @@ SEVERAL: list[FunctionalEnv] = [
     *(ButtonContest(2, 2, 1), ButtonContest(3, 3, 2, sight=1)),
 ]
 assert {type(env) for env in ENVS} == set(DYNAMICS.values())
+assert {type(env) for env in SEVERAL} == set(multi_agent.DYNAMICS.values())
 LIMITS = {MountainCar: 170, Starkweather: 60, CartPole: 40}
 LANES = 3
 
@@ -251,6 +263,38 @@ class Parallel(Beside):
         self.ended[0] = bool(terminated) or truncated
 
 
+class InTurn(Parallel):
+    """PettingZoo's ``AECEnv``, whose agents act one after the other."""
+
+    def __init__(self, env: Any, lanes: int) -> None:
+        Beside.__init__(self, env, 1)
+        constants = {field.name: getattr(env, field.name) for field in dataclasses.fields(env)}
+        self.ours = getattr(multi_agent, env.env_id).env(max_cycles=self.limit, **constants)
+
+    def seen(self) -> np.ndarray:
+        return np.stack([self.ours.observe(agent) for agent in self.ours.possible_agents])
+
+    def reset(self, seeds: Sequence[int | None], chosen: Sequence[bool]) -> None:
+        Beside.reset(self, seeds, [True])
+        self.ours.reset(seed=seeds[0])
+        assert self.ours.agents == self.ours.possible_agents
+        self.agree_on_observations(self.seen())
+
+    def step(self, actions: list[list[int]]) -> None:
+        if self.ended[0]:
+            self.reset([None], [True])
+        wanted, terminated, truncated = self.lanes[0].step(actions[0])
+        agents = self.ours.agents
+        for agent, action in zip(agents, actions[0], strict=True):
+            assert self.ours.agent_selection == agent
+            self.ours.step(action)
+        self.agree_on_observations(self.seen())
+        self.agree(np.array([self.ours.rewards[agent] for agent in agents]), wanted)
+        assert set(self.ours.terminations.values()) == {terminated}
+        assert set(self.ours.truncations.values()) == {truncated}
+        self.ended[0] = bool(terminated) or truncated
+
+
 # --- Random operations ------------------------------------------------------------------------------------------------------
 
 
@@ -329,14 +373,14 @@ def explore(make: Callable[[], Beside], examples: int, steps: int) -> int:
 SINGLE_AGENT = (Single, Vector, SameStep, ForSB3)
 EVERYTHING = [
     *((kind, env) for env in ENVS for kind in SINGLE_AGENT),
-    *((kind, env) for env in SEVERAL for kind in (ForSB3, Parallel)),
+    *((kind, env) for env in SEVERAL for kind in (ForSB3, Parallel, InTurn)),
 ]
 LIGHT = [
     *((kind, OpenGrid(grid_size=2)) for kind in SINGLE_AGENT),
     (Single, CueRecall(3, 4, 0.3)),
     (Single, MountainCar(goal_velocity=0.02)),
     (Single, ENVS[20]),
-    *((kind, SEVERAL[0]) for kind in (ForSB3, Parallel)),
+    *((kind, SEVERAL[0]) for kind in (ForSB3, Parallel, InTurn)),
 ]
 
 
@@ -353,7 +397,7 @@ def test_what_an_adapter_shows_is_the_plain_games(kind: type[Beside], env: Funct
 @pytest.mark.parametrize(("kind", "env"), EVERYTHING, ids=ids)
 def test_every_adapter_shows_every_plain_game(kind: type[Beside], env: FunctionalEnv) -> None:
     """Ten thousand steps and more each, over a million in all."""
-    lanes = 1 if kind in (Single, Parallel) else LANES
+    lanes = 1 if kind in (Single, Parallel, InTurn) else LANES
     steps = 10_000 // (30 * lanes)
     assert explore(lambda: kind(env, LANES), examples=30, steps=steps + 1) >= 10_000
 
@@ -364,3 +408,59 @@ def test_prepared_starts_are_those_of_the_plain_game(kind: type[Beside]) -> None
     env, lanes = ProcMaze(grid_size=2), 70
     assert mbrl_envs.FunctionalTask(env, None).batched(lanes).prepares
     assert explore(lambda: kind(env, lanes), examples=15, steps=60) >= 15 * 60 * lanes
+
+
+# --- Environments that are made of others -----------------------------------------------------------------------------------
+
+SEEN = [0, 2]  # of CartPole: position and angle
+
+
+def of_no_velocity(observation: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    return observation[SEEN]
+
+
+def of_distracted(observation: np.ndarray, noise: np.random.Generator) -> np.ndarray:
+    return np.concatenate([observation, noise.standard_normal(3)], dtype=np.float32)
+
+
+OTHERS: dict[str, tuple[Callable[..., np.ndarray], dict[str, Any]]] = {
+    "mbrl/CartPoleNoVelocity-v0": (of_no_velocity, {}),
+    "mbrl/Distracted-v0": (of_distracted, {"env_id": "CartPole-v1", "num_distractors": 3}),
+}
+
+
+def test_every_id_is_among_them() -> None:
+    registered = {name for name, spec in gymnasium.registry.items() if spec.namespace == "mbrl"}
+    assert registered == {*OTHERS, *(cls.env_id for cls in DYNAMICS.values())}
+
+
+@pytest.mark.parametrize("env_id", OTHERS)
+def test_an_environment_made_of_another_shows_what_it_does(env_id: str) -> None:
+    show, arguments = OTHERS[env_id]
+    ours, inner = gymnasium.make(env_id, **arguments), gymnasium.make("CartPole-v1")
+
+    @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(phases, min_size=1, max_size=8))
+    def run(wanted: list[Phase]) -> None:
+        noise, ended = np.random.default_rng(), False
+        for number, phase in enumerate(wanted):
+            rng = np.random.default_rng(phase.lots)
+            if number == 0 or ended or phase.reset != "none":
+                seed = phase.seed if number == 0 or "seeded" in phase.reset else None
+                if seed is not None:
+                    noise = np.random.default_rng([seed, 3])
+                seen, theirs = ours.reset(seed=seed)[0], inner.reset(seed=seed)[0]
+                np.testing.assert_array_equal(seen, show(theirs, noise))
+                ended = False
+            for _ in range(phase.steps):
+                if ended:
+                    break
+                action = int(rng.integers(2))
+                seen, *rest = ours.step(action)
+                theirs, *others = inner.step(action)
+                np.testing.assert_array_equal(seen, show(theirs, noise))
+                assert rest == others
+                assert seen in ours.observation_space
+                ended = bool(rest[1] or rest[2])
+
+    run()

@@ -19,6 +19,15 @@ TINY: dict[str, dict[str, Any]] = {
         "buffer_size": 150,  # wraps round
         "learning_rate": 1e-3,
     },
+    "SimpleModelDQN": {
+        "policy_kwargs": {"net_arch": [8]},
+        "learning_starts": 40,
+        "batch_size": 16,
+        "buffer_size": 150,
+        "rollout_length": 2,
+        "rollout_batch_size": 16,
+    },
+    "LinearTD": {"episode_steps": 15},
     "PPO": {"n_steps": 32, "batch_size": 32, "n_epochs": 1},
     "DQN": {"learning_starts": 40, "buffer_size": 1000},
 }

@@ -11,23 +11,17 @@ from gymnasium import spaces
 import mbrl_agents
 from mbrl_agents.experiments.agents import find_agent, known_agents
 
-ALL = [
-    "ReplayDQN",
-    "R2D2",
-    "ValueRNN",
-    "A2C",
-    "DDPG",
-    "DQN",
-    "PPO",
-    "SAC",
-    "TD3",
-    "ARS",
-    "QRDQN",
-    "TQC",
-    "TRPO",
-    "CrossQ",
-    "RecurrentPPO",
-]
+ALL = sorted(known_agents())
+# Environments of those that cannot be made in Gymnasium's CartPole: actions are vectors, or dynamics must be known.
+ENVIRONMENTS = dict.fromkeys(("DDPG", "SAC", "TD3", "TQC", "CrossQ", "OMDSAC"), "Pendulum-v1") | {
+    "PerfectModelDQN": "mbrl/CartPole-v0"
+}
+
+
+def test_all_agents_are_known() -> None:
+    ours = {name for name in mbrl_agents.__all__ if hasattr(getattr(mbrl_agents, name), "learn")}
+    assert ours == {name for name, kind in known_agents().items() if kind.package == "mbrl_agents"}
+    assert {"ReplayDQN", "R2D2", "ValueRNN", "A2C", "PPO", "QRDQN", "MaskablePPO", "RecurrentPPO"} <= {*ALL}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -79,7 +73,7 @@ def test_the_policy_fits_the_observations(agent: str, space: spaces.Space, polic
 
 @pytest.mark.parametrize("name", ALL)
 def test_every_agent_can_be_made(name: str) -> None:
-    env = gymnasium.make("Pendulum-v1" if name in ("DDPG", "SAC", "TD3", "TQC", "CrossQ") else "CartPole-v1")
+    env = gymnasium.make(ENVIRONMENTS.get(name, "CartPole-v1"))
     agent = find_agent(name).make(env, {}, seed=1, **({} if name == "ARS" else {"device": "cpu"}))
     assert agent.seed == 1
 

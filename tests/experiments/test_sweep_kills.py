@@ -12,11 +12,12 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from mbrl_agents import SweepResult
+from mbrl_agents import SweepResult, train_sweep
 from mbrl_agents.common.processes import process_identity
 from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.environments import EnvironmentSpec
@@ -24,7 +25,7 @@ from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTER
 from mbrl_agents.experiments.sweeps.driver import Driver
 from mbrl_agents.experiments.sweeps.training_units import Run
 from tests.experiments.runs import contents
-from tests.experiments.sweep_runs import EXECUTIONS, FLUTE, same_sweeps, sweep
+from tests.experiments.sweep_runs import EXECUTIONS, FLUTE, SIZES, SMALL, same_sweeps, sweep
 
 ROOT = pathlib.Path(__file__).parents[2]
 STATES = [FINISHED, FINISHED, DIVERGED, DIVERGED]
@@ -88,13 +89,13 @@ class Reaper:
         self._fsync(handle)
         self._chance()
 
-    def train(self, path: pathlib.Path, execution: str) -> None:
+    def train(self, path: pathlib.Path, learn: Callable[[pathlib.Path], Any]) -> None:
         """Trains a sweep until it dies."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(os, "replace", self.replace)
             patch.setattr(os, "fsync", self.fsync)
             with contextlib.suppress(Killed):
-                train(path, execution)
+                learn(path)
             for thread in threading.enumerate():
                 if thread.name.startswith("mbrl-run"):
                     thread.join()
@@ -104,17 +105,40 @@ class Reaper:
 def test_a_sweep_killed_at_a_write_goes_on(every: int, tmp_path: pathlib.Path, whole: SweepResult, execution: str) -> None:
     """At each of its chances to be in the midst of something (by default at some of them, others for each execution)."""
     reaper = Reaper(-1)
-    reaper.train(tmp_path / "all", execution)
+    reaper.train(tmp_path / "all", lambda path: train(path, execution))
     assert reaper.chances > 150
     unequal = 0
     for moment in range({"loop": 0, "vmap": 8}[execution] % every, reaper.chances, every):
         path = tmp_path / str(moment)
-        Reaper(moment).train(path, execution)
+        Reaper(moment).train(path, lambda path: train(path, execution))
         left = [run.status().timesteps for run in SweepResult.open(path)._folders] if (path / "run-0003").exists() else []
         unequal += len(set(left[:2])) > 1
         # Without checkpoints, arrays are handed from unit to unit in memory alone.
         goes_on(path, whole, execution, checkpoint_seconds=0 if moment % 2 else float("inf"))
     assert unequal > 0 or execution == "loop"  # mapped runs that are not equally far come to be in step again
+
+
+@pytest.mark.parametrize(
+    ("agent", "settings"),
+    [
+        ("SimpleModelDQN", SMALL | {"rollout_length": 2, "rollout_batch_size": 16, "model_learning_rate": 1e-3}),
+        ("LinearTD", {"episode_steps": 15}),
+    ],
+    ids=["SimpleModelDQN", "LinearTD"],
+)
+def test_so_do_other_agents(agent: str, settings: dict[str, Any], tmp_path: pathlib.Path) -> None:
+    """With a learned model, and with a memory that is used up between updates, so that little of it is saved."""
+
+    def learn(path: pathlib.Path) -> SweepResult:
+        sizes = SIZES | {"total_timesteps": 300, "checkpoint_seconds": 0, "execution": "loop"}
+        return train_sweep(agent, FLUTE, settings, 2, folder=path, **sizes)
+
+    counter = Reaper(-1)
+    counter.train(tmp_path / "whole", learn)
+    Reaper(counter.chances * 2 // 3).train(tmp_path / "killed", learn)
+    done = SweepResult.open(tmp_path / "killed").runs()["timesteps"]
+    assert 0 < done.max() < 300
+    same_sweeps(learn(tmp_path / "killed"), SweepResult.open(tmp_path / "whole"))
 
 
 def test_an_end_that_was_saved_but_not_written_down(
@@ -150,7 +174,7 @@ def test_without_checkpoints_a_killed_sweep_begins_anew(tmp_path: pathlib.Path, 
 def test_half_written_files_do_no_harm(tmp_path: pathlib.Path, whole: SweepResult, execution: str) -> None:
     # Killed in the middle of its first write.
     (tmp_path / ".sweep.yaml.abc.part").write_text("format: mb")
-    Reaper(100).train(tmp_path, execution)
+    Reaper(100).train(tmp_path, lambda path: train(path, execution))
     assert RunFolder.open(tmp_path / "run-0000").status().state == RUNNING
     run = tmp_path / "run-0000"
     with (run / "metrics.csv").open("a") as file:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import errno
 import os
 import pathlib
 import time
+import zipfile
 from typing import Any
 
 import numpy as np
 import pytest
+import torch as th
 
 from mbrl_agents import ReplayDQN
 from mbrl_agents.experiments import checkpoints, training
@@ -17,7 +20,7 @@ from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.experiments.saved_agents import load_for_evaluation
-from mbrl_agents.experiments.training import train
+from mbrl_agents.experiments.training import Calling, Report, train
 from tests.experiments.runs import FLUTE, TINY, contents, folder, stop_at
 
 GRID = [0, 50, 100, 150, 200]
@@ -121,6 +124,17 @@ class Killed(BaseException):
     """As SIGKILL: nobody tidies up."""
 
 
+def kill_at(timesteps: int) -> Report:
+    """A report in which the process dies once so many timesteps are done."""
+
+    def report(done: int, score: float | None) -> bool:
+        if done >= timesteps:
+            raise Killed
+        return True
+
+    return report
+
+
 @pytest.mark.parametrize("checkpoint_seconds", [0.0, 1e9])
 @pytest.mark.parametrize("timesteps", [1, 130])
 def test_a_killed_run_goes_on_as_if_it_had_not_been(
@@ -128,14 +142,8 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
 ) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", checkpoint_seconds)
     run = folder(tmp_path / "run")
-
-    def report(done: int, score: float | None) -> bool:
-        if done >= timesteps:
-            raise Killed
-        return True
-
     with pytest.raises(Killed):
-        train(run, report)
+        train(run, kill_at(timesteps))
     assert run.status().state == RUNNING
     if checkpoint_seconds == 0:
         assert ReplayDQN.load(run.agent_path).num_timesteps == timesteps // 50 * 50
@@ -156,18 +164,73 @@ def test_checkpoints_that_take_long_are_written_less_often(monkeypatch: pytest.M
     assert always.is_due(70)
 
 
+@pytest.mark.parametrize("agent", ["SimpleModelDQN", "LinearTD"])
+def test_other_agents_go_on_likewise(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, agent: str) -> None:
+    """Stopped, then killed: with a learned model, and with a memory that is used up in between."""
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    whole, run = (folder(tmp_path / name, agent) for name in ("whole", "run"))
+    assert train(whole).state == FINISHED
+    assert train(run, stop_at(70)).state == INTERRUPTED
+    with pytest.raises(Killed):
+        train(run, kill_at(130))
+    assert run.status().timesteps == 100
+    assert train(run).state == FINISHED
+    assert run.scores().equals(whole.scores())
+    one, other = (load_for_evaluation(each.path)[0] for each in (run, whole))
+    same(one.get_parameters(), other.get_parameters())
+
+
+def test_the_host_loop_goes_on_as_it_does_by_hand(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its environments begin anew, as they do after ``load``; evaluations and files change nothing else."""
+    make = EnvironmentSpec.training_env
+
+    def seeded(self: EnvironmentSpec, num_envs: int) -> Any:  # after loading, nobody has
+        env = make(self, num_envs)
+        env.reset(seed=7)
+        return env
+
+    arguments = TINY["ReplayDQN"] | {"device_loop": False}
+    run = folder(tmp_path / "run", arguments=arguments)
+    assert train(run, stop_at(130)).state == INTERRUPTED
+    monkeypatch.setattr(EnvironmentSpec, "training_env", seeded)
+    assert train(run).state == FINISHED
+    agent = ReplayDQN("MlpPolicy", FLUTE.make(), seed=0, **arguments)
+    agent.learn(200, Calling(lambda: agent.num_timesteps < 130))
+    agent.save(tmp_path / "agent")
+    agent.save_replay_buffer(tmp_path / "replay")
+    loaded = ReplayDQN.load(tmp_path / "agent", env=FLUTE.training_env(1))
+    loaded.load_replay_buffer(tmp_path / "replay")
+    loaded.learn(70, reset_num_timesteps=False)
+    same(ReplayDQN.load(run.agent_path).get_parameters(), loaded.get_parameters())
+
+
 @pytest.mark.parametrize("agent", ["PPO", "DQN"])
-def test_agents_of_sb3_go_on_from_their_weights(tmp_path: pathlib.Path, agent: str) -> None:
+def test_agents_of_sb3_go_on_from_their_weights(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, agent: str) -> None:
     run = folder(tmp_path / "run", agent)
     assert train(run, stop_at(120)).state == INTERRUPTED
     stopped = run.status().timesteps
-    loaded, _, _ = load_for_evaluation(run.path)
     assert 120 <= stopped < 150
+    with zipfile.ZipFile(run.agent_path) as archive:
+        saved = {part: th.load(archive.open(f"{part}.pth"), weights_only=True) for part in ("policy", "policy.optimizer")}
+    begun: list[tuple[int, dict[str, Any]]] = []
+    restore = checkpoints.restore
+
+    def note(*given: Any) -> Any:
+        model, seconds = restore(*given)
+        begun.append((model.num_timesteps, copy.deepcopy(model.get_parameters())))
+        return model, seconds
+
+    monkeypatch.setattr(checkpoints, "restore", note)
     assert train(run).timesteps == 200
     assert run.scores().index.tolist() == GRID
-    again, _, _ = load_for_evaluation(run.path)
-    before, after = (model.policy.state_dict() for model in (loaded, again))
-    assert any((before[name] != after[name]).any() for name in before)
+    ((timesteps, parameters),) = begun
+    assert timesteps == stopped
+    th.testing.assert_close(parameters["policy"], saved["policy"], rtol=0, atol=0)
+    moments = parameters["policy.optimizer"]["state"]
+    assert moments  # a fresh optimiser has none
+    th.testing.assert_close(moments, saved["policy.optimizer"]["state"], rtol=0, atol=0)
+    fresh = run.config.kind.make(FLUTE.make(), run.config.arguments, run.config.seed).policy.state_dict()
+    assert any((fresh[name] != value).any() for name, value in parameters["policy"].items())
 
 
 def test_a_failing_run_says_why(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,7 +229,7 @@ def test_what_goes_on_is_what_would_have_been(pruned: Any) -> None:
             assert score == run["value"].tolist()[: len(score)]
         end = max(trial.intermediate_values)
         assert own["timestep"].max() == end or trial.user_attrs.get("diverged")
-        assert end == (300 if trial.state == TrialState.COMPLETE else end)
+        assert end in ((300,) if trial.state == TrialState.COMPLETE else (75, 150))
 
 
 def test_mapped(pruned: Any, tmp_path: pathlib.Path) -> None:
@@ -252,15 +252,16 @@ def written_since(folder: pathlib.Path, moment: float) -> bool:
 def test_killed(kills: int, pruned: Any, tmp_path: pathlib.Path) -> None:
     """Killed at random moments: the same trials are pruned, with the same numbers."""
     study = tiny_study(tmp_path, **HALVING)
-    chance = np.random.default_rng(kills)
+    chance, hits = np.random.default_rng(kills), 0
     for _ in range(kills):
         began = time.time()
         process = subprocess.Popen([sys.executable, "-m", "tests.tuning.tiny_study", str(tmp_path), "2"], cwd=ROOT)
         while process.poll() is None and not written_since(tmp_path, began):
             time.sleep(0.05)
-        time.sleep(chance.uniform(0.0, 3.0))
+        time.sleep(chance.uniform(0.0, 6.0 / kills))  # so that something is left to kill until the last
         process.send_signal(signal.SIGKILL)
-        process.wait()
+        hits += process.wait() == -signal.SIGKILL
+    assert hits >= kills / 2  # the others came too late
     work(open_study(tmp_path / "study.db"), SweepTrainer(), batch_size=2)  # type: ignore[arg-type]
     pd.testing.assert_frame_equal(study.table(), pruned.table(), check_exact=True)
     pd.testing.assert_frame_equal(study.curves.read_all(), pruned.curves.read_all(), check_exact=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import pathlib
 import re
@@ -19,10 +20,11 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from mbrl_agents import grid, train_sweep
+from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.sweeps.folder import run_path
 from tests.tuning.fakes import FLUTE, FakeTrainer, curve_at, study_in, work
 from tests.tuning.tiny_study import ARGUMENTS, SIZES, SPACE, tiny_study, train
-from tuning import Study, open_study
+from tuning import Study, create_study, open_study
 from tuning.confirm import confirm, read_confirmation
 from tuning.objectives import Curve
 from tuning.plots import draw_curves, draw_heat_map, draw_slices
@@ -110,6 +112,36 @@ def test_killed_while_it_trains(trained: Study, tmp_path: pathlib.Path) -> None:
     pd.testing.assert_frame_equal(study.curves.read_all(), trained.curves.read_all(), check_exact=True)
 
 
+def test_killed_with_another_agent(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, no_pictures: None) -> None:
+    """One whose memory is used up between updates, killed as its agents are saved for the third time."""
+
+    class Killed(BaseException):
+        """As SIGKILL: nobody tidies up."""
+
+    def linear(folder: pathlib.Path) -> Study:
+        given: dict[str, Any] = SIZES | {"arguments": {"episode_steps": 15}}
+        study = create_study("LinearTD", FLUTE, {"learning_rate": [1e-3, 1e-2], "gamma": [0.5, 0.9]}, folder=folder, **given)
+        study.set_trials(None)
+        return study
+
+    whole, study = train(linear(tmp_path / "whole")), linear(tmp_path / "killed")
+    save, saved = checkpoints.save_unfinished, itertools.count()
+
+    def killed(*given: Any) -> None:
+        if next(saved) >= 2:
+            raise Killed
+        save(*given)
+
+    monkeypatch.setattr(checkpoints, "save_unfinished", killed)
+    with pytest.raises(Killed):
+        train(study, checkpoint_seconds=0.0)
+    monkeypatch.setattr(checkpoints, "save_unfinished", save)
+    assert list(study.folder.glob("batches/*/run-*/agent.zip"))
+    train(open_study(tmp_path / "killed" / "study.db"))
+    pd.testing.assert_frame_equal(study.table(), whole.table(), check_exact=True)
+    pd.testing.assert_frame_equal(study.curves.read_all(), whole.curves.read_all(), check_exact=True)
+
+
 def test_confirmed_on_fresh_seeds(trained: Study) -> None:
     assert read_confirmation(trained) is None
     found = confirm(trained, 3)
@@ -175,19 +207,26 @@ def test_stopped_samplers_propose_the_same(sampler: str, tmp_path: pathlib.Path,
     """Whatever is done in one go or in pieces."""
     space = {"learning_rate": "log:1e-5:1e-2", "temperature": "log:0.01:10"}
     whole = study_in(tmp_path / "a", tmp_path / "a.journal", sampler=sampler, space=space)
+    whole.set_trials(20)  # Optuna's TPE draws its first ten at random
     work(whole)
     parts = study_in(tmp_path / "b", tmp_path / "b.journal", sampler=sampler, space=space)
 
     def press() -> None:
         raise KeyboardInterrupt
 
-    for number in (4, 8, 12):
+    for number in (4, 12, 16, 20):
         parts.set_trials(number)
         with pytest.raises(KeyboardInterrupt):
             work(parts, FakeTrainer(before=press))
         work(open_study(tmp_path / "b.journal", folder=tmp_path / "b"))
     pd.testing.assert_frame_equal(whole.table(), parts.table(), check_exact=True)
-    assert len(whole.table()["learning_rate"].unique()) == 12
+    assert len(whole.table()["learning_rate"].unique()) == 20
+    if sampler == "tpe":
+        drawn = study_in(tmp_path / "c", tmp_path / "c.journal", sampler="random", space=space)
+        drawn.set_trials(20)
+        work(drawn)
+        differ = whole.table()["learning_rate"] != drawn.table()["learning_rate"]
+        assert differ.tolist() == [False] * 12 + [True] * 8  # batches of 4, of which the fourth is asked when 12 are told
 
 
 def test_a_quasi_random_sequence_is_optunas_own(tmp_path: pathlib.Path, no_pictures: None) -> None:
