@@ -31,8 +31,10 @@ def train(folder: RunFolder, report: Report | None = None) -> Status:
     """Trains a run, from its start or from where it was interrupted, and returns how it ended.
 
     Ctrl-C, or a ``report`` that answers False, stops it between two steps; the folder then holds the agent as it was, and
-    calling this again goes on. With this package's JAX agents on functional environments the result is the same as without the
-    interruption. Other agents' files do not hold everything (environments, SB3's replay memory): they go on from their weights.
+    calling this again goes on. Of this package's JAX agents in the device loop the result is the same as without the
+    interruption. In the host loop they go on with all they have learned and remember, but in new episodes, and without the update
+    that was due at the step they were stopped at, as after SB3's ``learn``. Other agents' files do not hold everything
+    (environments, SB3's replay memory): they go on from their weights.
 
     Raises:
         Exception: Whatever the agent raises; the folder's status is then ``"failed"``.
