@@ -32,8 +32,8 @@ def train(folder: RunFolder, report: Report | None = None) -> Status:
 
     Ctrl-C, or a ``report`` that answers False, stops it between two steps; the folder then holds the agent as it was, and
     calling this again goes on. Of this package's JAX agents in the device loop the result is the same as without the
-    interruption. In the host loop they go on with all they have learned and remember, but in new episodes, and without the update
-    that was due at the step they were stopped at, as after SB3's ``learn``. Other agents' files do not hold everything
+    interruption. In the host loop they go on with all they have learned and remember, but in new episodes, and without the
+    update that was due at the step they were stopped at, as after SB3's ``learn``. Other agents' files do not hold everything
     (environments, SB3's replay memory): they go on from their weights.
 
     Raises:
