@@ -40,7 +40,7 @@ from mbrl_envs import (
     rendering,
     yardsticks,
 )
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import integer_in, set_frozen
 from mbrl_envs.multi_agent import MultiAgentEnv
 from mbrl_envs.rendering import Picture, Style
 from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
@@ -87,7 +87,7 @@ class Corridor(FunctionalEnv[CorridorState, None]):
     action_names: ClassVar[tuple[str, ...]] = ("back", "on")
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "length", integer_in("length", self.length, 2, 100))
+        set_frozen(self, length=integer_in("length", self.length, 2, 100))
 
     @property
     def observation_space(self) -> spaces.Box:
@@ -192,7 +192,7 @@ class Corridors(MultiAgentEnv[CorridorState, None]):
     action_names: ClassVar[tuple[str, ...]] = ("back", "on")  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "num_players", integer_in("num_players", self.num_players, 1, 8))
+        set_frozen(self, num_players=integer_in("num_players", self.num_players, 1, 8))
 
     @property
     def num_agents(self) -> int:

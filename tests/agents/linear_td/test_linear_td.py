@@ -230,7 +230,7 @@ def test_sweep():
         ("linear", {"policy": [0, 1, 2]}, "where features tell cells apart"),
         (CELLS, {"policy": "greedy"}, "policy must be 'uniform'"),
         (CELLS, {"policy": 3}, "policy must be 'uniform', integers, a function of an observation, or an agent"),
-        (CELLS, {"gamma": 1.0}, "gamma must be at least 0 and below 1"),
+        (CELLS, {"gamma": 1.0}, "gamma must be a finite number of at least 0 and below 1"),
         (CELLS, {"gamma": -0.5}, "gamma"),
         (CELLS, {"learning_rate": -1}, "learning_rate"),
         (CELLS, {"batch_size": 0}, "batch_size"),

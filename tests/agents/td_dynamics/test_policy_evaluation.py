@@ -140,7 +140,7 @@ def test_divergence_names_a_step_size():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"gamma": 1.0}, "gamma must be at least 0 and below 1"),
+        ({"gamma": 1.0}, "gamma must be a finite number of at least 0 and below 1"),
         ({"gamma": -0.1}, "gamma"),
         ({"gamma": "0.9"}, "gamma"),
         ({"step_size": -1.0}, "step_size"),

@@ -141,7 +141,7 @@ def test_sampled_chains_are_the_chain() -> None:
         ({"source": "walk"}, "source must be one of"),
         ({"gamma": [0.9, 0.8], "batch_size": [1, 2, 3]}, "lists are paired and must have one length"),
         ({"gamma": []}, "lists are paired"),
-        ({"gamma": [0.9, 1.0]}, "gamma must be at least 0 and below 1"),
+        ({"gamma": [0.9, 1.0]}, "gamma must be a finite number of at least 0 and below 1"),
         ({"step_size": [0.1, -0.1]}, "step_size must be"),
         ({"repeats": 0}, "repeats must be"),
         ({"shaping": np.ones(2)}, "shaping must have a weight for each of 8 features"),
