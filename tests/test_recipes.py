@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
@@ -412,8 +413,8 @@ def test_an_objective(corridor: str, tmp_path: pathlib.Path, monkeypatch: pytest
     """The first evaluation that is as good as the last; what is done about seeds and divergence is common to all."""
 
     class WithTheFirst(objectives.Objective):
-        def _summary(self, timesteps: np.ndarray, scores: np.ndarray) -> float:
-            return float(timesteps[scores >= scores[-1]][0]) if self.name == "first" else super()._summary(timesteps, scores)
+        def _summary(self, scores: pd.Series) -> float | None:
+            return float(scores.index[scores >= scores.iloc[-1]][0]) if self.name == "first" else super()._summary(scores)
 
     monkeypatch.setattr(objectives, "NAMES", (*objectives.NAMES, "first"))
     monkeypatch.setattr(objectives.Objective, "_summary", WithTheFirst._summary)

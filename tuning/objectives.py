@@ -109,9 +109,12 @@ class Objective:
             return None
         if has_diverged(curve):
             return float(self.sign * (self.sign * finite).min())
-        by = {"best": "max" if self.sign > 0 else "min", "auc": "mean"}.get(self.name, self.name)
-        found = worth(pd.Series(scores, curve.timesteps), by, self.steps)
+        found = self._summary(pd.Series(scores, curve.timesteps))
         return float(scores[-1]) if found is None else found  # of a run that is to be pruned, say: not yet in the last tenth
+
+    def _summary(self, scores: pd.Series) -> float | None:
+        """The number of finite scores by timestep; None if they do not reach so far."""
+        return worth(scores, {"best": "max" if self.sign > 0 else "min", "auc": "mean"}.get(self.name, self.name), self.steps)
 
 
 def has_diverged(curve: Curve) -> bool:
