@@ -230,7 +230,7 @@ FEATURES = {
 }
 
 
-@pytest.mark.parametrize(("n", "num"), [(6, 6_000), (10, 2_000)])
+@pytest.mark.parametrize(("n", "num"), [(6, 6_000), pytest.param(10, 2_000, marks=pytest.mark.slow)])
 def test_larger_mazes_are_distributed_as_those_of_the_independent_generator(n: int, num: int) -> None:
     rng = random.Random(1)
     theirs = [simulators.generate_maze(n, rng) for _ in range(num)]

@@ -127,7 +127,7 @@ def test_no_number_compiles_a_program_again(execution: str) -> None:
     assert compiled._cache_size() == before
 
 
-@pytest.mark.parametrize("execution", EXECUTIONS)
+@pytest.mark.parametrize("execution", ["loop", pytest.param("vmap", marks=pytest.mark.slow)])
 def test_no_more_programs_are_gone_round_than_are_kept(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With as many at once as there are none is left for another; with one, one is done before the next begins."""
     advanced: list[Any] = []
