@@ -190,7 +190,6 @@ class Corridors(MultiAgentEnv[CorridorState, None]):
     env_id: ClassVar[str] = "corridors_v0"
     continuing: ClassVar[bool] = False
     max_episode_steps: ClassVar[int] = 50
-    action_names: ClassVar[tuple[str, ...]] = ("back", "on")  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         set_frozen(self, num_players=integer_in("num_players", self.num_players, 1, 8))
@@ -198,6 +197,10 @@ class Corridors(MultiAgentEnv[CorridorState, None]):
     @property
     def num_agents(self) -> int:
         return self.num_players
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        return ("back", "on")
 
     @property
     def observation_space(self) -> spaces.Box:

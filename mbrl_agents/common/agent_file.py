@@ -93,6 +93,7 @@ def _read(
         with zipfile.ZipFile(source) as archive:
             members = {name: archive.read(name) for name in names or archive.namelist()}
         data = json.loads(members["data"])
-    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, NotImplementedError, RuntimeError) as error:
+    # RuntimeError is zipfile's word for what is encrypted, and (NotImplementedError) for what it cannot unpack.
+    except (zipfile.BadZipFile, KeyError, ValueError, EOFError, RuntimeError) as error:
         raise ValueError(f"{what} is damaged or not an agent's .zip file: {error}") from error
     return data if isinstance(data, dict) else {}, members, what

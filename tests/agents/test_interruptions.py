@@ -102,7 +102,7 @@ def assert_same_training(one: Any, other: Any) -> None:
 def parts(agent: Any) -> Any:
     """What an agent has learned and remembers."""
     if isinstance(agent, JaxAgent):
-        return agent.learner_state, agent.memory.state  # type: ignore[attr-defined]
+        return agent.learner_state, agent.memory.state
     buffer = agent.replay_buffer
     kept = {name: each for name, each in vars(buffer).items() if isinstance(each, (np.ndarray, float, int))}
     assert {"observations", "previous_actions", "previous_rewards", "_last", "_terminated", "_largest"} <= set(kept)

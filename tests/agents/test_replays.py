@@ -208,7 +208,8 @@ class Fresh(Beside):
 
     def __init__(self, replay: FreshReplay, kind: Any) -> None:
         super().__init__(replay, kind)
-        self._everything = jax.jit(lambda state: replay.sample(state, None, 0, None))  # type: ignore[arg-type]
+        ignored = jax.random.PRNGKey(0), 0, jnp.float32(1.0)  # all are drawn, whatever key, number and γ
+        self._everything = jax.jit(lambda state: replay.sample(state, *ignored))
 
     def check(self, key: jax.Array) -> None:
         super().check(key)

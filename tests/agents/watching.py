@@ -1,8 +1,8 @@
-"""What an agent tells others: progress bars how far it is, its learner what was drawn."""
+"""What an agent tells others: progress bars how far it is, its learner what was drawn, any object how it is called."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -40,21 +40,42 @@ def bars_made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return made
 
 
+class Call(NamedTuple):
+    """One call.
+
+    Attributes:
+        given: Arguments by position.
+        result: What came back.
+    """
+
+    given: tuple[Any, ...]
+    result: Any
+
+
+def calls_of(owner: Any, method: str, monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """A list that gets all calls of an object's method from now on; they do what they did."""
+    calls: list[Call] = []
+    plain = getattr(owner, method)
+
+    def note(*given: Any) -> Any:
+        calls.append(Call(given, plain(*given)))
+        return calls[-1].result
+
+    monkeypatch.setattr(owner, method, note)
+    return calls
+
+
 def batches_drawn(agent: JaxAgent, monkeypatch: pytest.MonkeyPatch) -> list[tuple[Batch, Batch, Batch]]:
     """A list that gets, of each update in the host loop with a ``VecNormalize``, what was drawn, this normalised as it would
     be at that time, and what the update was given; NumPy arrays.
     """
     found: list[tuple[Batch, Batch, Batch]] = []
-    env, functions, sample = agent.get_vec_normalize_env(), agent._functions, agent.memory.sample
+    env, functions, drawn = agent.get_vec_normalize_env(), agent._functions, calls_of(agent.memory, "sample", monkeypatch)
     assert env is not None
-    update, drawn = functions.update, []
-
-    def note_drawn(*given: Any) -> Batch:
-        drawn.append(sample(*given))
-        return drawn[-1]
+    update = functions.update
 
     def note_given(state: Any, batch: Batch, *rest: Any) -> Any:
-        raw = drawn[-1]
+        raw = drawn[-1].result
         normalized = raw._replace(
             observation=env.normalize_obs(np.array(raw.observation)),
             next_observation=env.normalize_obs(np.array(raw.next_observation)),
@@ -63,7 +84,6 @@ def batches_drawn(agent: JaxAgent, monkeypatch: pytest.MonkeyPatch) -> list[tupl
         found.append((jax.device_get(raw), normalized, jax.device_get(batch)))
         return update(state, batch, *rest)
 
-    monkeypatch.setattr(agent.memory, "sample", note_drawn)
     monkeypatch.setattr(functions, "update", note_given)
     return found
 

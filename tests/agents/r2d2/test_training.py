@@ -14,6 +14,7 @@ from stable_baselines3.common.utils import LinearSchedule
 from mbrl_agents.r2d2 import R2D2, recurrent_algorithm
 from mbrl_agents.r2d2.exploration import epsilon_ladder
 from tests.agents.r2d2.agents import agent
+from tests.agents.watching import calls_of
 
 
 @pytest.fixture
@@ -46,17 +47,11 @@ def test_the_schedule_of_epsilon(epsilons: list[Any]) -> None:
     np.testing.assert_allclose(epsilons[10:], expected)
 
 
-def test_schedules_of_exploration_importance_and_step_size() -> None:
+def test_schedules_of_exploration_importance_and_step_size(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = agent(importance_exponent=LinearSchedule(0.5, 1.0, 1.0), learning_rate=LinearSchedule(1e-3, 0.0, 1.0))
-    betas: list[float] = []
-    plain = learner.replay_buffer.sample
-
-    def sample(batch_size: int, env: Any = None, importance_exponent: float = 0.0) -> Any:
-        betas.append(importance_exponent)
-        return plain(batch_size, env, importance_exponent)
-
-    learner.replay_buffer.sample = sample  # type: ignore[method-assign]
+    draws = calls_of(learner.replay_buffer, "sample", monkeypatch)
     learner.learn(100)
+    betas = [call.given[2] for call in draws]
     assert betas == pytest.approx(sorted(betas))
     assert betas[-1] == pytest.approx(1.0)
     assert learner.exploration_rate == pytest.approx(0.05)
@@ -69,40 +64,28 @@ def test_errors_become_priorities(in_torch: bool, monkeypatch: pytest.MonkeyPatc
     if in_torch:
         monkeypatch.setattr("mbrl_agents.r2d2.policies.numpy_network", lambda *network: None)
     learner = agent()
-    buffer, drawn, told = learner.replay_buffer, [], []
-    sample, update = buffer.sample, buffer.update_priorities
-
-    def note_draw(*given: Any) -> Any:
-        drawn.append(sample(*given))
-        return drawn[-1]
-
-    def note_priorities(indices: np.ndarray, priorities: np.ndarray) -> None:
-        told.append((indices, priorities))
-        update(indices, priorities)
-
-    buffer.sample, buffer.update_priorities = note_draw, note_priorities  # type: ignore[method-assign]
+    buffer = learner.replay_buffer
+    drawn, told = (calls_of(buffer, method, monkeypatch) for method in ("sample", "update_priorities"))
     learner.learn(200)
     assert len(told) == len(drawn) == learner._n_updates > 10
-    for batch, (indices, priorities) in zip(drawn, told, strict=True):
-        np.testing.assert_array_equal(indices, batch.indices)
+    for draw, (indices, priorities) in zip(drawn, [call.given for call in told], strict=True):
+        np.testing.assert_array_equal(indices, draw.result.indices)
         assert (priorities > 0).all()
         assert np.ptp(priorities) > 0
-    assert np.ptp(drawn[-1].weights.numpy()) > 0
+    assert np.ptp(drawn[-1].result.weights.numpy()) > 0
     # The last ones are still there.
-    last = dict(zip(*told[-1], strict=True))
+    last = dict(zip(*told[-1].given, strict=True))
     np.testing.assert_allclose([buffer._tree.leaves[i] for i in last], np.array(list(last.values())) ** 0.9)
 
 
-def test_without_priorities_draws_are_uniform() -> None:
+def test_without_priorities_draws_are_uniform(monkeypatch: pytest.MonkeyPatch) -> None:
     learner = agent(prioritized=False)
-    buffer, drawn, told = learner.replay_buffer, [], []
-    sample = buffer.sample
-    buffer.sample = lambda *given: drawn.append(sample(*given)) or drawn[-1]  # type: ignore[method-assign, func-returns-value]
-    buffer.update_priorities = lambda *given: told.append(given)  # type: ignore[method-assign]
+    buffer = learner.replay_buffer
+    drawn, told = (calls_of(buffer, method, monkeypatch) for method in ("sample", "update_priorities"))
     learner.learn(200)
-    assert learner._n_updates > 10
+    assert len(drawn) == learner._n_updates > 10
     assert not told
-    assert all((batch.weights == 1).all() for batch in drawn)
+    assert all((draw.result.weights == 1).all() for draw in drawn)
     assert set(buffer._tree.leaves) == {0, 1}
 
 
@@ -113,8 +96,8 @@ def test_gates_begin_with_their_bias(cell: str, bias: float) -> None:
     learner = agent(cell=cell, n_lstm_layers=2, forget_bias=bias)
     for net in (learner.policy.q_net, learner.policy.q_net_target):
         for layer in range(2):
-            total = sum(getattr(net.rnn, f"bias_{part}_l{layer}").detach() for part in ("ih", "hh"))
-            assert bool((total[8:16] == bias).all())  # type: ignore[index]
+            one, other = (getattr(net.rnn, f"bias_{part}_l{layer}").detach() for part in ("ih", "hh"))
+            assert bool(((one + other)[8:16] == bias).all())
 
 
 def test_another_optimiser(tmp_path: pathlib.Path) -> None:

@@ -141,7 +141,10 @@ def test_copies_go_on_alike(module: str, constants: dict[str, Any]) -> None:
     env = getattr(multi_agent, module).parallel_env(render_mode="ansi", max_cycles=15, **constants)
     env.reset(seed=0)
     rng = np.random.default_rng(0)
-    play = lambda: {agent: int(rng.integers(env.action_space(agent).n)) for agent in env.possible_agents}  # noqa: E731
+
+    def play() -> dict[str, int]:
+        return {agent: int(rng.integers(env.action_space(agent).n)) for agent in env.possible_agents}
+
     env.step(play())
     copies = (copy.deepcopy(env), pickle.loads(pickle.dumps(env)))
     for each in copies:
