@@ -20,9 +20,10 @@ def console() -> Console:
 def new_table(title: str, words: Iterable[str] = (), numbers: Iterable[str] = ()) -> Table:
     """A table without rows, whose columns of words come before those of numbers."""
     table = Table(title=title, title_justify="left", title_style="bold")
-    for justify, names in (("left", words), ("right", numbers)):
-        for name in names:
-            table.add_column(name, justify=justify)  # type: ignore[arg-type]
+    for name in words:
+        table.add_column(name)
+    for name in numbers:
+        table.add_column(name, justify="right")
     return table
 
 
