@@ -73,7 +73,7 @@ class ProcMazeSimulator:
                 player = state.player == (row, column)
                 goal = state.goal == (row, column)
                 wall = state.wall[row][column]
-                empty = not (player or goal or wall)
+                empty = not wall
                 planes[row].append([player, goal, wall, empty])
         return planes if form == "planes" else flatten(planes)
 
