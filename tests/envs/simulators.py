@@ -52,8 +52,10 @@ class Maze(NamedTuple):
 
 
 class ProcMazeSimulator:
-    def __init__(self, n: int) -> None:
-        self.n = n
+    """The random event teleports, or, without ``teleports``, ends the episode."""
+
+    def __init__(self, n: int, teleports: bool) -> None:
+        self.n, self.teleports = n, teleports
 
     def step(self, state: Maze, action: int, teleport: bool) -> Step:
         terminated = state.player == state.goal
@@ -61,8 +63,10 @@ class ProcMazeSimulator:
         there = target(player, action)
         if on_grid(there, self.n) and not state.wall[there[0]][there[1]]:
             player = there
-        if teleport:
+        if teleport and self.teleports:
             player = state.goal
+        elif teleport:
+            terminated = True
         return Step(Maze(player, state.goal, state.wall), -1.0, terminated)
 
     def observe(self, state: Maze, form: str) -> list:
@@ -87,10 +91,10 @@ def proc_maze_teleport_probability(n: int) -> Fraction:
 
 
 class OpenGridSimulator:
-    """The state is the player's cell."""
+    """The state is the player's cell. The random event teleports, or, without ``teleports``, ends the episode."""
 
-    def __init__(self, n: int) -> None:
-        self.n = n
+    def __init__(self, n: int, teleports: bool) -> None:
+        self.n, self.teleports = n, teleports
         self.goal = (n - 1, n - 1)
 
     def step(self, player: Cell, action: int, teleport: bool) -> Step:
@@ -98,8 +102,10 @@ class OpenGridSimulator:
         there = target(player, action)
         if on_grid(there, self.n):
             player = there
-        if teleport:
+        if teleport and self.teleports:
             player = self.goal
+        elif teleport:
+            terminated = True
         return Step(player, -1.0, terminated)
 
     def observe(self, player: Cell, form: str) -> list:
@@ -121,8 +127,10 @@ class Buttons(NamedTuple):
 
 
 class ButtonGridSimulator:
-    def __init__(self, n: int) -> None:
-        self.n = n
+    """The random event activates all buttons, or, without ``activates``, brings a new layout."""
+
+    def __init__(self, n: int, activates: bool) -> None:
+        self.n, self.activates = n, activates
 
     def step(self, state: Buttons, action: int, all_on: bool, layout: Buttons) -> Step:
         success = all(state.on)
@@ -134,10 +142,12 @@ class ButtonGridSimulator:
         for i, cell in enumerate(state.cells):
             if moved and cell == player:
                 on[i] = not on[i]
-        if all_on:
+        if all_on and self.activates:
             on = [True for _ in on]
         following = Buttons(player, state.cells, on)
         if success:
+            following = layout
+        if all_on and not self.activates:
             following = layout
         return Step(following, 1.0 if success else 0.0, False)
 
