@@ -164,7 +164,7 @@ def test_weights_of_the_models_losses_reach_the_learner(cls: type[JaxAgent]) -> 
 def test_roll_outs_may_be_more_or_fewer_than_the_models_batch(
     sizes: tuple[int, int | None], separate: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model learns from the first of the transitions that are drawn; roll-outs start from the first, or from further ones."""
+    """The model learns from the first transitions that are drawn; roll-outs start from these, too, or from further ones."""
     size, rollout = sizes[0], sizes[1] or sizes[0]
     model = agent("simple", batch_size=size, rollout_batch_size=sizes[1], separate_rollout_batch=separate).learn(60)
     assert model._n_updates == 10

@@ -222,30 +222,7 @@ def test_the_divergence_is_balanced(name: str) -> None:
         assert float(ahead - behind) / 4e-3 == pytest.approx(float(slope), rel=2e-2, abs=2e-3)
 
 
-# --- Latent variables ---------------------------------------------------------------------------------------------------------
-
-
-def test_categorical_draws_have_their_probabilities() -> None:
-    latent = CategoricalLatent(2, 4)
-    logits = jnp.array([[2.0, 0.0, 0.0, 0.0, -1.0, 0.0, -30.0, 0.0]])
-    drawn = latent.draw_classes(jnp.repeat(logits, 20_000, 0), KEY)
-    for variable in range(2):
-        p = scipy.special.softmax(np.asarray(logits)[0].reshape(4, 2)[:, variable])
-        counts = np.bincount(np.asarray(drawn)[:, variable], minlength=4)
-        keep = p > 1e-6
-        assert counts[~keep].sum() == 0
-        assert scipy.stats.chisquare(counts[keep], 20_000 * p[keep] / p[keep].sum()).pvalue > 1e-3
-
-
-def test_gaussian_draws_have_their_moments() -> None:
-    for squash in (False, True):
-        latent = GaussianLatent(1, squash=squash)
-        output = jnp.repeat(jnp.array([[0.7, -1.0]]), 40_000, 0)
-        for extra in (0.1, 0.0):
-            drawn = np.asarray(latent.draw(output, KEY, extra))
-            drawn = np.arctanh(drawn) if squash else drawn
-            assert drawn.mean() == pytest.approx(0.7, abs=0.02)
-            assert drawn.std() == pytest.approx(2 / (1 + np.exp(0.5)) + extra, rel=0.02)
+# --- Draws and codes ----------------------------------------------------------------------------------------------------------
 
 
 def test_codes_give_what_ones_and_zeros_give() -> None:

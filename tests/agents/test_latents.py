@@ -1,4 +1,4 @@
-"""Sizes, the floor of σ and the two weights of the divergence in latent models, beside closed forms."""
+"""Latent variables: draws, sizes, the floor of σ and the two weights of the divergence, beside closed forms."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.special
+import scipy.stats
 from gymnasium import spaces
 
 from mbrl_agents import LatentModelDQN
@@ -29,16 +31,35 @@ RAW = 0.6  # what a network says of a standard deviation
 SIGMA = {"sigmoid": 2 / (1 + math.exp(-RAW / 2)), "softplus": math.log1p(math.exp(RAW))}
 
 
+def test_categorical_draws_have_their_probabilities() -> None:
+    latent = CategoricalLatent(2, 4)
+    logits = jnp.array([[2.0, 0.0, 0.0, 0.0, -1.0, 0.0, -30.0, 0.0]])
+    drawn = latent.draw_classes(jnp.repeat(logits, 20_000, 0), KEY)
+    for variable in range(2):
+        p = scipy.special.softmax(np.asarray(logits)[0].reshape(4, 2)[:, variable])
+        counts = np.bincount(np.asarray(drawn)[:, variable], minlength=4)
+        keep = p > 1e-6
+        assert counts[~keep].sum() == 0
+        assert scipy.stats.chisquare(counts[keep], 20_000 * p[keep] / p[keep].sum()).pvalue > 1e-3
+
+
 @pytest.mark.parametrize("activation", SIGMA)
 @pytest.mark.parametrize("floor", [0.0, 0.1, 0.7])
 def test_sigma_and_its_floor(activation: str, floor: float) -> None:
-    """σ = activation(x) + floor where the encoder speaks, activation(x) where the dynamics do; draws and divergences follow."""
+    """σ = activation(x) + floor where the encoder speaks, activation(x) where the dynamics do; draws and divergences follow.
+
+    Of a squashed variable the tanh is drawn; divergences are as before.
+    """
     latent = GaussianLatent(1, std_activation=activation)
     output = jnp.repeat(jnp.array([[0.3, RAW]]), 40_000, 0)
     encoded, expected = SIGMA[activation] + floor, SIGMA[activation]
     assert float(latent.moments(output, floor)[1][0, 0]) == pytest.approx(encoded, rel=1e-6)
     assert np.std(latent.draw(output, KEY, floor)) == pytest.approx(encoded, rel=0.02)
     assert np.std(latent.draw(output, KEY)) == pytest.approx(expected, rel=0.02)
+    assert np.mean(latent.draw(output, KEY)) == pytest.approx(0.3, abs=0.02)
+    squashed = GaussianLatent(1, True, activation)
+    np.testing.assert_allclose(squashed.draw(output, KEY, floor), np.tanh(latent.draw(output, KEY, floor)), atol=1e-6)
+    assert squashed.divergence(output[:1], output[:1], floor) == latent.divergence(output[:1], output[:1], floor)
     by_hand = math.log(expected / encoded) + encoded**2 / (2 * expected**2) - 0.5  # equal means
     assert float(latent.divergence(output[:1], output[:1], floor)[0]) == pytest.approx(by_hand, rel=1e-5, abs=1e-6)
     by_hand = -math.log(encoded) + (encoded**2 + 0.3**2) / 2 - 0.5
