@@ -60,7 +60,7 @@ class ProcMaze(GridWorld, FunctionalEnv[MazeState, MazeEvents]):
         player: The player's cell.
         goal: The goal's cell.
         wall: Walls.
-        empty: Open cells that hold neither player nor goal.
+        empty: Open cells, also those of player and goal: in every cell either ``wall`` or ``empty`` is on.
     """
 
     grid_size: int = 4
@@ -105,9 +105,8 @@ class ProcMaze(GridWorld, FunctionalEnv[MazeState, MazeEvents]):
         n = self.grid_size
         player, goal = is_cell(state.position, n * n), is_cell(state.goal, n * n)
         board = tuple(state.open[i] for i in range(bitboard.num_words(n * n)))
-        taken = bitboard.union(bitboard.one_hot(state.position, n * n), bitboard.one_hot(state.goal, n * n))
-        empty = bitboard.to_mask(bitboard.difference(board, taken), n * n)
-        return stack_planes([player, goal, ~bitboard.to_mask(board, n * n), empty], n, n, self.observation)
+        empty = bitboard.to_mask(board, n * n)
+        return stack_planes([player, goal, ~empty, empty], n, n, self.observation)
 
     def picture(self, state: MazeState) -> Picture:
         n = self.grid_size

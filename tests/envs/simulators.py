@@ -73,7 +73,7 @@ class ProcMazeSimulator:
                 player = state.player == (row, column)
                 goal = state.goal == (row, column)
                 wall = state.wall[row][column]
-                empty = not (player or goal or wall)
+                empty = not wall
                 planes[row].append([player, goal, wall, empty])
         return planes if form == "planes" else flatten(planes)
 
@@ -218,8 +218,8 @@ class CueRecallSimulator:
 class RandomWalkSimulator:
     """The state is the walker's cell."""
 
-    def __init__(self, n: int, goal: Cell | None, reward_width: int) -> None:
-        self.n, self.goal, self.reward_width = n, goal or (n // 4, n // 4), reward_width
+    def __init__(self, n: int, goal: Cell | None, reward_width: int, edges: str) -> None:
+        self.n, self.goal, self.reward_width, self.edges = n, goal or (n // 4, n // 4), reward_width, edges
 
     def start(self) -> Cell:
         return self.n // 2, self.n // 2
@@ -227,8 +227,12 @@ class RandomWalkSimulator:
     def step(self, here: Cell, action: int) -> Step:
         squared = (here[0] - self.goal[0]) ** 2 + (here[1] - self.goal[1]) ** 2
         reward = math.exp(-squared / (2 * self.reward_width**2)) if self.reward_width else float(squared == 0)
-        there = target(here, action + 1)  # there is no way to stay
-        return Step(there if on_grid(there, self.n) else here, reward, False)
+        axis, by = [(0, -1), (1, -1), (0, +1), (1, +1)][action]
+        there = list(here)
+        there[axis] += by
+        if not 0 <= there[axis] < self.n:
+            there[axis] = here[axis] - by if self.edges == "bounce" else here[axis]
+        return Step((there[0], there[1]), reward, False)
 
     def observe(self, here: Cell, one_hot: bool) -> list[float]:
         if one_hot:

@@ -311,6 +311,27 @@ def test_spaces_have_the_published_sizes(env: FunctionalEnv, flat: tuple, planes
     assert env.continuing == isinstance(env, ButtonGrid | PanFlute)
 
 
+def test_an_observation_of_proc_maze_written_down_by_hand() -> None:
+    """Bit for bit, from the definition: the player in the top right corner, the goal in the middle of the bottom row."""
+    maze = ["..@", "#.#", ".G."]
+    expected = [
+        [0, 0, 0, 1], [0, 0, 0, 1], [1, 0, 0, 1],
+        [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 0],
+        [0, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1],
+    ]  # fmt: skip
+    cells = "".join(maze)
+    words = np.array([sum(1 << i for i, cell in enumerate(cells) if cell != "#")], np.uint32)
+    state = MazeState(np.int32(cells.index("@")), np.int32(cells.index("G")), words)
+    flat = np.asarray(ProcMaze(3).observe(state))
+    assert flat.dtype == np.bool_
+    assert flat.astype(int).tolist() == [bit for cell in expected for bit in cell]
+    planes = np.asarray(ProcMaze(3, observation="planes").observe(state))
+    assert planes.astype(int).reshape(9, 4).tolist() == expected
+    assert (planes[..., 2] ^ planes[..., 3]).all()
+    together = np.asarray(ProcMaze(3).observe(state._replace(position=state.goal)))
+    assert together[28:32].astype(int).tolist() == [1, 1, 0, 1]
+
+
 # --- Distribution of the events -------------------------------------------------------------------------------------------
 
 
