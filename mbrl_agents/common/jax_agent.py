@@ -188,7 +188,7 @@ class JaxAgent(DeviceLoopAgent):
         """When and on how much to learn."""
         frequency = self.train_freq.frequency if isinstance(self.train_freq, TrainFreq) else 1
         steps = self.gradient_steps if self.gradient_steps >= 0 else frequency * self.n_envs
-        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps)
+        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps, self._given["warmup"])
 
     @property
     def clock(self) -> Clock:

@@ -7,6 +7,7 @@ from typing import Any
 import jax
 
 from mbrl_agents.common import exploration, networks, schedules
+from mbrl_agents.common.device_loop import WARMUPS
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}
@@ -14,6 +15,7 @@ _MANY = 2**31 - 1
 NOT_OFFERED: dict[str, Any] = {
     "buffer_size": _MANY,
     "learning_starts": 0,
+    "warmup": "uniform",
     "train_freq": 1,
     "gradient_steps": 1,
     "n_steps": 1,
@@ -68,6 +70,7 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         raise ValueError(f"batch_size must be at most buffer_size = {given['buffer_size']}, got {given['batch_size']}")
     given["exploration_fraction"] = number_in("exploration_fraction", given["exploration_fraction"], 0, 1, open_low=True)
     one_of("exploration", given["exploration"], exploration.KINDS)
+    one_of("warmup", given["warmup"], WARMUPS)
     if given.get("device_loop") is not None:
         boolean("device_loop", given["device_loop"])
     jax_device(given["device"])
