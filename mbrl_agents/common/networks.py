@@ -184,6 +184,7 @@ class CodeDense(nn.Module):
 INITIALIZERS = {
     "lecun_normal": nn.initializers.lecun_normal(),
     "orthogonal": nn.initializers.orthogonal(),
+    "orthogonal_sqrt2": nn.initializers.orthogonal(2**0.5),
     "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),  # uniform in ±1/√fan_in
 }
 
