@@ -195,6 +195,7 @@ def truncated_normal(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.floa
 INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
     "truncated_normal": truncated_normal,
     "orthogonal": nn.initializers.orthogonal(),
+    "orthogonal_sqrt2": nn.initializers.orthogonal(2**0.5),
     "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),  # uniform in ±1/√fan_in
 }
 
