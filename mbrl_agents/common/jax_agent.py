@@ -247,7 +247,7 @@ class JaxAgent(DeviceLoopAgent):
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         assert self._last_obs is not None
         explore = self.exploration_at(self._current_progress_remaining)
-        observation = np.asarray(self._last_obs)
+        observation = self.replay.codec.from_host(self._last_obs)
         actions = np.array(self._functions.choose(self.learner_state, observation, self._streams, self.clock, explore))
         return self.actions.to_env(actions), actions
 
@@ -309,7 +309,7 @@ class JaxAgent(DeviceLoopAgent):
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
-        functions = self._functions
+        functions, observations = self._functions, self.replay.codec.from_host(observations)
         key = jax.random.fold_in(self._predict_stream, self._predictions)
         if deterministic:
             return np.array(functions.act_greedily(self.learner_state, observations, key))
