@@ -75,12 +75,12 @@ def learn(
     agent: JaxAgent, task: FunctionalTask, total_timesteps: int, callback: BaseCallback, log_interval: int | None
 ) -> None:
     """Drives an agent's device loop until ``agent.num_timesteps`` reaches the total or a callback stops it."""
-    loop = agent._device_loop(task)
     num_envs = agent.n_envs
     callback.on_training_start(DeviceLoopValues(locals(), self=agent, env=agent.env, replay_buffer=agent.memory), globals())
     rate_limit, keep_on = FIRST_CHUNK, True
     while keep_on and agent.num_timesteps < total_timesteps:
         callback.on_rollout_start()
+        loop = agent._device_loop(task)  # every time, as callbacks may set arguments
         left = -(-(total_timesteps - agent.num_timesteps) // num_envs)
         num = min(loop.max_chunk, rate_limit, left, steps_until_due(callback, agent.num_timesteps, num_envs))
         began = time.perf_counter()

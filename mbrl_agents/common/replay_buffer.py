@@ -32,9 +32,13 @@ class DeviceReplayBuffer:
     """
 
     def __init__(self, replay: Replay) -> None:
+        self.lay_out(replay)
+        self.state: ReplayState = self._init()
+
+    def lay_out(self, replay: Replay) -> None:
+        """Goes on with another layout, of arrays of the same shapes."""
         self.replay = replay
         self._init, self._add, self._sample = _compiled(replay)
-        self.state: ReplayState = self._init()
 
     @property
     def buffer_size(self) -> int:

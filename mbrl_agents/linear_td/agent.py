@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import jax
 import jax.numpy as jnp
@@ -137,6 +137,9 @@ class LinearTD(JaxAgent):
 
     def _make_hyperparameters(self) -> LinearTDHyperparameters:
         return LinearTDHyperparameters(self.arguments["gamma"])
+
+    def _of_batch_size(self, batch_size: int) -> NoReturn:
+        raise ValueError(f"batch_size must be that of the agent, {self.batch_size}, got {batch_size}")
 
     def _make_replay(self, codec: ObservationCodec, rows: int) -> FreshReplay:
         del rows  # exactly what an update takes

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 from mbrl_agents.common.actions import ActionCodec
@@ -76,6 +77,11 @@ class ModelDQN(QAgent):
         return TrainingPlan(
             max(self.batch_size, self._rollout_batch_size), usual.learning_starts, usual.train_freq, usual.gradient_steps
         )
+
+    def _of_batch_size(self, batch_size: int) -> tuple[ModelDQNLearner, TrainingPlan]:
+        rollouts = self.arguments["rollout_batch_size"] or batch_size
+        learner = dataclasses.replace(self.learner, batch_size=batch_size, rollout_batch_size=rollouts)
+        return learner, dataclasses.replace(self.plan, batch_size=max(batch_size, rollouts))
 
     def _check_spaces(self) -> None:
         super()._check_spaces()
