@@ -127,13 +127,9 @@ def test_an_agent_is_as_if_made_with_what_is_set_later(case: str) -> None:
     def check(changes: list[tuple[str, Any]]) -> None:
         for name, value in changes:
             before, arguments = program(agent), dict(agent.arguments)
-            error = None
-            try:
-                setattr(agent, name, value)
-            except (AttributeError, ValueError) as refusal:
-                error = refusal
-            if error is not None:
-                assert name in str(error)
+            message = set_or_refused(agent, name, value)
+            if message is not None:
+                assert name in message
                 assert agent.arguments == arguments
                 assert_equal(program(agent), before)
                 refused.add(name)
@@ -152,6 +148,15 @@ def test_an_agent_is_as_if_made_with_what_is_set_later(case: str) -> None:
     check()
     assert {"gamma", "learning_rate"} <= acting
     assert not refused & {"gamma", "learning_rate", "tau", "temperature", "weight_decay", "learning_starts", "gradient_steps"}
+
+
+def set_or_refused(agent: Any, name: str, value: Any) -> str | None:
+    """Sets an argument; the message if it is refused."""
+    try:
+        setattr(agent, name, value)
+    except (AttributeError, ValueError) as error:
+        return str(error)
+    return None
 
 
 def assert_equal(one: Any, other: Any) -> None:
@@ -205,6 +210,63 @@ def test_other_shapes_are_refused_and_change_nothing() -> None:
         learner.gamma = 2
     assert learner.buffer_size == TINY["buffer_size"]
     learner.learn(60)
+
+
+REMADE = {
+    "learning_rate": lambda agent: agent.lr_schedule,
+    "importance_exponent": lambda agent: agent._importance_schedule,
+    "exploration_fraction": lambda agent: agent._exploration_schedule,
+    "exploration_initial_eps": lambda agent: agent._exploration_schedule,
+    "exploration_final_eps": lambda agent: agent._exploration_schedule,
+    "train_freq": lambda agent: agent.train_freq,
+    "stats_window_size": lambda agent: agent._stats_window_size,
+}
+
+
+def test_r2d2_is_as_if_made_with_what_is_set_later(tmp_path: pathlib.Path) -> None:
+    """What it reads at every step, what it makes of arguments before, and what it saves."""
+    learner, given = make("r2d2"), dict(CASES["r2d2"][2])
+    refused: dict[str, str] = {}
+    for name, value in arguments("r2d2"):
+        if name == "exploration":
+            value = "ladder"
+        try:
+            setattr(learner, name, value)
+        except AttributeError as error:
+            refused[name] = str(error)
+            continue
+        given[name] = value
+        made = make("r2d2", **given)
+        for each, read in REMADE.items():
+            one, other = read(learner), read(made)
+            if callable(one):
+                one, other = ([schedule(progress) for progress in (1, 0.7, 0.2)] for schedule in (one, other))
+            assert one == other, each
+        if name not in ("stats_window_size", "train_freq"):
+            assert getattr(learner, name) == getattr(made, name) == value
+    assert all(f"{name} cannot be set on an agent that has been made" in message for name, message in refused.items())
+    assert set(refused) == {
+        *("policy_kwargs", "buffer_size", "n_steps", "burn_in", "sequence_length", "overlap", "stored_state", "prioritized"),
+        *("priority_exponent", "device"),
+    }
+    learner.save(tmp_path / "agent")
+    again = type(learner).load(tmp_path / "agent")
+    assert (again.gamma, again.train_freq, again.priority_eta) == (learner.gamma, learner.train_freq, 0.5)
+    with pytest.raises(ValueError, match="tau must be"):
+        learner.tau = 3
+    learner.learn(60)
+
+
+def test_r2d2_is_seeded_anew() -> None:
+    def run() -> Any:
+        learner = make("r2d2", seed=8)
+        learner.policy.load_state_dict(first.policy.state_dict())
+        learner.set_random_seed(3)
+        learner.learn(50)
+        return learner.replay_buffer.previous_actions, learner.replay_buffer.sample(4, None, 0.5).indices
+
+    first = make("r2d2")
+    assert_same(run(), run())
 
 
 def test_the_entropy_coefficient_set_later() -> None:
