@@ -17,7 +17,8 @@ from stable_baselines3.common.callbacks import (
     EveryNTimesteps,
 )
 
-from mbrl_agents.common import schedules
+from mbrl_agents.common import episode_records, schedules
+from mbrl_agents.common.callback_locals import DeviceLoopValues
 from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit
 from mbrl_agents.common.device_loop import DeviceLoop, LoopState, StepRecord, restart_lanes, start_lanes
 from mbrl_agents.common.exploration import Exploration
@@ -74,12 +75,12 @@ def learn(
     agent: JaxAgent, task: FunctionalTask, total_timesteps: int, callback: BaseCallback, log_interval: int | None
 ) -> None:
     """Drives an agent's device loop until ``agent.num_timesteps`` reaches the total or a callback stops it."""
-    loop = agent._device_loop(task)
     num_envs = agent.n_envs
-    callback.on_training_start(locals(), globals())
+    callback.on_training_start(DeviceLoopValues(locals(), self=agent, env=agent.env, replay_buffer=agent.memory), globals())
     rate_limit, keep_on = FIRST_CHUNK, True
     while keep_on and agent.num_timesteps < total_timesteps:
         callback.on_rollout_start()
+        loop = agent._device_loop(task)  # every time, as callbacks may set arguments
         left = -(-(total_timesteps - agent.num_timesteps) // num_envs)
         num = min(loop.max_chunk, rate_limit, left, steps_until_due(callback, agent.num_timesteps, num_envs))
         began = time.perf_counter()
@@ -219,31 +220,42 @@ def _report(
     num, num_envs = records.reward.shape
     done = records.terminated | records.truncated
     keep_on, episodes_due = True, False
+    failure: BaseException | None = None
     for i in range(num):
         agent.num_timesteps += num_envs
         agent._update_current_progress_remaining(agent.num_timesteps, total_timesteps)
         infos = [_info(agent, records, i, lane) if done[i, lane] else {} for lane in range(num_envs)]
-        rewards, dones, actions = records.reward[i].copy(), done[i].copy(), records.action[i].copy()
-        callback.update_locals({"self": agent, "rewards": rewards, "dones": dones, "infos": infos, "actions": actions})
-        # A callback that has asked for the end is not called again, though the chunk's other steps have happened.
-        keep_on = keep_on and callback.on_step()
+        for lane in np.flatnonzero(done[i]):
+            episode_records.keep(agent.env, int(lane), infos[lane]["episode"])
+        # One that has asked for the end, or failed, is not called again, though the chunk's other steps have happened.
+        if keep_on:
+            rewards, dones, actions = records.reward[i].copy(), done[i].copy(), agent.actions.to_env(records.action[i].copy())
+            callback.update_locals({"rewards": rewards, "dones": dones, "infos": infos, "actions": actions})
+            try:
+                keep_on = callback.on_step()
+            except BaseException as error:
+                keep_on, failure = False, error
         for lane in np.flatnonzero(done[i]):
             _count_episode(agent, infos[lane])
             episodes_due |= log_interval is not None and agent._episode_num % log_interval == 0
+    if failure is not None:
+        raise failure
     _log(agent, records, metrics, episodes_due or (log_interval is not None and not done.any()))
     return keep_on
 
 
 def _info(agent: JaxAgent, records: StepRecord, step: int, lane: int) -> dict[str, Any]:
     seconds = (time.time_ns() - agent.start_time) / 1e9
-    return {
-        "TimeLimit.truncated": bool(records.truncated[step, lane] and not records.terminated[step, lane]),
-        "episode": {
-            "r": float(records.episode_return[step, lane]),
-            "l": int(records.episode_length[step, lane]),
-            "t": round(seconds, 6),
-        },
-    }
+    return DeviceLoopValues(
+        {
+            "TimeLimit.truncated": bool(records.truncated[step, lane] and not records.terminated[step, lane]),
+            "episode": {
+                "r": float(records.episode_return[step, lane]),
+                "l": int(records.episode_length[step, lane]),
+                "t": round(seconds, 6),
+            },
+        }
+    )
 
 
 def _log(agent: JaxAgent, records: StepRecord, metrics: dict, dump: bool) -> None:

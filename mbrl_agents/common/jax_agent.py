@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, ClassVar, Self
 
@@ -9,9 +10,9 @@ import jax
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
 
-from mbrl_agents.common import device_training, host_training, schedules, settings
+from mbrl_agents.common import device_training, host_training, schedules, setting_later, settings
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.device_agent import DeviceLoopAgent
 from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
@@ -24,6 +25,7 @@ from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
 from mbrl_agents.common.schedules import Now
 from mbrl_envs import FunctionalEnv
+from mbrl_envs.checks import integer_in
 
 # A run's random streams, each folded from the seed.
 _INIT, _ACT, _UPDATE, _ENVS, _PREDICT = range(5)
@@ -93,8 +95,28 @@ class JaxAgent(DeviceLoopAgent):
             self._check_spaces()
         if _init_setup_model:
             self._setup_model()
+        self._constructed = True
 
     # ------------------------------------------------------------------ setting up
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; an argument acts from then on and is saved, or is refused."""
+        if "_constructed" in self.__dict__ and name in self.arguments:
+            setting_later.set_argument(self, name, value)
+        else:
+            super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        """Arguments of the constructor, in plain form; asked for what is no attribute otherwise."""
+        try:
+            return self.__dict__["arguments"][name]
+        except KeyError:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}") from None
+
+    def _with_argument(self, name: str, state: Any) -> Any:
+        """The learner's state after an argument was set, with the new hyperparameters; most have nothing to add."""
+        del name
+        return state
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Returns the constructor's arguments, completed; subclasses check their own as well.
@@ -174,6 +196,21 @@ class JaxAgent(DeviceLoopAgent):
         self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
         self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions)
 
+    def _convert_train_freq(self) -> None:
+        if not isinstance(given := self.train_freq, TrainFreq):
+            number, unit = given if isinstance(given, tuple) else (given, "step")
+            vars(self)["train_freq"] = TrainFreq(number, TrainFrequencyUnit(unit))  # what was given stays in the arguments
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seeds everything random in the agent and its environments anew; None changes nothing.
+
+        Environments of the device loop begin new episodes at the next :meth:`learn`.
+        """
+        super().set_random_seed(seed)
+        if seed is not None and "learner_state" in vars(self):
+            self._streams_from(integer_in("seed", seed, 0, 2**32 - 1))
+            self._predictions, self._lanes = 0, None
+
     def _streams_from(self, seed: int) -> None:
         master = jax.random.PRNGKey(seed)
         self._streams = Streams(jax.random.fold_in(master, _ACT), jax.random.fold_in(master, _UPDATE))
@@ -189,6 +226,14 @@ class JaxAgent(DeviceLoopAgent):
         frequency = self.train_freq.frequency if isinstance(self.train_freq, TrainFreq) else 1
         steps = self.gradient_steps if self.gradient_steps >= 0 else frequency * self.n_envs
         return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps, self._given["warmup"])
+
+    def _of_batch_size(self, batch_size: int) -> tuple[Learner, TrainingPlan]:
+        """What to learn with, and how, on batches of another size.
+
+        Raises:
+            ValueError: The agent learns on batches of its own size only.
+        """
+        return self.learner, dataclasses.replace(self.plan, batch_size=batch_size)
 
     @property
     def clock(self) -> Clock:
@@ -247,7 +292,7 @@ class JaxAgent(DeviceLoopAgent):
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         assert self._last_obs is not None
         explore = self.exploration_at(self._current_progress_remaining)
-        observation = np.asarray(self._last_obs)
+        observation = self.replay.codec.from_host(self._last_obs)
         actions = np.array(self._functions.choose(self.learner_state, observation, self._streams, self.clock, explore))
         return self.actions.to_env(actions), actions
 
@@ -269,10 +314,22 @@ class JaxAgent(DeviceLoopAgent):
             self.logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
-        """Takes gradient steps on batches from the replay memory."""
+        """Takes gradient steps on batches from the replay memory.
+
+        Args:
+            gradient_steps: How many, at least 0.
+            batch_size: Transitions of each.
+
+        Raises:
+            TypeError, ValueError: A number is out of range, or there is nothing to learn from yet.
+        """
+        gradient_steps = integer_in("gradient_steps", gradient_steps, 0, 2**31 - 1)
+        batch_size = integer_in("batch_size", batch_size, 1, 2**31 - 1)
+        if not self.memory.size():
+            raise ValueError("train() needs transitions in the replay memory, which is empty: learn() collects them")
         progress = self._current_progress_remaining
         now = Now(self.exploration_at(progress), np.float32(self.lr_schedule(progress)))
-        self._metrics = host_training.take_steps(self, gradient_steps, now)
+        self._metrics = host_training.take_steps(self, gradient_steps, batch_size, now)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", float(now.learning_rate))
 
@@ -309,7 +366,7 @@ class JaxAgent(DeviceLoopAgent):
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
-        functions = self._functions
+        functions, observations = self._functions, self.replay.codec.from_host(observations)
         key = jax.random.fold_in(self._predict_stream, self._predictions)
         if deterministic:
             return np.array(functions.act_greedily(self.learner_state, observations, key))

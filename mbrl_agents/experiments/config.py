@@ -135,7 +135,7 @@ def make_config(
     interval = default_interval(steps) if eval_interval is None else integer_in("the eval interval", eval_interval, 1, _MANY)
     if boolean("save_replay", save_replay) and not kind.ours:
         raise ValueError(f"{kind.name} has no replay memory that can be kept (without pickle)")
-    episodes, length = default_sizes(environment.dynamics(), eval_episodes, eval_steps)
+    episodes, length = default_sizes(environment.task(), eval_episodes, eval_steps)
     env = environment.make()
     kind.check_values(env, given)
     env.close()

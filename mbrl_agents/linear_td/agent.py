@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import warnings
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, NoReturn, Self
 
 import jax
 import jax.numpy as jnp
@@ -153,6 +153,9 @@ class LinearTD(JaxAgent):
         gamma, power = self.arguments["gamma"], self._power_schedule
         return LinearTDHyperparameters(gamma) if power is None else LinearTDHyperparameters(gamma, power.exponent, power.delay)
 
+    def _of_batch_size(self, batch_size: int) -> NoReturn:
+        raise ValueError(f"batch_size must be that of the agent, {self.batch_size}, got {batch_size}")
+
     def _make_replay(self, codec: ObservationCodec, rows: int) -> FreshReplay:
         del rows  # exactly what an update takes
         assert isinstance(self.train_freq, TrainFreq)
@@ -234,7 +237,7 @@ class LinearTD(JaxAgent):
         array, own = np.asarray(observations), self.observation_space.shape or ()
         if array.shape[array.ndim - len(own) :] != own:
             raise ValueError(f"observations must have shape (…, {', '.join(map(str, own))}), got {array.shape}")
-        return np.asarray(self.learner.value(self.learner_state, jnp.asarray(array)))
+        return np.asarray(self.learner.value(self.learner_state, self.replay.codec.from_host(array)))
 
     def predict_curve(
         self, num_updates: int, *, num_episodes: int = 1000, reward_weights: Any = None, seed: int = 0, **more: Any
@@ -265,7 +268,8 @@ class LinearTD(JaxAgent):
         updates = integer_in("num_updates", num_updates, 1, _MANY)
         number = integer_in("num_episodes", num_episodes, 2, _MANY)
         played = self._play(number, self.arguments["episode_steps"], integer_in("seed", seed, 0, 2**32 - 1))
-        features = np.asarray(self.learner.read(jnp.asarray(played.observations)), np.float64)
+        observations = self.replay.codec.from_host(played.observations)
+        features = np.asarray(self.learner.read(jnp.asarray(observations)), np.float64)
         features *= np.asarray(played.running)[..., None]
         covariance = EpisodeCovariance(features.transpose(1, 0, 2))
         if reward_weights is None:
@@ -294,10 +298,12 @@ class LinearTD(JaxAgent):
         self._last_obs = None  # so that learning begins with a reset
         if (policy := self._host_policy) is not None:
             return scoring.host_play(self.env, policy.choose, num_episodes, num_steps)
-        keys = (jax.random.fold_in(key, step) for step in itertools.count())
+        keys, read = (jax.random.fold_in(key, step) for step in itertools.count()), self.replay.codec.from_host
 
         def act(observations: np.ndarray) -> np.ndarray:
-            return self.actions.to_env(np.array(self._functions.act_greedily(self.learner_state, observations, next(keys))))
+            return self.actions.to_env(
+                np.array(self._functions.act_greedily(self.learner_state, read(observations), next(keys)))
+            )
 
         return scoring.host_play(self.env, act, num_episodes, num_steps)
 

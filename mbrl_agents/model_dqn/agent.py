@@ -86,6 +86,11 @@ class ModelDQN(QAgent):
         """When and on how much to learn; as many transitions are drawn as model or roll-outs need."""
         return dataclasses.replace(super().plan, batch_size=self.learner.num_drawn)
 
+    def _of_batch_size(self, batch_size: int) -> tuple[ModelDQNLearner, TrainingPlan]:
+        rollouts = self.arguments["rollout_batch_size"] or batch_size
+        learner = dataclasses.replace(self.learner, batch_size=batch_size, rollout_batch_size=rollouts)
+        return learner, dataclasses.replace(self.plan, batch_size=max(batch_size, rollouts))
+
     def _check_spaces(self) -> None:
         super()._check_spaces()
         # Known from here on, so that the agent can be loaded without an environment.

@@ -171,8 +171,9 @@ def windows(
     rewards = np.concatenate([np.append(each.rewards, 0) for each in trajectories])
     step = np.arange(steps + 1)[:, None]
     rows = starts + np.minimum(step, left)
+    codec = learner_with_model(agent).codec
     return Windows(
-        features=np.asarray(learner_with_model(agent).codec.features(jnp.asarray(observations)))[rows],
+        features=np.asarray(codec.features(codec.from_host(observations)))[rows],
         actions=(actions[rows[:-1]] - agent.action_space.start).astype(np.int32),
         rewards=rewards[rows[:-1]].astype(np.float32),
         terminated=ends & (step[1:] == left),

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from mbrl_agents.common import settings
+from mbrl_agents.common import optimizer, settings
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
@@ -146,6 +147,16 @@ class OMDSAC(JaxAgent):
             given["carry_optimizer"],
             checks.make_solver(given),
             given["inner_loop"],
+        )
+
+    def _with_argument(self, name: str, state: OMDSACState) -> OMDSACState:
+        if name != "ent_coef":
+            return state
+        # As of a new agent: the coefficient begins at what is given.
+        log_ent_coef = jnp.log(state.hyper.ent_coef)
+        return state._replace(
+            params=state.params._replace(log_ent_coef=log_ent_coef),
+            optimizer=state.optimizer._replace(log_ent_coef=optimizer.init(log_ent_coef)),
         )
 
     def _make_hyperparameters(self) -> SACHyperparameters:

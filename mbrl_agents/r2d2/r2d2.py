@@ -172,6 +172,14 @@ class R2D2(RecurrentOffPolicyAlgorithm):
             checks.check_spaces(self.observation_space, self.action_space, policy)
         if _init_setup_model:
             self._setup_model()
+        self._constructed = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; an argument acts from then on and is saved, or is refused."""
+        if "_constructed" in vars(self) and name in checks.names(type(self)):
+            checks.set_later(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def check_environment(self) -> None:
         """Checks the arguments against the environment; not in the constructor, as ``load`` calls that with the defaults.
@@ -186,7 +194,7 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         self.check_environment()
         self._setup_lr_schedule()
         self._convert_train_freq()
-        self.set_random_seed(self.seed)
+        super().set_random_seed(self.seed)  # and not what was loaded
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         ).to(self.device)
@@ -207,10 +215,20 @@ class R2D2(RecurrentOffPolicyAlgorithm):
             self.exploration_rate = float(np.mean(self.epsilons))
         nets = (self.policy.q_net, self.policy.q_net_target)
         self._batch_norm_stats = [get_parameters_by_name(net, ["running_"]) for net in nets]
+        self._make_schedules()
+
+    def _make_schedules(self) -> None:
         self._importance_schedule = FloatSchedule(self.importance_exponent)
         self._exploration_schedule = LinearSchedule(
             self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
         )
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seeds everything random in the agent and its environments anew; None changes nothing."""
+        super().set_random_seed(seed)
+        if seed is not None:
+            self._seed_streams(seed)
+            self.replay_buffer.seed(seed)
 
     # ------------------------------------------------------------------ exploring
 
