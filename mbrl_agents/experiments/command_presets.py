@@ -12,14 +12,14 @@ from mbrl_agents.experiments.preset_files import Preset
 
 def presets(arguments: argparse.Namespace) -> int:
     """``mbrl presets``."""
-    if arguments.name is None:
+    if arguments.preset is None:
         if arguments.agent is not None:
             raise ValueError("--agent needs the NAME of a preset")
         for name in published.names():
             found = published.preset(name)
             print(f"{name:22} {found.environment.title}, {found.regime.steps:,} steps: {', '.join(found.agents)}")
         return 0
-    found = published.preset(arguments.name)
+    found = published.preset(arguments.preset)
     if arguments.agent is not None:
         found = _only(found, arguments.agent)
     print(preset_files.to_yaml(found).decode(), end="")

@@ -156,7 +156,7 @@ def _register_presets(subparsers: Any) -> None:
         help="list presets, or print one",
         description="List presets; or print everything that one says, as a .yaml file that --preset reads.",
     )
-    presets.add_argument("name", metavar="NAME", nargs="?", help="such as procmaze-high, or a .yaml file")
+    presets.add_argument("preset", metavar="NAME", nargs="?", help="such as procmaze-high, or a .yaml file")
     presets.add_argument("--agent", metavar="AGENT", help="only this one of its agents, such as simple, or a class")
     presets.set_defaults(run=command_from("mbrl_agents.experiments.command_presets", "presets"))
 
