@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from mbrl_envs.conditioning import CueReward, Starkweather, beliefs, sample_trials
+from mbrl_envs.conditioning import Starkweather, beliefs, sample_trials
 
 TASK = Starkweather(2)
 ITI, TRIAL = 10, 14  # states of the interval, and from the cue to the step before the last reward
@@ -39,7 +39,7 @@ def test_the_published_beliefs() -> None:
     for trial in sample_trials(TASK, 3, seed=0, trials_per_episode=30):
         ours, wanted = beliefs(TASK, trial.observations, omission="at_cue"), published(trial.observations)
         assert ours.shape == wanted.shape == (len(trial.rewards), 25)
-        # Columns are in the order in which states are reached from the start; here the trial's end comes before steps since the cue.
+        # Columns are in the order in which states are reached: the trial's end comes with an omitted cue.
         order = [*range(ITI), ITI, *range(ITI + 2, ITI + TRIAL + 1), ITI + 1]
         np.testing.assert_allclose(ours[:, order], wanted, atol=1e-12)
 
