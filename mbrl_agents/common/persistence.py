@@ -100,9 +100,9 @@ def load(
     if data.get("class") != cls.__name__:
         raise ValueError(f"{path} holds a {data.get('class')}, not a {cls.__name__}: use {data.get('class')}.load")
     try:
-        arguments = dict(data["arguments"])
         counters, episodes = data["counters"], data["episodes"]
         observation_space, action_space = (spaces_json.from_json(data[name]) for name in ("observation_space", "action_space"))
+        arguments = cls._arguments_of_file(dict(data["arguments"]), action_space)
         saved_envs, policy = int(data["n_envs"]), data["policy"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a complete agent: {error!r} is missing or damaged") from error

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, cast
 
+from gymnasium import spaces
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
@@ -54,6 +55,12 @@ class SavedAgent(OffPolicyAlgorithm):
         """
         del include
         persistence.save(self._own, path, set(exclude or ()))
+
+    @classmethod
+    def _arguments_of_file(cls, arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
+        """The constructor's arguments that a file has, in today's terms if it was written before some of them were there."""
+        del action_space
+        return arguments
 
     @classmethod
     def load(  # type: ignore[override]

@@ -6,6 +6,8 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
+from gymnasium import spaces
+
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.omd import arguments as of_omd
 from mbrl_agents.omd.dynamics_model import TRUNKS, DynamicsModel
@@ -48,6 +50,19 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     if given["target_entropy"] != AUTO:
         given["target_entropy"] = number_in('target_entropy (if not "auto")', given["target_entropy"], -math.inf)
     return given
+
+
+def of_file(arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
+    """Arguments of a saved agent, in today's terms.
+
+    Before there was ``inner_loop``, ``"auto"`` of ``target_entropy`` stood for −|A|/2.
+    """
+    if "inner_loop" in arguments:
+        return arguments
+    older = {"inner_loop": "critics", "model_trunk": "separate", "initializer": "torch"}
+    if arguments["target_entropy"] == AUTO:
+        older["target_entropy"] = -math.prod(action_space.shape or ()) / 2
+    return arguments | older
 
 
 def first_ent_coef(ent_coef: Any) -> float:
