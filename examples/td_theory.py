@@ -177,7 +177,7 @@ def walk_curves(scale: Scale, labels: list[str], covariance: td.ChainCovariance,
     paired = {name: each if isinstance(each, list) else [each] * len(labels) for name, each in setting.items()}
     curves, common = [], {"num_steps": scale.walk_updates}
     for i, label in enumerate(labels):
-        own = common | {name: each[i] for name, each in paired.items()}
+        own: Any = common | {name: each[i] for name, each in paired.items()} | {"check_stability": False}  # takes a minute
         for kind, moments in (("theory", "published"), ("theory, exact", "exact")):
             curves.append(Curve(label, kind, td.theory_curve(covariance, weights, fourth_moments=moments, **own)))
     for kind, source, repeats in (("walk", "process", scale.walk_repeats), ("gaussian", "gaussian", scale.gaussian_repeats)):
@@ -194,9 +194,8 @@ def place_widths(scale: Scale) -> list[Curve]:
         limit = {name: setting[name] for name in ("gamma", "batch_size")}
         stable = td.largest_stable_step_size(covariance, fourth_moments="exact", **limit)
         print(f"place cells of width {width:g}: largest stable step size {stable:.4g}", flush=True)
-        curves += walk_curves(
-            scale, [f"width {width:g}"], covariance, covariance.reward_weights(walk_rewards(scale)), **setting
-        )
+        weights = covariance.reward_weights(walk_rewards(scale))
+        curves += walk_curves(scale, [f"width {width:g}"], covariance, weights, **setting)
     return curves
 
 

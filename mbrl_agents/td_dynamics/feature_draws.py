@@ -144,8 +144,8 @@ def _chain_episodes(chain: ChainCovariance) -> ChainEpisodes:
     if chain.ends.any():  # one more state, for what comes after the end
         start, moves = np.append(start, 0.0), np.block([[moves, chain.ends[:, None]], [np.zeros(len(start)), 1.0]])
         features = np.vstack([features, np.zeros(chain.num_features)])
-    cumulative = (_single(np.cumsum(each, axis=-1)) for each in (start, moves))
-    return ChainEpisodes(*cumulative, _single(features), jnp.zeros(chain.num_steps))
+    first, then = (_single(np.cumsum(each, axis=-1)) for each in (start, moves))
+    return ChainEpisodes(first, then, _single(features), jnp.zeros(chain.num_steps))
 
 
 def _root(matrices: np.ndarray) -> np.ndarray:

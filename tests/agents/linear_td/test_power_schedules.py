@@ -11,6 +11,7 @@ from mbrl_agents import LinearTD, ReplayDQN, train_sweep
 from mbrl_agents.td_dynamics import PowerSchedule
 from mbrl_agents.td_dynamics.given_features import to_json
 from tests.agents.linear_td.probes import FEATURES, GAMMA, SETTINGS, STEPS, Corridor
+from tuning import create_study
 
 SCHEDULE = PowerSchedule(0.2, 0.75, 3.0)
 RATES = 0.2 * (1 + np.arange(10) / 3) ** -0.75  # of the updates 1 … 10
@@ -118,6 +119,11 @@ def test_other_agents_refuse_them_by_name():
         train_sweep("ReplayDQN", "mbrl/PanFlute-v0", {"learning_rate": [SCHEDULE, 1e-3]}, total_timesteps=10)
     with pytest.raises(TypeError, match="learning_rate must be"):
         ReplayDQN("MlpPolicy", "mbrl/PanFlute-v0", learning_rate=SCHEDULE)
+
+
+def test_studies_search_numbers_and_refuse_them_by_name(tmp_path):
+    with pytest.raises(TypeError, match="learning_rate: values must be numbers, .* got PowerSchedule"):
+        create_study("LinearTD", "mbrl/MountainCar-v0", {"learning_rate": [SCHEDULE, 0.1]}, folder=tmp_path / "study", steps=10)
 
 
 @pytest.mark.parametrize(
