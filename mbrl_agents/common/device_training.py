@@ -150,8 +150,10 @@ def run_chunk(agent: JaxAgent, loop: DeviceLoop, num: int, total_timesteps: int)
         Records of the steps, and metrics of the trainings, as NumPy arrays with leading axes of these.
     """
     part = next_part(loop, agent._calls, agent.num_timesteps, num)
-    state, records, metrics = run_part(compiled(loop), part, agent.loop_state(), schedule_tables(agent, loop, total_timesteps))
-    agent.adopt(state)
+    tables = schedule_tables(agent, loop, total_timesteps, part.num)
+    with agent.arrays_lock:
+        state, records, metrics = run_part(compiled(loop), part, agent.loop_state(), tables)
+        agent.adopt(state)
     return (
         jax.tree.map(lambda leaf: np.asarray(leaf)[: part.num], records),
         {name: np.asarray(values)[: part.trainings] for name, values in metrics.items()},
@@ -195,16 +197,26 @@ def steps_until_due(callback: BaseCallback, num_timesteps: int, num_envs: int) -
     return min(due)
 
 
-def schedule_tables(agent: JaxAgent, loop: DeviceLoop, total_timesteps: int) -> Now:
-    """Values for the next ``max_chunk`` steps: exploration as of a step's beginning, step size as of its end."""
+def schedule_tables(agent: JaxAgent, loop: DeviceLoop, total_timesteps: int, used: int | None = None) -> Now:
+    """Values for the next ``max_chunk`` steps: exploration as of a step's beginning, step size as of its end.
+
+    Args:
+        agent: The agent.
+        loop: Its program.
+        total_timesteps: Where the training ends.
+        used: How many of these steps will be taken; None for all.
+
+    Raises:
+        TypeError, ValueError: A schedule gives a value for one of them that is out of range.
+    """
     timesteps = agent.num_timesteps + agent.n_envs * np.arange(loop.max_chunk + 1)
     progress = np.maximum(1 - timesteps / total_timesteps, 0)
     return Now(
         Exploration(
-            schedules.table(agent._temperature_schedule, progress[:-1]),
-            schedules.table(agent._epsilon_schedule, progress[:-1]),
+            schedules.table(agent._temperature_schedule, progress[:-1], "temperature", used),
+            schedules.table(agent._epsilon_schedule, progress[:-1], "epsilon", used),
         ),
-        schedules.table(agent.lr_schedule, progress[1:]),
+        schedules.table(agent.lr_schedule, progress[1:], "learning_rate", used),
     )
 
 

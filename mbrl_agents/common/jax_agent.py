@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import threading
 from typing import Any, ClassVar, Self
 
 import jax
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
 
-from mbrl_agents.common import device_training, host_training, schedules, setting_later, settings
+from mbrl_agents.common import device_training, given_environment, host_training, schedules, settings
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.device_agent import DeviceLoopAgent
 from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
@@ -60,9 +61,10 @@ class JaxAgent(DeviceLoopAgent):
         self, policy: str | type[BasePolicy], env: GymEnv | str | None, arguments: dict[str, Any], _init_setup_model: bool
     ) -> None:
         self.arguments = self._check_arguments(arguments)
-        given = self._given
+        given, env = self._given, given_environment.checked(env)
         super().__init__(
-            policy,
+            # By its class: where observations can't be read, SB3 would ask for a policy that there isn't.
+            self._get_policy_from_name(policy) if isinstance(policy, str) else policy,
             env,  # type: ignore[arg-type]  # SB3 takes None as well
             learning_rate=given["learning_rate"],
             buffer_size=given["buffer_size"],
@@ -91,6 +93,7 @@ class JaxAgent(DeviceLoopAgent):
         self._calls = 0
         self._predictions = 0
         self._metrics: dict[str, Any] = {}  # of the last training
+        self.arrays_lock = threading.RLock()
         if env is not None:
             self._check_spaces()
         if _init_setup_model:
@@ -98,25 +101,6 @@ class JaxAgent(DeviceLoopAgent):
         self._constructed = True
 
     # ------------------------------------------------------------------ setting up
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; an argument acts from then on and is saved, or is refused."""
-        if "_constructed" in self.__dict__ and name in self.arguments:
-            setting_later.set_argument(self, name, value)
-        else:
-            super().__setattr__(name, value)
-
-    def __getattr__(self, name: str) -> Any:
-        """Arguments of the constructor, in plain form; asked for what is no attribute otherwise."""
-        try:
-            return self.__dict__["arguments"][name]
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}") from None
-
-    def _with_argument(self, name: str, state: Any) -> Any:
-        """The learner's state after an argument was set, with the new hyperparameters; most have nothing to add."""
-        del name
-        return state
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Returns the constructor's arguments, completed; subclasses check their own as well.
@@ -194,22 +178,7 @@ class JaxAgent(DeviceLoopAgent):
         self.memory = DeviceReplayBuffer(self.replay)
         self.memory.state = self._put(self.memory.state)
         self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
-        self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions)
-
-    def _convert_train_freq(self) -> None:
-        if not isinstance(given := self.train_freq, TrainFreq):
-            number, unit = given if isinstance(given, tuple) else (given, "step")
-            vars(self)["train_freq"] = TrainFreq(number, TrainFrequencyUnit(unit))  # what was given stays in the arguments
-
-    def set_random_seed(self, seed: int | None = None) -> None:
-        """Seeds everything random in the agent and its environments anew; None changes nothing.
-
-        Environments of the device loop begin new episodes at the next :meth:`learn`.
-        """
-        super().set_random_seed(seed)
-        if seed is not None and "learner_state" in vars(self):
-            self._streams_from(integer_in("seed", seed, 0, 2**32 - 1))
-            self._predictions, self._lanes = 0, None
+        self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
 
     def _streams_from(self, seed: int) -> None:
         master = jax.random.PRNGKey(seed)
@@ -247,7 +216,8 @@ class JaxAgent(DeviceLoopAgent):
     def exploration_at(self, progress_remaining: float) -> Exploration:
         """How much to explore at a progress from 1 (start) to 0 (end)."""
         return Exploration(
-            np.float32(self._temperature_schedule(progress_remaining)), np.float32(self._epsilon_schedule(progress_remaining))
+            schedules.at("temperature", self._temperature_schedule, progress_remaining),
+            schedules.at("epsilon", self._epsilon_schedule, progress_remaining),
         )
 
     # ------------------------------------------------------------------ learning
@@ -275,7 +245,7 @@ class JaxAgent(DeviceLoopAgent):
         """
         if self.env is None:
             raise ValueError("the agent has no environment to learn in: give one to load(..., env=...) or set_env()")
-        settings.integer_in("total_timesteps", total_timesteps, 1, 2**31 - 1)
+        total_timesteps = settings.whole_number("total_timesteps", total_timesteps, 1)
         task = self._functional_task()
         name = tb_log_name or type(self).__name__
         if task is None and (reset_num_timesteps or self._last_obs is None):  # SB3 resets the environment then
@@ -328,8 +298,9 @@ class JaxAgent(DeviceLoopAgent):
         if not self.memory.size():
             raise ValueError("train() needs transitions in the replay memory, which is empty: learn() collects them")
         progress = self._current_progress_remaining
-        now = Now(self.exploration_at(progress), np.float32(self.lr_schedule(progress)))
-        self._metrics = host_training.take_steps(self, gradient_steps, batch_size, now)
+        now = Now(self.exploration_at(progress), schedules.at("learning_rate", self.lr_schedule, progress))
+        with self.arrays_lock:
+            self._metrics = host_training.take_steps(self, gradient_steps, batch_size, now)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", float(now.learning_rate))
 
@@ -367,12 +338,14 @@ class JaxAgent(DeviceLoopAgent):
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
         functions, observations = self._functions, self.replay.codec.from_host(observations)
-        key = jax.random.fold_in(self._predict_stream, self._predictions)
-        if deterministic:
-            return np.array(functions.act_greedily(self.learner_state, observations, key))
-        self._predictions += 1
-        explore = self.exploration_at(self._current_progress_remaining)
-        return np.array(functions.act(self.learner_state, observations, key, explore))
+        # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.
+        with self.arrays_lock:
+            key = jax.random.fold_in(self._predict_stream, self._predictions)
+            if deterministic:
+                return np.array(functions.act_greedily(self.learner_state, observations, key))
+            self._predictions += 1
+            explore = self.exploration_at(self._current_progress_remaining)
+            return np.array(functions.act(self.learner_state, observations, key, explore))
 
 
 @functools.lru_cache(maxsize=32)

@@ -48,7 +48,10 @@ class ObservationCodec:
                 raise ValueError(f"discrete observations must lie between -2**31 and 2**31 - 1, got {space}")
             return cls("index", (), int(space.n), int(space.start))
         if not isinstance(space, (spaces.Box, spaces.MultiBinary)):
-            raise ValueError(f"the observation space must be a Box, MultiBinary or Discrete, got {space}")
+            raise ValueError(
+                f"the observation space must be a Box, MultiBinary or Discrete, got {space}: make a vector of it with "
+                "gymnasium.wrappers.FlattenObservation (R2D2's MultiInputLstmPolicy reads dictionaries as they are)"
+            )
         shape, size = tuple(space.shape), int(np.prod(space.shape))
         if isinstance(space, spaces.MultiBinary) or space.dtype.kind == "b":
             return cls("bits", shape, size)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
+from mbrl_agents.common import q_values, torch_copy
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.q_learning import DQNHyperparameters, QLearning
@@ -40,3 +43,22 @@ class QAgent(JaxAgent):
         clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
         adam = AdamHyperparameters(given["adam_b1"], given["adam_b2"], given["adam_eps"], given["weight_decay"], clip)
         return DQNHyperparameters(given["gamma"], given["tau"], adam)
+
+    def q_values(self, observation: Any) -> np.ndarray:
+        """Action values; of latent models, for what they draw of an observation.
+
+        Args:
+            observation: One observation, or n of them, (n, …).
+
+        Returns:
+            float32 (actions,), or (n, actions).
+
+        Raises:
+            ValueError: The observation is not of the observation space's shape.
+        """
+        return q_values.of_agent(self, observation)
+
+    def to_torch(self) -> torch_copy.TorchValues:
+        """A copy of the Q-network as a PyTorch module; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.to_torch`."""
+        network = torch_copy.mlp(self.learner_state.params, self.arguments["policy_kwargs"]["activation_fn"])
+        return torch_copy.TorchValues(self.replay.codec, [network])

@@ -40,6 +40,14 @@ class DeviceReplayBuffer:
         self.replay = replay
         self._init, self._add, self._sample = _compiled(replay)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Layout and arrays, for copies and pickles."""
+        return {"replay": self.replay, "state": jax.device_get(self.state)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.lay_out(state["replay"])
+        self.state = jax.tree.map(jax.numpy.array, state["state"])
+
     @property
     def buffer_size(self) -> int:
         """Rows per environment."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
@@ -30,8 +30,8 @@ class LatentModelDQN(ModelDQN):
         learning_rate: Step size of the Q-network, at least 0; a number or a schedule of the progress remaining (1 to 0).
         buffer_size: Transitions kept for replay, over all environments, at least 1.
         learning_starts: Transitions collected before learning, at least 0.
-        batch_size: Transitions on which the model takes a gradient step, from 1 to ``buffer_size``.
-        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        batch_size: Transitions on which the model takes a gradient step, at least 1.
+        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, at least 1, or ``(number, "step" | "episode")``.
         gradient_steps: Updates (each of model and Q-network) per training; −1 for as many as there were transitions.
@@ -142,6 +142,14 @@ class LatentModelDQN(ModelDQN):
         _init_setup_model: bool = True,
     ) -> None:
         super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
+
+    def to_torch(self) -> NoReturn:
+        """Not possible.
+
+        Raises:
+            NotImplementedError: Always.
+        """
+        raise NotImplementedError(f"{type(self).__name__} acts on what it draws from a latent distribution, not by one network")
 
     def _world_model(self, codec: ObservationCodec, num_actions: int) -> LatentModel:
         given = self.arguments

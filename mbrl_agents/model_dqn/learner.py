@@ -112,6 +112,10 @@ class ModelDQNLearner:
         """Greedy actions, int32 (n,); latent models draw what they perceive."""
         return self.q.act_greedily(state.params, self._perceive(state, observation, key))
 
+    def q_values(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Action values, float32 (n, actions), of observations of shape (n, …); latent models draw what they perceive."""
+        return self.q.values(state.params, self._perceive(state, observation, key))
+
     def update(self, state: ModelDQNState, batch: Batch, key: jax.Array, now: Now) -> tuple[ModelDQNState, dict]:
         """One gradient step of the model, and one of the Q-network on what the model then imagines."""
         model_key, start_key, imagine_key = jax.random.split(key, 3)

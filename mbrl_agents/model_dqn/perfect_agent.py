@@ -28,8 +28,8 @@ class PerfectModelDQN(ModelDQN):
         learning_rate: Step size of the Q-network, at least 0; a number or a schedule of the progress remaining (1 to 0).
         buffer_size: Transitions kept for replay, over all environments, at least 1.
         learning_starts: Transitions collected before learning, at least 0.
-        batch_size: Stored states per update, from which roll-outs start, from 1 to ``buffer_size``.
-        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        batch_size: Stored states per update, from which roll-outs start, at least 1.
+        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, at least 1, or ``(number, "step" | "episode")``.
         gradient_steps: Updates per training; −1 for as many as there were transitions.

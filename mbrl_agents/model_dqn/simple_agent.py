@@ -30,7 +30,7 @@ class SimpleModelDQN(ModelDQN):
         buffer_size: Transitions kept for replay, over all environments.
         learning_starts: Transitions collected before learning.
         batch_size: Transitions on which the model takes a gradient step.
-        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Updates (each of model and Q-network) per training; −1 for as many as there were transitions.

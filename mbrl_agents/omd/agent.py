@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import jax
+import numpy as np
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from mbrl_agents.common import settings
+from mbrl_agents.common import q_values, settings, torch_copy
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
@@ -39,8 +41,8 @@ class OMD(JaxAgent):
         model_learning_rate: Step size of the model, at least 0.
         buffer_size: Transitions kept for replay, over all environments.
         learning_starts: Transitions collected with uniform actions before learning.
-        batch_size: Transitions per update, at most ``buffer_size``.
-        tau: Fraction of the way the target networks go at a target update, in (0, 1].
+        batch_size: Transitions per update, drawn with replacement.
+        tau: Fraction of the way the target networks go at a target update, in [0, 1].
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Updates (each of model and Q-networks) per training; −1 for as many as there were transitions.
@@ -134,6 +136,26 @@ class OMD(JaxAgent):
     def _check_spaces(self) -> None:
         super()._check_spaces()
         checks.check_model(self.arguments, self.observation_space)
+
+    def q_values(self, observation: Any) -> np.ndarray:
+        """Action values, the mean of the Q-networks'; see :func:`mbrl_agents.common.q_values.of_agent`.
+
+        Args:
+            observation: One observation, or n of them, (n, …).
+
+        Returns:
+            float32 (actions,), or (n, actions).
+
+        Raises:
+            ValueError: The observation is not of the observation space's shape.
+        """
+        return q_values.of_agent(self, observation)
+
+    def to_torch(self) -> torch_copy.TorchValues:
+        """A copy of the networks' mean as a PyTorch module; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.to_torch`."""
+        params, activation = jax.device_get(self.learner_state.params), self.arguments["policy_kwargs"]["activation_fn"]
+        each = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(self.learner.num_networks)]
+        return torch_copy.TorchValues(self.replay.codec, [torch_copy.mlp(own, activation) for own in each])
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDLearner:
         given = self.arguments

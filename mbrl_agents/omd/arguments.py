@@ -6,7 +6,7 @@ from typing import Any
 
 from gymnasium import spaces
 
-from mbrl_agents.common import networks
+from mbrl_agents.common import networks, settings
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
@@ -19,7 +19,7 @@ _NETWORK = {"net_arch": [32, 32], "activation_fn": "relu"}
 
 def with_networks(arguments: dict[str, Any], default: dict[str, Any] = _NETWORK) -> dict[str, Any]:
     """The arguments, with the default networks (OMD's Q-networks) filled in."""
-    return arguments | {"policy_kwargs": default | dict(arguments["policy_kwargs"] or {})}
+    return arguments | {"policy_kwargs": default | settings.dictionary("policy_kwargs", arguments["policy_kwargs"])}
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:

@@ -156,6 +156,11 @@ class OMDLearner:
         del key
         return exploration.greedy(self.values(state.params, self.codec.features(observation)).mean(axis=0))
 
+    def q_values(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Action values, the mean of the networks', float32 (n, actions); the key is not used."""
+        del key
+        return self.values(state.params, self.codec.features(observation)).mean(axis=0)
+
     # ------------------------------------------------------------------ losses
 
     def loss(self, params: Any, batch: Batch, reward: jax.Array, following: jax.Array, bootstrap: Any) -> jax.Array:

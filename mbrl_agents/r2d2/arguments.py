@@ -34,6 +34,7 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         TypeError, ValueError: One is out of range; the message names it, what was given and what is allowed.
     """
     given = settings.check_shared(arguments)
+    settings.dictionary("policy_kwargs", given["policy_kwargs"])
     for name in _SWITCHES:
         boolean(name, given[name])
     if given["env"] is None and given["_init_setup_model"]:

@@ -32,8 +32,8 @@ class ReplayDQN(QAgent):
         learning_rate: Step size of Adam, at least 0; a number or a schedule of the progress remaining (1 to 0).
         buffer_size: Transitions kept for replay, over all environments.
         learning_starts: Transitions collected before learning.
-        batch_size: Transitions per gradient step, at most ``buffer_size``.
-        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        batch_size: Transitions per gradient step, drawn with replacement.
+        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Gradient steps per training; −1 for as many as there were transitions.
