@@ -13,20 +13,21 @@ from mbrl_agents.value_rnn.trial_arrays import make_trials, pad
 from mbrl_envs.checks import integer_in, number_in
 
 
-def hidden_activity(network: ValueRNN, trials: Any, noise: float, seed: int) -> list[np.ndarray]:
-    """Hidden activity after each step of each trial, float64 (T, H), with noise.
+def hidden_activity(network: ValueRNN, trials: Any, noise: float, seed: int, burn_in: int = 0) -> list[np.ndarray]:
+    """Hidden activity after each step of each trial, float64 (T − burn_in, H), with noise.
 
     Args:
         network: The network.
         trials: A list of trials.
         noise: Standard deviation of what is added, as a fraction of each unit's own over all steps of these trials, at least 0.
         seed: Seed of the noise.
+        burn_in: Steps at the start of each trial that are left out.
 
     Raises:
         TypeError, ValueError: An argument is of a wrong type or out of range.
     """
     noise, seed = number_in("noise", noise, 0), integer_in("seed", seed, 0, 2**63)
-    hidden = [each.astype(np.float64) for each in network.hidden_activity(trials)]
+    hidden = [each.astype(np.float64) for each in after_burn_in(network.hidden_activity(trials), burn_in)]
     if noise == 0:
         return hidden
     spread = noise * np.concatenate(hidden).std(axis=0)
@@ -34,9 +35,21 @@ def hidden_activity(network: ValueRNN, trials: Any, noise: float, seed: int) -> 
     return [each + spread * rng.standard_normal(each.shape) for each in hidden]
 
 
-def values(network: ValueRNN, trials: Any, noise: float, seed: int) -> list[np.ndarray]:
-    """Values read out of :func:`hidden_activity`, float64 (T,)."""
-    given, hidden = network.arguments, hidden_activity(network, trials, noise, seed)
+def after_burn_in(arrays: Sequence[np.ndarray], burn_in: int) -> list[np.ndarray]:
+    """Arrays (T, …) without their first steps.
+
+    Raises:
+        ValueError: The number is negative, or some array has not two steps more.
+    """
+    burn_in = integer_in("burn_in", burn_in, 0, 2**31 - 1)
+    if burn_in and burn_in + 2 > (shortest := min(len(each) for each in arrays)):
+        raise ValueError(f"burn_in must leave 2 steps of the shortest trial, which has {shortest}, got {burn_in}")
+    return [each[burn_in:] for each in arrays]
+
+
+def values(network: ValueRNN, trials: Any, noise: float, seed: int, burn_in: int = 0) -> list[np.ndarray]:
+    """Values read out of :func:`hidden_activity`, float64 (T − burn_in,)."""
+    given, hidden = network.arguments, hidden_activity(network, trials, noise, seed, burn_in)
     if given["readout"] == "linear" and given["num_values"] == 1:
         # In float64: the weights of a refitted read-out may be large and of both signs.
         params = network.learner_state.params["readout"]
@@ -48,8 +61,11 @@ def values(network: ValueRNN, trials: Any, noise: float, seed: int) -> list[np.n
 
 
 def prediction_errors(trials: Sequence[Any], found: Sequence[np.ndarray], gamma: float) -> list[np.ndarray]:
-    """δ(t) = r(t) + γ V(t) − V(t−1) for t = 1 … T−1, given V(t), float64 (T−1,)."""
-    return [trial.rewards[1:] + gamma * value[1:] - value[:-1] for trial, value in zip(trials, found, strict=True)]
+    """δ(t) = r(t) + γ V(t) − V(t−1), given V(t) of the last N steps of each trial, float64 (N − 1,)."""
+    return [
+        trial.rewards[len(trial.rewards) - len(value) + 1 :] + gamma * value[1:] - value[:-1]
+        for trial, value in zip(trials, found, strict=True)
+    ]
 
 
 def as_trials(trials: Any, env: Any) -> Sequence[Any]:

@@ -69,6 +69,7 @@ def belief_regression(
     omission: str = "late",
     noise: float = 0.0,
     seed: int = 0,
+    burn_in: int = 0,
 ) -> Regression:
     """Reads beliefs out of the hidden units, by least squares.
 
@@ -80,24 +81,27 @@ def belief_regression(
         omission: Whose beliefs; see :func:`exact_beliefs`.
         noise: Fraction of each unit's standard deviation that is added as noise to both, at least 0.
         seed: Seed of the noise.
+        burn_in: Steps at the start of each trial that are left out.
 
     Raises:
         TypeError, ValueError: ``env`` is no cue–reward task, or cannot show these trials; or an argument is out of range.
     """
-    hidden, wanted = _both(network, env, trials, omission, noise, seed)
+    hidden, wanted = _both(network, env, trials, omission, noise, seed, burn_in)
     design = np.column_stack([hidden, np.ones(len(hidden))])
     solution = np.linalg.lstsq(design, wanted, rcond=None)[0]
     weights, bias = solution[:-1], solution[-1]
-    hidden, wanted = _both(network, env, held_out, omission, noise, seed + 1)
+    hidden, wanted = _both(network, env, held_out, omission, noise, seed + 1, burn_in)
     missed = np.square(wanted - hidden @ weights - bias).sum()
     return Regression(float(1 - missed / np.square(wanted - wanted.mean(axis=0)).sum()), weights, bias)
 
 
-def _both(network: ValueRNN, env: Any, trials: Any, omission: str, noise: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _both(
+    network: ValueRNN, env: Any, trials: Any, omission: str, noise: float, seed: int, burn_in: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Hidden units and beliefs of all steps."""
     found = activity.as_trials(trials, env)
-    hidden = activity.hidden_activity(network, found, noise, seed)
-    return np.concatenate(hidden), np.concatenate(exact_beliefs(env, found, omission))
+    hidden = activity.hidden_activity(network, found, noise, seed, burn_in)
+    return np.concatenate(hidden), np.concatenate(activity.after_burn_in(exact_beliefs(env, found, omission), burn_in))
 
 
 def state_decoding(
@@ -109,6 +113,7 @@ def state_decoding(
     *,
     noise: float = 0.0,
     seed: int = 0,
+    burn_in: int = 0,
 ) -> Decoding:
     """Tells the hidden state of the task from the hidden units, by multinomial logistic regression.
 
@@ -120,20 +125,23 @@ def state_decoding(
         penalty: Weight of the squared weights, per step, at least 0.
         noise: Fraction of each unit's standard deviation that is added as noise to both, at least 0.
         seed: Seed of the noise.
+        burn_in: Steps at the start of each trial that are left out.
 
     Raises:
         TypeError, ValueError: ``env`` is no cue–reward task, or cannot show these trials; trials do not know the hidden state;
             or an argument is out of range.
     """
     penalty, size = number_in("penalty", penalty, 0), conditioning_task(env).chain.num_states
-    truth, wanted = _states("trials", trials), _states("held_out", held_out)
+    truth, wanted = _states("trials", trials, burn_in), _states("held_out", held_out, burn_in)
     hidden, others = (
-        np.concatenate(activity.hidden_activity(network, each, noise, seed + i)) for i, each in enumerate((trials, held_out))
+        np.concatenate(activity.hidden_activity(network, each, noise, seed + i, burn_in))
+        for i, each in enumerate((trials, held_out))
     )
     centre, scale = hidden.mean(axis=0), hidden.std(axis=0) + 1e-6
     frequencies = (np.bincount(truth, minlength=size) + 1) / (len(truth) + size)
     weights = _logistic_regression((hidden - centre) / scale, truth, frequencies, penalty)
-    believed = np.concatenate(exact_beliefs(env, held_out))[np.arange(len(wanted)), wanted]
+    beliefs = activity.after_burn_in(exact_beliefs(env, held_out), burn_in)
+    believed = np.concatenate(beliefs)[np.arange(len(wanted)), wanted]
     features = jnp.asarray((others - centre) / scale, jnp.float32)
     return Decoding(
         float(_log_likelihood(weights, features, jnp.asarray(wanted))),
@@ -142,10 +150,10 @@ def state_decoding(
     )
 
 
-def _states(name: str, trials: Any) -> np.ndarray:
+def _states(name: str, trials: Any, burn_in: int) -> np.ndarray:
     if any(not hasattr(each, "states") for each in trials):
         raise TypeError(f"{name} must be of mbrl_envs.conditioning.sample_trials, which know the hidden state")
-    return np.concatenate([each.states for each in trials])
+    return np.concatenate(activity.after_burn_in([each.states for each in trials], burn_in))
 
 
 def _log_likelihood(weights: jax.Array, features: jax.Array, states: jax.Array) -> jax.Array:

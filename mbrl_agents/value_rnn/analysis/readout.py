@@ -14,7 +14,9 @@ from mbrl_agents.value_rnn.trial_arrays import pad
 from mbrl_envs.checks import integer_in, number_in
 
 
-def refit_readout(network: ValueRNN, trials: Any, ridge: float = 1e-6, *, noise: float = 0.0, seed: int = 0) -> ValueRNN:
+def refit_readout(
+    network: ValueRNN, trials: Any, ridge: float = 1e-6, *, noise: float = 0.0, seed: int = 0, burn_in: int = 0
+) -> ValueRNN:
     """A copy of the network with the linear read-out that TD learning would come to if it went on for ever (LSTD).
 
     Solves Σ φ(t) (φ(t) − γ φ(t+1))ᵀ w = Σ φ(t) r(t+1) for the hidden units φ and a constant (Bradtke & Barto 1996); after the
@@ -26,6 +28,7 @@ def refit_readout(network: ValueRNN, trials: Any, ridge: float = 1e-6, *, noise:
         ridge: Added to the diagonal, relative to that of Σ φ φᵀ, at least 0. With 0, of several solutions it is the smallest.
         noise: Fraction of each unit's standard deviation that is added as noise to φ, at least 0.
         seed: Seed of the noise.
+        burn_in: Steps at the start of each trial that are left out.
 
     Raises:
         TypeError, ValueError: The network is of another kind, or an argument out of range.
@@ -34,7 +37,8 @@ def refit_readout(network: ValueRNN, trials: Any, ridge: float = 1e-6, *, noise:
     if given["readout"] != "linear" or given["loss"] != "td":
         raise ValueError(f"network must have readout='linear' and loss='td', got {given['readout']!r} and {given['loss']!r}")
     padded = pad(trials, shortest=2)
-    rewards, active = padded.unpadded(padded.rewards), activity.hidden_activity(network, trials, noise, seed)
+    rewards = activity.after_burn_in(padded.unpadded(padded.rewards), burn_in)
+    active = activity.hidden_activity(network, trials, noise, seed, burn_in)
     size = given["hidden_size"] + 1
     matrix, vector, moments = np.zeros((size, size)), np.zeros(size), np.zeros((size, size))
     for hidden, reward, terminated in zip(active, rewards, padded.terminated, strict=True):

@@ -30,7 +30,7 @@ class Errors(NamedTuple):
     rpe_max: float
 
 
-def errors(network: ValueRNN, env: Any, trials: Any, *, noise: float = 0.0, seed: int = 0) -> Errors:
+def errors(network: ValueRNN, env: Any, trials: Any, *, noise: float = 0.0, seed: int = 0, burn_in: int = 0) -> Errors:
     """Values and prediction errors beside the exact ones, with the network's γ.
 
     Args:
@@ -39,12 +39,14 @@ def errors(network: ValueRNN, env: Any, trials: Any, *, noise: float = 0.0, seed
         trials: Trials.
         noise: Fraction of each unit's standard deviation that is added as noise, at least 0.
         seed: Seed of the noise.
+        burn_in: Steps at the start of each trial that are left out.
 
     Raises:
         TypeError, ValueError: ``env`` is no cue–reward task, or cannot show these trials; or an argument is out of range.
     """
-    found, wanted = activity.as_trials(trials, env), exact_values(env, trials, network.gamma)
-    read = activity.values(network, found, noise, seed)
+    found = activity.as_trials(trials, env)
+    wanted = activity.after_burn_in(exact_values(env, found, network.gamma), burn_in)
+    read = activity.values(network, found, noise, seed, burn_in)
     value = np.concatenate(read) - np.concatenate(wanted)
     ours, theirs = (np.concatenate(activity.prediction_errors(found, each, network.gamma)) for each in (read, wanted))
     rpe = ours - theirs

@@ -106,6 +106,32 @@ def test_errors_by_delay() -> None:
         assert table.set_index("delay")["exact"][delay] == pytest.approx(wanted, abs=2e-3)
 
 
+def test_responses_by_block() -> None:
+    """Of a network without values: errors are rewards. The exact observer knows two sizes, and blurs them."""
+    task, network = conditioning.Babayan(), ValueRNN(gamma=0.93, seed=0)
+    shown = conditioning.sample_trials(conditioning.Babayan(sizes=(1.0, 5.5, 10.0)), 20, seed=0, trials_per_episode=20)
+    table = analysis.block_responses(network, task, shown, reward_noise=1.0).set_index(["size", "trial"])
+    assert table.index.tolist() == [(size, trial) for size in (1.0, 5.5, 10.0) for trial in range(1, 6)]
+    assert table["count"].groupby("size").nunique().tolist() == [1, 1, 1]
+    assert table["count"].sum() == 400
+    np.testing.assert_allclose(table["rpe"], table.index.get_level_values("size"))
+    exact = table["exact_value"].unstack()
+    low, middle, high = (exact.loc[size, 2:5] for size in (1.0, 5.5, 10.0))
+    assert (low < 1.5).all()
+    assert (high > 4).all()
+    np.testing.assert_allclose(middle[2], (low[2] + high[2]) / 2, rtol=0.05)  # as likely one as the other
+    observer = conditioning.prediction_errors(task, shown[0].observations, 0.93, reward_noise=1.0)
+    first = int(np.flatnonzero(shown[0].rewards)[0])
+    alone = analysis.block_responses(network, task, [_head(shown[0], first + 1)], reward_noise=1.0)
+    assert alone["exact_rpe"].tolist() == [pytest.approx(observer[first - 1])]
+    with pytest.raises(TypeError, match="env must be a Babayan task"):
+        analysis.block_responses(network, ENV, TRIALS)
+
+
+def _head(trial: conditioning.Trial, steps: int) -> conditioning.Trial:
+    return conditioning.Trial(trial.observations[:steps], trial.rewards[:steps], trial.states[:steps], terminated=False)
+
+
 def test_controls() -> None:
     network = ValueRNN(hidden_size=3, gamma=0.8, seed=0)
     before = network.hidden_activity(TRIALS[0])
