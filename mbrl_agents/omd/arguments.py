@@ -70,8 +70,10 @@ def check_model(arguments: dict[str, Any], space: spaces.Space[Any]) -> None:
                 raise ValueError(f"{name} must be False where observations are not real-valued, got True for {space}")
 
 
-def make_model(arguments: dict[str, Any], codec: ObservationCodec, num_actions: int) -> DynamicsModel:
-    """The model that checked arguments ask for."""
+def make_model(
+    arguments: dict[str, Any], codec: ObservationCodec, num_actions: int, initializer: str = "orthogonal"
+) -> DynamicsModel:
+    """The model that checked arguments ask for, with initial kernels of a kind."""
     return DynamicsModel(
         codec,
         num_actions,
@@ -79,6 +81,7 @@ def make_model(arguments: dict[str, Any], codec: ObservationCodec, num_actions: 
         activation=arguments["model_activation_fn"],
         stochastic=arguments["stochastic_model"],
         predicts_change=arguments["predict_change"],
+        initializer=initializer,
     )
 
 

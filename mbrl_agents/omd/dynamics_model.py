@@ -52,6 +52,7 @@ class DynamicsModel:
         activation: Activation function.
         stochastic: Whether a diagonal Gaussian is predicted; else one observation.
         predicts_change: Whether the network gives the difference to the observation before.
+        initializer: Initial kernels, a key of :data:`mbrl_agents.common.networks.INITIALIZERS`.
     """
 
     codec: ObservationCodec
@@ -60,13 +61,14 @@ class DynamicsModel:
     activation: str = "relu"
     stochastic: bool = False
     predicts_change: bool = False
+    initializer: str = "orthogonal"
 
     @property
     def _networks(self) -> dict[str, MLP]:
         outputs = self.codec.num_features * (2 if self.stochastic else 1)
         return {
-            "observation": MLP(self.hidden, outputs, self.activation, initializer="orthogonal"),
-            "reward": MLP(self.hidden, 1, self.activation, initializer="orthogonal"),
+            "observation": MLP(self.hidden, outputs, self.activation, initializer=self.initializer),
+            "reward": MLP(self.hidden, 1, self.activation, initializer=self.initializer),
         }
 
     def init(self, key: jax.Array) -> dict[str, Any]:
