@@ -51,6 +51,8 @@ class JaxAgent(DeviceLoopAgent):
     """What the constructor's first argument is called."""
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete,)
     """Kinds of action spaces that the agent takes."""
+    former_arguments: ClassVar[dict[str, Any]] = {}
+    """Arguments that files of earlier versions have, with the only value that still has a meaning."""
     learner: Any
     learner_state: Any
 
@@ -205,6 +207,11 @@ class JaxAgent(DeviceLoopAgent):
             np.float32(self._temperature_schedule(progress_remaining)), np.float32(self._epsilon_schedule(progress_remaining))
         )
 
+    @property
+    def exploration_now(self) -> Exploration:
+        """How much to explore where training is."""
+        return self.exploration_at(self._current_progress_remaining)
+
     # ------------------------------------------------------------------ learning
 
     def learn(
@@ -314,8 +321,7 @@ class JaxAgent(DeviceLoopAgent):
         if deterministic:
             return np.array(functions.act_greedily(self.learner_state, observations, key))
         self._predictions += 1
-        explore = self.exploration_at(self._current_progress_remaining)
-        return np.array(functions.act(self.learner_state, observations, key, explore))
+        return np.array(functions.act(self.learner_state, observations, key, self.exploration_now))
 
 
 @functools.lru_cache(maxsize=32)

@@ -106,6 +106,7 @@ def load(
         saved_envs, policy = int(data["n_envs"]), data["policy"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a complete agent: {error!r} is missing or damaged") from error
+    _drop_former(cls, arguments, path)
     replaced = dict(replaced)
     first = replaced.pop(cls.first_argument, None) if cls.first_argument not in arguments else None
     if unknown := sorted(set(replaced) - set(arguments)):
@@ -133,6 +134,20 @@ def load(
     agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
     _restore_state(agent, content, saved_envs)
     return agent
+
+
+def _drop_former(cls: type[JaxAgent], arguments: dict[str, Any], path: Any) -> None:
+    """Leaves out what the class no longer has as an argument.
+
+    Raises:
+        ValueError: Its value asks for what the class no longer does.
+    """
+    for name, value in cls.former_arguments.items():
+        if (given := arguments.pop(name, value)) != value:
+            raise ValueError(
+                f"{path} was saved with {name}={given!r}, and {cls.__name__} now always does as with {name}={value!r}: "
+                "make a new agent and give it the saved parameters, as agent.set_parameters(path)"
+            )
 
 
 def _restore_state(agent: JaxAgent, content: AgentFile, saved_envs: int) -> None:

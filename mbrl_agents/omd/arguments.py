@@ -13,6 +13,7 @@ from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
 from mbrl_agents.omd.model_losses import MODEL_LOSSES
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
+EVALUATIONS = ("greedy", "sample")
 _MANY = 2**20
 _NETWORK = {"net_arch": [32, 32], "activation_fn": "relu"}
 
@@ -31,8 +32,11 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     given = check_learning(arguments)
     one_of("model_loss", given["model_loss"], MODEL_LOSSES)
     given["inner_tolerance"] = number_in("inner_tolerance", given["inner_tolerance"], 0)
-    for name in ("warm_start", "carry_optimizer", "soft_targets", "learn_reward"):
+    for name in ("warm_start", "soft_targets", "learn_reward"):
         boolean(name, given[name])
+    if given["carry_optimizer"] is not None:
+        boolean("carry_optimizer", given["carry_optimizer"])
+    one_of("evaluation", given["evaluation"], EVALUATIONS)
     given["num_value_networks"] = integer_in("num_value_networks", given["num_value_networks"], 1, _MANY)
     boolean("twin", given["twin"])
     return given
