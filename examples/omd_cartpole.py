@@ -46,7 +46,7 @@ def sweep(folder: pathlib.Path, distractors: int, options: argparse.Namespace) -
     table = table[table["metric"].isin(["score/sample", "score/greedy"])].assign(distractors=distractors)
     table["size"] = table["model_net_arch"].map(lambda layers: layers[0])
     table = table.pivot(index=[*KEYS, "seed", "timestep"], columns="metric", values="value").reset_index()
-    return table.rename(columns={"score/sample": "sampled", "score/greedy": "greedy"})
+    return table.rename(columns={"score/sample": "sampled", "score/greedy": "greedy"}).round(2)
 
 
 def on_the_way(table: pd.DataFrame) -> pd.DataFrame:

@@ -227,3 +227,5 @@ def test_the_preset_is_the_published_one() -> None:
         given = set(agent.arguments) - {"stats_window_size", "tensorboard_log", "verbose", "seed", "device", "device_loop"}
         unused = {"damping", "solver_tolerance", "solver_steps"}  # by the identity
         assert given - unused == set(arguments)  # complete: no default can change it
+        assert preset.for_agent("OMD", {"model_loss": label}) == arguments  # by mbrl train --set model_loss=…
+    assert preset.for_agent("OMD") == preset.arguments["omd"]
