@@ -100,13 +100,12 @@ def load(
     if data.get("class") != cls.__name__:
         raise ValueError(f"{path} holds a {data.get('class')}, not a {cls.__name__}: use {data.get('class')}.load")
     try:
-        arguments = dict(data["arguments"])
         counters, episodes = data["counters"], data["episodes"]
         observation_space, action_space = (spaces_json.from_json(data[name]) for name in ("observation_space", "action_space"))
+        arguments = cls._arguments_of_file(dict(data["arguments"]), action_space)
         saved_envs, policy = int(data["n_envs"]), data["policy"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a complete agent: {error!r} is missing or damaged") from error
-    _drop_former(cls, arguments, path)
     replaced = dict(replaced)
     first = replaced.pop(cls.first_argument, None) if cls.first_argument not in arguments else None
     if unknown := sorted(set(replaced) - set(arguments)):
@@ -115,11 +114,12 @@ def load(
         if name in arguments and name not in replaced:
             arguments[name] = schedules.from_json(name, arguments[name])
     policy = schedules.from_json(cls.first_argument, policy) if first is None else first
-    if "policy_kwargs" in replaced and replaced["policy_kwargs"] != arguments["policy_kwargs"]:
-        raise ValueError(f"policy_kwargs must equal the saved {arguments['policy_kwargs']}, got {replaced['policy_kwargs']}")
+    saved_kwargs = arguments.get("policy_kwargs")
     arguments |= {"device": device} | replaced
 
     agent = cls(policy, env, **arguments, _init_setup_model=False)
+    if saved_kwargs is not None and agent.arguments["policy_kwargs"] != saved_kwargs:
+        raise ValueError(f"policy_kwargs must equal the saved {saved_kwargs}, got {replaced['policy_kwargs']}")
     if env is None:
         agent.observation_space, agent.action_space, agent.n_envs = observation_space, action_space, saved_envs
     else:
@@ -134,20 +134,6 @@ def load(
     agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
     _restore_state(agent, content, saved_envs)
     return agent
-
-
-def _drop_former(cls: type[JaxAgent], arguments: dict[str, Any], path: Any) -> None:
-    """Leaves out what the class no longer has as an argument.
-
-    Raises:
-        ValueError: Its value asks for what the class no longer does.
-    """
-    for name, value in cls.former_arguments.items():
-        if (given := arguments.pop(name, value)) != value:
-            raise ValueError(
-                f"{path} was saved with {name}={given!r}, and {cls.__name__} now always does as with {name}={value!r}: "
-                "make a new agent and give it the saved parameters, as agent.set_parameters(path)"
-            )
 
 
 def _restore_state(agent: JaxAgent, content: AgentFile, saved_envs: int) -> None:

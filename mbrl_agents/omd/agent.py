@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, PolicyPredictor
 
-from mbrl_agents.common import settings
+from mbrl_agents.common import q_values, settings, torch_copy
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.device_loop import TrainingPlan
 from mbrl_agents.common.jax_agent import JaxAgent
@@ -44,10 +45,10 @@ class OMD(JaxAgent):
         model_learning_rate: Step size of the model, at least 0.
         buffer_size: Transitions kept for replay, over all environments.
         learning_starts: Transitions collected with uniform actions before learning.
-        batch_size: Transitions per update, at most ``buffer_size``. Under all losses but ``"omd"`` the model learns from so
+        batch_size: Transitions per update, drawn with replacement. Under all losses but ``"omd"`` the model learns from so
             many, and the Q-networks from as many of their own (published for ``"mle"`` and ``"vep"``, our choice for
             ``"vagram"``).
-        tau: Fraction of the way the target networks go after each gradient step of the Q-networks, in (0, 1].
+        tau: Fraction of the way the target networks go after each gradient step of the Q-networks, in [0, 1].
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Updates (each of model and Q-networks) per training; −1 for as many as there were transitions.
@@ -91,7 +92,6 @@ class OMD(JaxAgent):
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
     """
 
-    former_arguments: ClassVar[dict[str, Any]] = {"target_update_interval": 1}
     learner: OMDLearner
     learner_state: OMDState
 
@@ -144,9 +144,33 @@ class OMD(JaxAgent):
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return checks.check(super()._check_arguments(checks.with_networks(arguments)))
 
+    @classmethod
+    def _arguments_of_file(cls, arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
+        return checks.of_file(super()._arguments_of_file(arguments, action_space))
+
     def _check_spaces(self) -> None:
         super()._check_spaces()
         checks.check_model(self.arguments, self.observation_space)
+
+    def q_values(self, observation: Any) -> np.ndarray:
+        """Action values, the mean of the Q-networks'; see :func:`mbrl_agents.common.q_values.of_agent`.
+
+        Args:
+            observation: One observation, or n of them, (n, …).
+
+        Returns:
+            float32 (actions,), or (n, actions).
+
+        Raises:
+            ValueError: The observation is not of the observation space's shape.
+        """
+        return q_values.of_agent(self, observation)
+
+    def to_torch(self) -> torch_copy.TorchValues:
+        """A copy of the networks' mean as a PyTorch module; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.to_torch`."""
+        params, activation = jax.device_get(self.learner_state.params), self.arguments["policy_kwargs"]["activation_fn"]
+        each = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(self.learner.num_networks)]
+        return torch_copy.TorchValues(self.replay.codec, [torch_copy.mlp(own, activation) for own in each])
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDLearner:
         given = self.arguments
@@ -180,14 +204,11 @@ class OMD(JaxAgent):
         """The policy that evaluations score, with SB3's ``predict``."""
         if self.arguments["evaluation"] == "greedy":
             return self
-        return JaxPolicy(self.observation_space, self.action_space, self._act_softly, self.actions)
+        return JaxPolicy(self.observation_space, self.action_space, self._act_softly, self.actions, self.save)
 
     def _act_softly(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
         del deterministic
-        key = jax.random.fold_in(self._predict_stream, self._predictions)
-        self._predictions += 1
-        explore = self.exploration_now._replace(epsilon=np.float32(0))
-        return np.array(self._functions.act(self.learner_state, observations, key, explore))
+        return self._act_for_policy(observations, False, self.exploration_at()._replace(epsilon=np.float32(0)))
 
     def _make_hyperparameters(self) -> OMDHyperparameters:
         given = self.arguments

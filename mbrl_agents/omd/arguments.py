@@ -6,7 +6,7 @@ from typing import Any
 
 from gymnasium import spaces
 
-from mbrl_agents.common import networks
+from mbrl_agents.common import networks, settings
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
@@ -20,7 +20,7 @@ _NETWORK = {"net_arch": [32, 32], "activation_fn": "relu"}
 
 def with_networks(arguments: dict[str, Any], default: dict[str, Any] = _NETWORK) -> dict[str, Any]:
     """The arguments, with the default networks (OMD's Q-networks) filled in."""
-    return arguments | {"policy_kwargs": default | dict(arguments["policy_kwargs"] or {})}
+    return arguments | {"policy_kwargs": default | settings.dictionary("policy_kwargs", arguments["policy_kwargs"])}
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -39,6 +39,23 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     one_of("evaluation", given["evaluation"], EVALUATIONS)
     given["num_value_networks"] = integer_in("num_value_networks", given["num_value_networks"], 1, _MANY)
     boolean("twin", given["twin"])
+    return given
+
+
+def of_file(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a file, without ``target_update_interval``, which files have from before targets moved inside updates.
+
+    Such files also say how the optimiser goes on, and evaluations were greedy.
+
+    Raises:
+        ValueError: Targets moved less often.
+    """
+    given = {"evaluation": "greedy"} | arguments
+    if (interval := given.pop("target_update_interval", 1)) != 1:
+        raise ValueError(
+            f"the agent was saved with target_update_interval={interval!r}, and OMD's targets now move after each step of the "
+            "Q-networks (1): make a new agent, perhaps with a smaller tau, and give it the saved weights by set_parameters()"
+        )
     return given
 
 

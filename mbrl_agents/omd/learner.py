@@ -166,6 +166,11 @@ class OMDLearner:
             return least.max(axis=-1)
         return temperature * jax.nn.logsumexp(least / temperature, axis=-1)
 
+    def q_values(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Action values, the mean of the networks', float32 (n, actions); the key is not used."""
+        del key
+        return self.values(state.params, self.codec.features(observation)).mean(axis=0)
+
     def act(self, state: OMDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Actions ~ softmax(Q / α) of the mean of the networks, or with probability ε uniform; int32 (n,)."""
         chance_key, uniform_key, soft_key = jax.random.split(key, 3)
@@ -175,15 +180,11 @@ class OMDLearner:
 
     def act_softly(self, state: OMDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Actions ~ softmax(Q / α) of the mean of the networks, int32 (n,)."""
-        return exploration.select(self._mean_values(state, observation), key, "softmax", explore)
+        return exploration.select(self.q_values(state, observation, key), key, "softmax", explore)
 
     def act_greedily(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
         """The best actions by the mean of the networks, int32 (n,); the key is not used."""
-        del key
-        return exploration.greedy(self._mean_values(state, observation))
-
-    def _mean_values(self, state: OMDState, observation: jax.Array) -> jax.Array:
-        return self.values(state.params, self.codec.features(observation)).mean(axis=0)
+        return exploration.greedy(self.q_values(state, observation, key))
 
     def evaluate(
         self, env: FunctionalEnv, state: OMDState, key: jax.Array, explore: Exploration, num_episodes: int, num_steps: int

@@ -144,7 +144,7 @@ class _SingleRun:
     def evaluate(self) -> list[dict[str, float]]:
         member = self.members[0]
         compiled = evaluation.compiled_evaluation(*_played(member))
-        measured = compiled(member.agent.learner_state, _key(member), member.agent.exploration_now)
+        measured = compiled(member.agent.learner_state, _key(member), member.agent.exploration_at())
         return [{name: float(np.asarray(each).mean()) for name, each in measured.items()}]
 
     def hand_over(self, indices: Sequence[int]) -> None:
@@ -202,7 +202,7 @@ class _MappedRuns:
 
     def evaluate(self) -> list[dict[str, float]]:
         keys = self._stacked([_key(member) for member in self.members], True)
-        explores = self._stacked([member.agent.exploration_now for member in self.members], True)
+        explores = self._stacked([member.agent.exploration_at() for member in self.members], True)
         measured = _mapped_evaluation(*_played(self.members[0]), self.mesh)(self.state.learner, keys, explores)
         host = {name: np.asarray(each) for name, each in measured.items()}
         return [{name: float(each[i].mean()) for name, each in host.items()} for i in range(len(self.members))]

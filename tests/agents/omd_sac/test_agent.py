@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import pathlib
 import sys
+import zipfile
 from typing import Any
 
 import gymnasium
@@ -127,8 +129,9 @@ def test_the_entropy_coefficient_finds_the_entropy_asked_for() -> None:
     assert np.mean(entropies) == pytest.approx(-1.5, abs=0.25)
 
 
-def test_the_usual_target_entropy_is_half_a_nat_below_zero_for_each_component() -> None:
-    assert float(tiny(env=make(Aim(1))).learner_state.hyper.target_entropy) == -1.0
+def test_the_usual_target_entropy_is_that_of_sb3() -> None:
+    """−|A|, a nat below 0 for each component."""
+    assert float(tiny(env=make(Aim(1))).learner_state.hyper.target_entropy) == -2.0
     assert float(tiny(env=make(Aim(1)), target_entropy=-6).learner_state.hyper.target_entropy) == -6.0
 
 
@@ -152,6 +155,24 @@ def test_saved_and_gone_on_with_as_if_never_stopped(model_loss: str, tmp_path: p
     np.testing.assert_array_equal(
         loaded.predict(observation, deterministic=True)[0], first.predict(observation, deterministic=True)[0]
     )
+
+
+def test_files_from_before_there_were_inner_loops(tmp_path: pathlib.Path) -> None:
+    """They lack three arguments, and mean −|A|/2 by ``target_entropy="auto"``."""
+    tiny("mle", make(Aim(3))).learn(40).save(tmp_path / "agent")
+    with zipfile.ZipFile(tmp_path / "agent.zip") as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    data = json.loads(members["data"])
+    for name in ("inner_loop", "model_trunk", "initializer"):
+        del data["arguments"][name]
+    with zipfile.ZipFile(tmp_path / "older.zip", "w") as archive:
+        for name, content in (members | {"data": json.dumps(data).encode()}).items():
+            archive.writestr(name, content)
+    today, older = OMDSAC.load(tmp_path / "agent"), OMDSAC.load(tmp_path / "older")
+    assert float(today.learner_state.hyper.target_entropy) == -2.0
+    assert float(older.learner_state.hyper.target_entropy) == -1.0
+    assert (older.learner.inner_loop, older.learner.model.trunk) == ("critics", "separate")  # type: ignore[union-attr]
+    assert_same(older.get_parameters(), today.get_parameters())
 
 
 def test_parameters_are_given_and_taken() -> None:
@@ -254,8 +275,12 @@ def test_seeds(model_loss: str) -> None:
         ({"target_entropy": float("nan")}, "target_entropy .* must be a finite number"),
         ({"model_learning_rate": -1.0}, "model_learning_rate must be"),
         ({"inner_steps": 0}, "inner_steps must be"),
+        ({"inner_loop": "both"}, "inner_loop must be one of 'critics', 'all'; got 'both'"),
+        ({"model_trunk": "one"}, "model_trunk must be one of 'shared', 'separate'; got 'one'"),
+        ({"initializer": "zeros"}, "initializer must be one of 'torch', 'orthogonal'; got 'zeros'"),
         ({"carry_optimizer": None}, "carry_optimizer must be"),
-        ({"solver": "lu"}, "solver must be one of"),
+        ({"solver": "lu"}, "solver must be one of 'gauss_newton', 'cg'"),
+        ({"damping": -1.0}, "damping must be"),
         ({"solver": "direct"}, "solver='direct' takes at most 4096 unknowns, the weights of the networks, got 13"),
         ({"model_net_arch": [0]}, "every width in model_net_arch"),
         ({"tau": 0.0}, "tau must be"),

@@ -102,14 +102,14 @@ def test_a_second_call_begins_a_new_episode() -> None:
 def test_a_fitted_network_learns_on_in_an_environment() -> None:
     trials = conditioning.sample_trials(conditioning.CueReward(delays=(3, 5)), 20, seed=0)
     network = ValueRNN(**SMALL)
-    network.fit(trials, 20)
+    network.fit(trials, epochs=20)
     value = network.value(trials[0])
     network.set_env(gymnasium.make("mbrl/CueReward-v0", delays=(3, 5)))
     np.testing.assert_array_equal(network.value(trials[0]), value)
     network.learn(400)
     assert np.abs(network.value(trials[0]) - value).max() > 1e-3
     copied = analysis.clone(network)
-    copied.fit(trials, 2)
+    copied.fit(trials, epochs=2)
     network.learn(50)  # the copy has taken nothing of it
     with pytest.raises(ValueError, match="trials must have the 3 features that this network reads, got 2"):
         copied.set_env(gymnasium.make("mbrl/Starkweather-v0"))
