@@ -336,7 +336,7 @@ class JaxAgent(DeviceLoopAgent):
         """
         return self.policy.predict(observation, state, episode_start, deterministic)
 
-    def _act_for_policy(self, observations: np.ndarray, deterministic: bool, explore: Exploration | None = None) -> np.ndarray:
+    def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
         functions, observations = self._functions, self.replay.codec.from_host(observations)
         # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.
         with self.arrays_lock:
@@ -344,7 +344,7 @@ class JaxAgent(DeviceLoopAgent):
             if deterministic:
                 return np.array(functions.act_greedily(self.learner_state, observations, key))
             self._predictions += 1
-            return np.array(functions.act(self.learner_state, observations, key, explore or self.exploration_at()))
+            return np.array(functions.act(self.learner_state, observations, key, self.exploration_at()))
 
 
 @functools.lru_cache(maxsize=32)

@@ -208,7 +208,11 @@ class OMD(JaxAgent):
 
     def _act_softly(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
         del deterministic
-        return self._act_for_policy(observations, False, self.exploration_at()._replace(epsilon=np.float32(0)))
+        observations, explore = self.replay.codec.from_host(observations), self.exploration_at()._replace(epsilon=np.float32(0))
+        with self.arrays_lock:
+            key = jax.random.fold_in(self._predict_stream, self._predictions)
+            self._predictions += 1
+            return np.array(self._functions.act(self.learner_state, observations, key, explore))
 
     def _make_hyperparameters(self) -> OMDHyperparameters:
         given = self.arguments

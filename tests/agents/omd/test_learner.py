@@ -236,8 +236,8 @@ def test_predictions_stay_where_observations_are() -> None:
 
 SMALL: dict[str, Any] = {
     "learning_rate": LinearSchedule(3e-3, 1e-5, 1.0),  # as OMD's steps are all of one size
-    "model_learning_rate": 1e-2,
-    "buffer_size": 2000,
+    "model_learning_rate": 5e-3,
+    "buffer_size": 4000,
     "learning_starts": 50,
     "batch_size": 64,
     "gamma": GAMMA,
@@ -265,7 +265,7 @@ def values(agent: OMD, *observations: tuple[float, float]) -> np.ndarray:
 def test_values_of_a_reward_two_steps_away(model_loss: str, device_loop: bool) -> None:
     """Through the model alone: γ before, 1 at the step itself, whatever the model learns for."""
     probe = make(Probe(2, "last"))
-    agent = OMD("MlpPolicy", probe, model_loss, device_loop=device_loop, **SMALL).learn(2500)
+    agent = OMD("MlpPolicy", probe, model_loss, device_loop=device_loop, **SMALL).learn(4000)
     np.testing.assert_allclose(values(agent, (1, 1), (1, -1)), 1.0, atol=0.05)
     np.testing.assert_allclose(values(agent, (0, 1), (0, -1)), GAMMA, atol=0.05)
     assert agent.learner_state.fallbacks == 0
