@@ -213,11 +213,12 @@ class JaxAgent(DeviceLoopAgent):
     def _functions(self) -> HostFunctions:
         return host_functions(self.learner, self.plan, self.replay)
 
-    def exploration_at(self, progress_remaining: float) -> Exploration:
-        """How much to explore at a progress from 1 (start) to 0 (end)."""
+    def exploration_at(self, progress_remaining: float | None = None) -> Exploration:
+        """How much to explore at a progress from 1 (start) to 0 (end), or where training is."""
+        progress = self._current_progress_remaining if progress_remaining is None else progress_remaining
         return Exploration(
-            schedules.at("temperature", self._temperature_schedule, progress_remaining),
-            schedules.at("epsilon", self._epsilon_schedule, progress_remaining),
+            schedules.at("temperature", self._temperature_schedule, progress),
+            schedules.at("epsilon", self._epsilon_schedule, progress),
         )
 
     # ------------------------------------------------------------------ learning
@@ -261,9 +262,8 @@ class JaxAgent(DeviceLoopAgent):
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         assert self._last_obs is not None
-        explore = self.exploration_at(self._current_progress_remaining)
-        observation = self.replay.codec.from_host(self._last_obs)
-        actions = np.array(self._functions.choose(self.learner_state, observation, self._streams, self.clock, explore))
+        state, observation = self.learner_state, self.replay.codec.from_host(self._last_obs)
+        actions = np.array(self._functions.choose(state, observation, self._streams, self.clock, self.exploration_at()))
         return self.actions.to_env(actions), actions
 
     def _on_step(self) -> None:
@@ -274,7 +274,7 @@ class JaxAgent(DeviceLoopAgent):
         self._record_exploration()
 
     def _record_exploration(self) -> None:
-        explore = self.exploration_at(self._current_progress_remaining)
+        explore = self.exploration_at()
         self.exploration_rate = float(explore.epsilon)
         if "exploration" not in self.arguments:  # an agent that does not choose
             return
@@ -344,8 +344,7 @@ class JaxAgent(DeviceLoopAgent):
             if deterministic:
                 return np.array(functions.act_greedily(self.learner_state, observations, key))
             self._predictions += 1
-            explore = self.exploration_at(self._current_progress_remaining)
-            return np.array(functions.act(self.learner_state, observations, key, explore))
+            return np.array(functions.act(self.learner_state, observations, key, self.exploration_at()))
 
 
 @functools.lru_cache(maxsize=32)

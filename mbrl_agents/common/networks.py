@@ -196,8 +196,12 @@ INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
     "truncated_normal": truncated_normal,
     "orthogonal": nn.initializers.orthogonal(),
     "orthogonal_sqrt2": nn.initializers.orthogonal(2**0.5),
+    "orthogonal_small_output": nn.initializers.orthogonal(2**0.5),
     "torch": nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),  # uniform in ±1/√fan_in
 }
+
+# Of the output layer, where it begins unlike the others.
+OUTPUT_INITIALIZERS = {"orthogonal_small_output": nn.initializers.orthogonal(1e-2)}
 
 
 def _biases(initializer: str, inputs: int) -> Any:
@@ -217,7 +221,8 @@ class MLP(nn.Module):
         activation: Key of ``ACTIVATIONS``.
         num_values: If not 0, the inputs are codes: so many ones and zeros, of which is told where the ones are.
         initializer: Of the kernels, a key of ``INITIALIZERS``. ``"truncated_normal"``: see :func:`truncated_normal`.
-            ``"torch"``: kernels and biases uniform in ±1/√inputs, as of ``torch.nn.Linear``.
+            ``"torch"``: kernels and biases uniform in ±1/√inputs, as of ``torch.nn.Linear``. ``"orthogonal_small_output"``:
+            orthogonal, with a gain of √2 in hidden layers and of 1e-2 in the output layer.
     """
 
     hidden: tuple[int, ...]
@@ -251,6 +256,8 @@ class MLP(nn.Module):
                 x = CodeDense(width, self.num_values, product, self.initializer)(x)
             else:
                 kernels, biases = INITIALIZERS[self.initializer], _biases(self.initializer, x.shape[-1])
+                if i == len(self.hidden):
+                    kernels = OUTPUT_INITIALIZERS.get(self.initializer, kernels)
                 x = nn.Dense(width, dot_general=product, kernel_init=kernels, bias_init=biases)(x)
             if i < len(self.hidden):
                 x = ACTIVATIONS[self.activation](x)

@@ -1,7 +1,8 @@
 """Scores of agents, whoever made them: anything with Stable-Baselines3's ``predict``.
 
 On functional environments a score is that of the published study (see :mod:`mbrl_agents.common.evaluation`), so that it
-compares to the yardsticks. On other Gymnasium environments it is the return of an episode. Policies act deterministically.
+compares to the yardsticks. On other Gymnasium environments it is the return of an episode. Policies act deterministically,
+unless an agent says that it is to be judged by another one (its ``evaluation_policy``).
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from stable_baselines3.common.evaluation import evaluate_policy
 from mbrl_agents.common import evaluation as functional
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.metrics import SCORE
 from mbrl_agents.experiments.scores import Yardsticks, yardsticks_of
 from mbrl_envs import FunctionalEnv, FunctionalTask
 from mbrl_envs.checks import integer_in
@@ -47,7 +49,14 @@ class Evaluator:
         self._vec_env: Any = None
 
     def scores(self, model: Any, seed: int = 0, stream: int = 0) -> np.ndarray:
-        """A score for each episode, float (episodes,).
+        """A score for each episode, float (episodes,); see :meth:`measure`."""
+        return self.measure(model, seed, stream)[SCORE]
+
+    def measure(self, model: Any, seed: int = 0, stream: int = 0) -> dict[str, np.ndarray]:
+        """What is measured of each episode, by name, float (episodes,) each; ``"score"`` is what an agent is judged by.
+
+        Others are there where an agent has several policies and the environment is functional: ``"score/greedy"`` and
+        ``"score/sample"`` of OMD.
 
         Args:
             model: The agent.
@@ -55,13 +64,13 @@ class Evaluator:
             stream: For example the timestep.
         """
         if self.dynamics is None:
-            return self._gymnasium_scores(model, seed, stream)
+            return {SCORE: self._gymnasium_scores(model, seed, stream)}
         assert self.steps is not None
         key = functional.evaluation_key(seed, stream)
         if isinstance(model, JaxAgent):
-            compiled = functional.compiled_scores(model.learner, self.dynamics, self.episodes, self.steps)
-            return np.asarray(compiled(model.learner_state, key))
-        return _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)
+            compiled = functional.compiled_evaluation(model.learner, self.dynamics, self.episodes, self.steps)
+            return {name: np.asarray(each) for name, each in compiled(model.learner_state, key, model.exploration_at()).items()}
+        return {SCORE: _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)}
 
     def yardsticks(self, model: Any = None) -> Yardsticks | None:
         """Scores of the uniform and of the best policy; None where they are not known, or the agent's scores are no returns."""
@@ -82,7 +91,7 @@ class Evaluator:
             self._vec_env.action_space.seed(seeds[1])
             return model.episode_scores(self._vec_env, self.episodes)
         returns, _ = evaluate_policy(
-            model,
+            getattr(model, "evaluation_policy", model),
             self._vec_env,
             self.episodes,
             deterministic=True,

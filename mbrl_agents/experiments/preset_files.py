@@ -236,8 +236,8 @@ def _found(data: Any, what: str) -> Found:
 
 
 def _special(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What tells agents of one class apart: the kind of latent model."""
-    return {name: value for name, value in arguments.items() if name == "latent"}
+    """What tells agents of one class apart: the kind of latent model, or what a model is trained for."""
+    return {name: value for name, value in arguments.items() if name in ("latent", "model_loss")}
 
 
 def fields(data: Any, what: str, needed: set[str], others: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
