@@ -69,8 +69,7 @@ def values(agent: OMDSAC, observation: tuple[float, float], actions: np.ndarray)
 # ------------------------------------------------------------------ what is learned
 
 
-# An inner problem that is nearly solved by the slow way. With one step and the identity, as published, this probe is not learned in
-# as long.
+# An inner problem that is nearly solved, by the slow way. As published (one step, the identity) it takes longer than this.
 SOLVED: dict[str, Any] = {"inner_steps": 5, "solver": "cg", "solver_steps": 10, "learning_rate": 3e-3, "device_loop": True}
 
 
