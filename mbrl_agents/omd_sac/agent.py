@@ -63,7 +63,8 @@ class OMDSAC(JaxAgent):
             matrix, exactly; see :mod:`mbrl_agents.omd_sac.gauss_newton`), ``"identity"`` (as published), or the Hessian with
             ``"cg"`` (conjugate gradients), ``"normal_cg"``, ``"gmres"`` or ``"direct"``. One that finds no finite solution
             falls back to the identity; how often it did is in ``learner_state.fallbacks`` and in the log.
-        damping: Added to the diagonal of the matrix, at least 0.
+        damping: Added to the diagonal of the matrix, at least 0; with ``"gauss_newton"`` as a fraction of its trace. Published
+            for conjugate gradients is 1e-5.
         solver_tolerance: Relative residual at which iterations stop, above 0.
         solver_steps: Most iterations.
         model_net_arch: Hidden layers of the model: how much it can hold.
@@ -99,7 +100,7 @@ class OMDSAC(JaxAgent):
         learning_rate: float | Schedule = 3e-4,
         model_learning_rate: float = 3e-4,
         buffer_size: int = 1_000_000,
-        learning_starts: int = 10_000,
+        learning_starts: int = 100,
         batch_size: int = 256,
         tau: float = 0.005,
         gamma: float = 0.99,
@@ -107,11 +108,11 @@ class OMDSAC(JaxAgent):
         gradient_steps: int = 1,
         ent_coef: str | float = "auto",
         target_entropy: str | float = "auto",
-        inner_steps: int = 1,
+        inner_steps: int = 3,
         inner_loop: str = "critics",
         carry_optimizer: bool = True,
-        solver: str = "identity",
-        damping: float = 1e-5,
+        solver: str = "gauss_newton",
+        damping: float = 1e-4,
         solver_tolerance: float = 1e-5,
         solver_steps: int = 100,
         model_net_arch: Sequence[int] = (256, 256),

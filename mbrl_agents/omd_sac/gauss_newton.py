@@ -2,14 +2,15 @@
 
 Both losses are half the mean squared error of the same values Q_w(s, a): L_model against targets y(θ) of the model, L_true
 against real ones. Let J be the derivative of the n values in a critic's weights w, and e the errors against the real targets.
-In place of the Hessian stands H = JᵀJ/n + damping · I. What is left out is proportional to the errors against the model's
-targets, which are 0 at the solution, and to the second derivatives of the values. With the tangent kernel K = JJᵀ, n × n,
+In place of the Hessian stands H = JᵀJ/n + ε I. What is left out is proportional to the errors against the model's targets,
+which are 0 at the solution, and to the second derivatives of the values. With the tangent kernel K = JJᵀ, n × n,
 
-    dL/dθ = (1/n) ẽᵀ ∂y/∂θ,     ẽ = J H⁻¹ Jᵀ e / n = K (K + n · damping · I)⁻¹ e,
+    dL/dθ = (1/n) ẽᵀ ∂y/∂θ,     ẽ = J H⁻¹ Jᵀ e / n = K (K + n ε I)⁻¹ e,
 
 so that neither second derivatives nor systems of the size of the network are needed. (With the identity for H⁻¹ it is
-ẽ = K e / n.) For a multi-layer perceptron K is the sum over layers of the products of two n × n matrices: of its inputs among
-themselves, and of the derivatives of the values in its outputs.
+ẽ = K e / n.) As K grows with the network's width and with its inputs, ε is a fraction of the trace of JᵀJ/n, which also bounds
+the condition number. Of a multi-layer perceptron K is the sum over layers of the products of two n × n matrices: of its inputs
+among themselves, and of the derivatives of the values in its outputs.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ class GaussNewton:
     """Solves the systems of all critics by Cholesky's decomposition; the damping shapes the program.
 
     Args:
-        damping: Added to the diagonal of JᵀJ/n, at least 0.
+        damping: ε as a fraction of the trace of JᵀJ/n, at least 0.
 
     Raises:
         TypeError, ValueError: It is no such number.
     """
 
-    damping: float = 1e-5
+    damping: float = 1e-4
 
     def __post_init__(self) -> None:
         set_frozen(self, damping=number_in("damping", self.damping, 0))
@@ -62,7 +63,8 @@ class GaussNewton:
             errors: Errors e against the real targets, (critics, n).
         """
         number = errors.shape[-1]
-        damped = kernel + number * self.damping * jnp.eye(number, dtype=kernel.dtype)
+        shift = self.damping * jnp.trace(kernel, axis1=-2, axis2=-1)  # n ε
+        damped = kernel + shift[:, None, None] * jnp.eye(number, dtype=kernel.dtype)
         solved = jax.vmap(lambda matrix, right: linalg.cho_solve(linalg.cho_factor(matrix), right))(damped, errors)
         fell_back = ~jnp.isfinite(solved).all()
         found = jnp.where(fell_back, errors / number, solved)
