@@ -15,6 +15,7 @@ from gymnasium import spaces
 
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.host_policies import as_function, checked_action
+from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.td_dynamics.given_features import TableFeatures
 from mbrl_agents.td_dynamics.linear_features import Features, TabularBins
 
@@ -135,7 +136,8 @@ def as_policy(given: Any, features: Features, observations: spaces.Space[Any], a
     if isinstance(given, (list, tuple, np.ndarray, jax.Array)):
         return _table(given, features, actions)
     given = as_function(given, besides="'uniform', integers, ")
-    examples = np.stack([np.asarray(observations.sample()) for _ in range(_SAMPLES)])
+    given_examples = np.stack([np.asarray(observations.sample()) for _ in range(_SAMPLES)])
+    examples = ObservationCodec.of(observations).from_host(given_examples)
     host = HostPolicy(given, actions)
     takes_key = _takes_key(given)
     if _is_traceable(given, examples[0], takes_key, actions):
@@ -145,7 +147,7 @@ def as_policy(given: Any, features: Features, observations: spaces.Space[Any], a
             checked_action(action, actions, observation)
         if takes_key or _says_the_same(given, examples, found):
             return policy
-    host.choose(examples[:1])
+    host.choose(given_examples[:1])
     return host
 
 

@@ -171,8 +171,9 @@ def windows(
     rewards = np.concatenate([np.append(each.rewards, 0) for each in trajectories])
     step = np.arange(steps + 1)[:, None]
     rows = starts + np.minimum(step, left)
+    codec = learner_with_model(agent).codec
     return Windows(
-        features=np.asarray(learner_with_model(agent).codec.features(jnp.asarray(observations)))[rows],
+        features=np.asarray(codec.features(codec.from_host(observations)))[rows],
         actions=(actions[rows[:-1]] - agent.action_space.start).astype(np.int32),
         rewards=rewards[rows[:-1]].astype(np.float32),
         terminated=ends & (step[1:] == left),
@@ -229,6 +230,7 @@ def foresee(agent: Any, real: Windows, rollouts: int, seed: int = 0) -> Foreseen
             model,
             rollouts,
             agent.learner_state.model,
+            agent.learner_state.hyper.model,
             real.features[0, rows],
             states,
             real.actions[:, rows],
@@ -240,14 +242,21 @@ def foresee(agent: Any, real: Windows, rollouts: int, seed: int = 0) -> Foreseen
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _foresee(
-    model: Any, rollouts: int, params: Any, features: jax.Array, states: Any, actions: jax.Array, key: jax.Array
+    model: Any,
+    rollouts: int,
+    params: Any,
+    hyper: Any,
+    features: jax.Array,
+    states: Any,
+    actions: jax.Array,
+    key: jax.Array,
 ) -> Any:
     """A :class:`Foreseen`, of JAX's arrays."""
     start_key, key = jax.random.split(key)
     features, states = jax.tree.map(lambda leaf: jnp.repeat(leaf, rollouts, axis=0), (features, states))
     nothing = jnp.zeros(len(features))
     batch = Batch(features, nothing.astype(int), nothing, features, nothing, nothing.astype(bool), states)
-    start = model.start(params, batch, start_key)
+    start = model.start(params, batch, start_key, hyper)
     imagined = imagine_along(model, params, start, jnp.repeat(actions, rollouts, axis=1), key)
     expected, drawn = shown(model, params, imagined)
     # What is compared with it has not ended either: roll-outs count as far as they are likely to have got there.
