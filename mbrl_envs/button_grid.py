@@ -12,7 +12,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import bitboard, draws
-from mbrl_envs.checks import integer_in, set_frozen
+from mbrl_envs.checks import boolean, integer_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
 from mbrl_envs.rendering import Picture
@@ -38,8 +38,8 @@ class ButtonEvents(NamedTuple):
     """What may happen at random in one step.
 
     Attributes:
-        all_on: Whether all buttons turn on, bool scalar.
-        layout: The layout that takes the place of the current one if the step was a success.
+        all_on: Whether the random event happens (with either meaning), bool scalar.
+        layout: The layout that takes the place of the current one if it is drawn anew.
     """
 
     all_on: jax.Array
@@ -117,7 +117,8 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
 
     **Step.** In this order: if all buttons are on *before the move*, the step is a success; the player moves, unless the edge
     is in the way; a button whose cell the player has entered *by moving* toggles; with probability 1 / (10·n²) all buttons turn
-    on; after a success the layout (player, buttons, states) is drawn anew.
+    on (or, without ``activate_on_reset``, the layout is drawn anew); after a success the layout (player, buttons, states) is
+    drawn anew.
 
     **Reward.** 1 on a success, else 0.
 
@@ -128,6 +129,7 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
         num_buttons: Number of buttons k, 1 to 16 and at most n·n.
         spontaneous: Whether the random event happens.
         observation: ``"flat"`` for a vector of n·n·3 booleans, ``"planes"`` for shape (n, n, 3).
+        activate_on_reset: Whether the random event turns all buttons on; else it draws the layout anew, without a reward.
 
     Observation planes:
         player: The player's cell.
@@ -139,17 +141,19 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
     num_buttons: int = 3
     spontaneous: bool = True
     observation: str = "flat"
+    activate_on_reset: bool = True
 
     env_id: ClassVar[str] = "mbrl/ButtonGrid-v0"
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        boolean("activate_on_reset", self.activate_on_reset)
         set_frozen(self, num_buttons=integer_in("num_buttons", self.num_buttons, 1, min(MAX_BUTTONS, self.num_cells)))
 
     @property
     def all_on_probability(self) -> float:
-        """Probability per step that all buttons turn on by themselves."""
+        """Probability per step of the random event: that all buttons turn on, or that the layout is drawn anew."""
         return 1 / (10 * self.num_cells) if self.spontaneous else 0.0
 
     @property
@@ -168,8 +172,13 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
         success = state.on.all()
         position = draws.once(move(state.position, action, self.grid_size))
         toggled = entered(state.buttons, state.position, position)
-        stepped = ButtonState(position, state.buttons, (state.on ^ toggled) | events.all_on)
-        state = jax.tree.map(lambda new, old: jnp.where(success, new, old), events.layout, stepped)
+        on, anew = state.on ^ toggled, success
+        if self.activate_on_reset:
+            on = on | events.all_on
+        else:
+            anew = anew | events.all_on
+        stepped = ButtonState(position, state.buttons, on)
+        state = jax.tree.map(lambda new, old: jnp.where(anew, new, old), events.layout, stepped)
         return Transition(state, success.astype(jnp.float32), jnp.bool_(False))
 
     def observe(self, state: ButtonState) -> jax.Array:

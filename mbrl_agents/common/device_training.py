@@ -273,10 +273,10 @@ def _info(agent: JaxAgent, records: StepRecord, step: int, lane: int) -> dict[st
 def _log(agent: JaxAgent, records: StepRecord, metrics: dict, dump: bool) -> None:
     agent._record_exploration()
     agent.logger.record("rollout/reward_per_step", float(records.reward.mean()))
-    for name, values in metrics.items():
+    agent.logger.record("train/learning_rate", agent.lr_schedule(agent._current_progress_remaining))
+    for name, values in metrics.items():  # may name the learning rate, where the learner itself changes it
         if len(values):
             agent.logger.record(f"train/{name}", float(values.mean()))
     agent.logger.record("train/n_updates", agent._n_updates, exclude="tensorboard")
-    agent.logger.record("train/learning_rate", agent.lr_schedule(agent._current_progress_remaining))
     if dump:
         agent.dump_logs()

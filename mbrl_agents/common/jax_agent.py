@@ -194,7 +194,7 @@ class JaxAgent(DeviceLoopAgent):
         """When and on how much to learn."""
         frequency = self.train_freq.frequency if isinstance(self.train_freq, TrainFreq) else 1
         steps = self.gradient_steps if self.gradient_steps >= 0 else frequency * self.n_envs
-        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps)
+        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps, self._given["warmup"])
 
     def _of_batch_size(self, batch_size: int) -> tuple[Learner, TrainingPlan]:
         """What to learn with, and how, on batches of another size.

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from mbrl_agents.common import exploration, networks, schedules
+from mbrl_agents.common.device_loop import WARMUPS
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}
@@ -17,6 +18,7 @@ _MANY = 2**31 - 1
 NOT_OFFERED: dict[str, Any] = {
     "buffer_size": _MANY,
     "learning_starts": 0,
+    "warmup": "uniform",
     "train_freq": 1,
     "gradient_steps": 1,
     "n_steps": 1,
@@ -75,6 +77,7 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         )
     given["exploration_fraction"] = number_in("exploration_fraction", given["exploration_fraction"], 0, 1, open_low=True)
     one_of("exploration", given["exploration"], exploration.KINDS)
+    one_of("warmup", given["warmup"], WARMUPS)
     if given.get("device_loop") is not None:
         boolean("device_loop", given["device_loop"])
     jax_device(given["device"])

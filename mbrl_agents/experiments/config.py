@@ -14,6 +14,7 @@ from mbrl_agents.common import schedules
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec, lists
 from mbrl_agents.experiments.evaluation import default_sizes
+from mbrl_agents.td_dynamics.schedules import PowerSchedule
 from mbrl_envs.checks import boolean, integer_in
 
 FORMAT = "mbrl-run-1"
@@ -214,6 +215,8 @@ def _plain_schedule(name: str, value: Any) -> Any:
     Raises:
         TypeError: It is a function, which cannot be written down.
     """
+    if isinstance(value, PowerSchedule):
+        return value.to_json()
     if not callable(value) or isinstance(value, type):
         return value
     plain = schedules.to_json(value)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
+from collections.abc import Mapping
 from typing import Any, ClassVar, NoReturn, Self
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import settings
@@ -27,6 +29,7 @@ from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, as_
 from mbrl_agents.td_dynamics import arguments as theory_arguments
 from mbrl_agents.td_dynamics.given_features import LINEAR, TABULAR, FunctionFeatures, as_features, to_json
 from mbrl_agents.td_dynamics.linear_features import Features
+from mbrl_agents.td_dynamics.schedules import PowerSchedule
 from mbrl_envs import FunctionalTask
 from mbrl_envs.checks import integer_in
 
@@ -52,7 +55,9 @@ class LinearTD(JaxAgent):
         policy: What is evaluated: ``"uniform"``; integers, an action for each cell that the features tell apart; a JAX function
             of (observation) or (observation, key) to an action; any other function of one observation, or an agent with SB3's
             ``predict`` (both in the host loop).
-        learning_rate: Step size η, at least 0; a number or a schedule of the progress remaining.
+        learning_rate: Step size η, at least 0: a number; a schedule of the progress remaining; or a
+            :class:`~mbrl_agents.td_dynamics.PowerSchedule` of the number of updates since the agent was made, such as
+            :func:`~mbrl_agents.td_dynamics.suggest_schedule` finds.
         gamma: Discount factor, at least 0 and below 1.
         batch_size: B, episodes of an update.
         episode_steps: T, steps of each; ``batch_size`` times this must be a multiple of the number of environments.
@@ -79,7 +84,7 @@ class LinearTD(JaxAgent):
         features: Any = LINEAR,
         env: GymEnv | str | None = None,
         policy: Any = UNIFORM,
-        learning_rate: float | Schedule = 0.01,
+        learning_rate: float | Schedule | PowerSchedule = 0.01,
         gamma: float = 0.9,
         batch_size: int = 1,
         episode_steps: int = 50,
@@ -98,7 +103,10 @@ class LinearTD(JaxAgent):
     # ------------------------------------------------------------------ what JaxAgent asks
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        checked = super()._check_arguments(arguments)
+        self._power_schedule = power = _power_schedule(arguments["learning_rate"])
+        checked = super()._check_arguments(arguments if power is None else arguments | {"learning_rate": power.step_size})
+        if power is not None:
+            checked["learning_rate"] = power.to_json()  # plain data, to be saved
         checked["gamma"] = theory_arguments.discount(checked["gamma"])
         checked["episode_steps"] = integer_in("episode_steps", checked["episode_steps"], 1, _MANY)
         if isinstance(policy := checked["policy"], (np.ndarray, jax.Array, tuple)):
@@ -135,8 +143,15 @@ class LinearTD(JaxAgent):
         features, policy = self._make_features()
         return LinearTDLearner(features, policy, codec.start, self.arguments["batch_size"])
 
+    def _setup_lr_schedule(self) -> None:
+        if self._power_schedule is None:
+            super()._setup_lr_schedule()
+        else:  # the rest of it is the learner's, who knows the number of updates
+            self.lr_schedule = FloatSchedule(self._power_schedule.step_size)
+
     def _make_hyperparameters(self) -> LinearTDHyperparameters:
-        return LinearTDHyperparameters(self.arguments["gamma"])
+        gamma, power = self.arguments["gamma"], self._power_schedule
+        return LinearTDHyperparameters(gamma) if power is None else LinearTDHyperparameters(gamma, power.exponent, power.delay)
 
     def _of_batch_size(self, batch_size: int) -> NoReturn:
         raise ValueError(f"batch_size must be that of the agent, {self.batch_size}, got {batch_size}")
@@ -180,9 +195,10 @@ class LinearTD(JaxAgent):
         """
         super().learn(*args, **kwargs)
         if not np.isfinite(self.weights).all():
+            rate = self._power_schedule or self.arguments["learning_rate"]
             warnings.warn(
-                f"the weights have diverged: learning_rate {self.arguments['learning_rate']!r} is too large for these "
-                "features; predict_curve() names the largest stable one",
+                f"the weights have diverged: learning_rate {rate!r} is too large for these features; predict_curve() names the "
+                "largest stable one",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -191,6 +207,13 @@ class LinearTD(JaxAgent):
     def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
         """How well values predict returns in any environment; see :func:`mbrl_agents.linear_td.scoring.host_scores`."""
         return scoring.host_scores(self, env, num_episodes)
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
+        """Loads a saved agent; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.load`."""
+        agent = super().load(*args, **kwargs)
+        agent.learner_state = agent.learner_state._replace(updates=agent._put(jnp.int32(agent._n_updates)))
+        return agent
 
     # ------------------------------------------------------------------ what was learned, and what is to be expected
 
@@ -252,7 +275,8 @@ class LinearTD(JaxAgent):
         if reward_weights is None:
             now = features[:-1].reshape(-1, features.shape[-1])
             reward_weights = np.linalg.lstsq(now, np.asarray(played.rewards, np.float64).ravel(), rcond=None)[0]
-        etas = np.array([self.lr_schedule(1 - n / updates) for n in range(updates)])
+        power = self._power_schedule
+        etas = power.step_sizes(updates) if power else np.array([self.lr_schedule(1 - n / updates) for n in range(updates)])
         return theory_curve(
             covariance,
             reward_weights,
@@ -282,6 +306,17 @@ class LinearTD(JaxAgent):
             )
 
         return scoring.host_play(self.env, act, num_episodes, num_steps)
+
+
+def _power_schedule(learning_rate: Any) -> PowerSchedule | None:
+    """A learning rate as a power schedule, if it is one or what was saved of one.
+
+    Raises:
+        TypeError, ValueError: It is a damaged one.
+    """
+    if isinstance(learning_rate, Mapping):
+        return PowerSchedule.from_json(learning_rate)
+    return learning_rate if isinstance(learning_rate, PowerSchedule) else None
 
 
 _play_on_device = jax.jit(scoring.play, static_argnums=(0, 1, 3, 4))

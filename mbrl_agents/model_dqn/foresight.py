@@ -230,6 +230,7 @@ def foresee(agent: Any, real: Windows, rollouts: int, seed: int = 0) -> Foreseen
             model,
             rollouts,
             agent.learner_state.model,
+            agent.learner_state.hyper.model,
             real.features[0, rows],
             states,
             real.actions[:, rows],
@@ -241,14 +242,21 @@ def foresee(agent: Any, real: Windows, rollouts: int, seed: int = 0) -> Foreseen
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _foresee(
-    model: Any, rollouts: int, params: Any, features: jax.Array, states: Any, actions: jax.Array, key: jax.Array
+    model: Any,
+    rollouts: int,
+    params: Any,
+    hyper: Any,
+    features: jax.Array,
+    states: Any,
+    actions: jax.Array,
+    key: jax.Array,
 ) -> Any:
     """A :class:`Foreseen`, of JAX's arrays."""
     start_key, key = jax.random.split(key)
     features, states = jax.tree.map(lambda leaf: jnp.repeat(leaf, rollouts, axis=0), (features, states))
     nothing = jnp.zeros(len(features))
     batch = Batch(features, nothing.astype(int), nothing, features, nothing, nothing.astype(bool), states)
-    start = model.start(params, batch, start_key)
+    start = model.start(params, batch, start_key, hyper)
     imagined = imagine_along(model, params, start, jnp.repeat(actions, rollouts, axis=1), key)
     expected, drawn = shown(model, params, imagined)
     # What is compared with it has not ended either: roll-outs count as far as they are likely to have got there.

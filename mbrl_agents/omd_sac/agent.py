@@ -16,7 +16,7 @@ from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import PLAIN_ADAM
 from mbrl_agents.common.schedules import Schedule
-from mbrl_agents.omd.arguments import check_model, make_model, make_solver, with_networks
+from mbrl_agents.omd.arguments import check_model, with_networks
 from mbrl_agents.omd_sac import arguments as checks
 from mbrl_agents.omd_sac.learner import OMDSACLearner, OMDSACState, SACHyperparameters
 from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
@@ -101,6 +101,7 @@ class OMDSAC(JaxAgent):
         ent_coef: str | float = "auto",
         target_entropy: str | float = "auto",
         inner_steps: int = 1,
+        inner_loop: str = "critics",
         carry_optimizer: bool = True,
         solver: str = "identity",
         damping: float = 1e-5,
@@ -110,6 +111,8 @@ class OMDSAC(JaxAgent):
         model_activation_fn: Any = "relu",
         stochastic_model: bool = False,
         predict_change: bool = False,
+        model_trunk: str = "separate",
+        initializer: str = "torch",
         stats_window_size: int = 100,
         tensorboard_log: str | None = None,
         policy_kwargs: dict[str, Any] | None = None,
@@ -132,16 +135,18 @@ class OMDSAC(JaxAgent):
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDSACLearner:
         given = self.arguments
         hidden, activation = tuple(given["policy_kwargs"]["net_arch"]), given["policy_kwargs"]["activation_fn"]
+        weights = checks.INITIALIZERS[given["initializer"]].policy
         return OMDSACLearner(
             codec,
-            None if given["model_loss"] == "none" else make_model(given, codec, actions.size),
+            None if given["model_loss"] == "none" else checks.make_model(given, codec, actions.size),
             given["model_loss"],
-            SquashedGaussianActor(actions.size, hidden, activation),
-            Critics(2, hidden, activation),
+            SquashedGaussianActor(actions.size, hidden, activation, weights),
+            Critics(2, hidden, activation, weights),
             isinstance(given["ent_coef"], str),
             given["inner_steps"],
             given["carry_optimizer"],
-            make_solver(given),
+            checks.make_solver(given),
+            given["inner_loop"],
         )
 
     def to_torch(self) -> torch_copy.TorchActions:

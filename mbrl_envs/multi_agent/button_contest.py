@@ -12,6 +12,7 @@ from gymnasium import spaces
 
 from mbrl_envs import draws
 from mbrl_envs.button_grid import ButtonGrid, draw_layout
+from mbrl_envs.checks import boolean
 from mbrl_envs.functional import Transition
 from mbrl_envs.grid import GridWorld, boolean_space
 from mbrl_envs.multi_agent import players
@@ -24,9 +25,9 @@ class ContestEvents(NamedTuple):
     """What may happen at random in one step.
 
     Attributes:
-        all_alike: Whether all buttons turn the same way, bool scalar.
-        way: Which way: True for on, bool scalar.
-        layout: The layout that takes the place of the current one if the step was a success.
+        all_alike: Whether the random event happens (with either meaning), bool scalar.
+        way: Which way all buttons turn then: True for on, bool scalar.
+        layout: The layout that takes the place of the current one if it is drawn anew.
     """
 
     all_alike: jax.Array
@@ -46,8 +47,8 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
 
     **Step.** In this order: if all buttons are on or all are off *before the move*, a team has won; all players move at the
     same time (several may be in one cell); a button toggles *once for each player*, of either team, who enters its cell by
-    moving; with probability 1 / (10·n²) all buttons turn on or all turn off, each with one half; after a win the layout
-    (players, buttons, states) is drawn anew.
+    moving; with probability 1 / (10·n²) all buttons turn on or all turn off, each with one half (or, without
+    ``activate_on_reset``, the layout is drawn anew); after a win the layout (players, buttons, states) is drawn anew.
 
     **Reward.** 1 for every player of the team that has won, −1 for the others, else 0. Between teams that play equally well it
     is 0 on average: the game is symmetric.
@@ -60,6 +61,8 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
         sight: None if players see the whole grid; else, 0 to n − 1, how many rows and columns around its own cell each sees.
         observation: ``"flat"`` for a vector of booleans, ``"planes"`` for shape (n, n, c): c = 4, or 6 with several players in
             a team; one more with ``sight``.
+        activate_on_reset: Whether the random event turns all buttons the same way; else it draws the layout anew, without a
+            reward.
 
     Observation planes:
         player: The cell of the player who sees it.
@@ -77,12 +80,14 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
     spontaneous: bool = True
     sight: int | None = None
     observation: str = "flat"
+    activate_on_reset: bool = True
 
     env_id: ClassVar[str] = "button_contest_v0"
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        boolean("activate_on_reset", self.activate_on_reset)
         players.check(self, "players_per_team", teams=2, fewest_buttons=2)
 
     @property
@@ -100,7 +105,7 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
 
     @property
     def all_alike_probability(self) -> float:
-        """Probability per step that all buttons turn the same way; that of ButtonGrid's event."""
+        """Probability per step of the random event; that of ButtonGrid."""
         return ButtonGrid(self.grid_size, self.num_buttons, self.spontaneous).all_on_probability
 
     @property
@@ -123,8 +128,12 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
     def transition(self, state: PlayersState, action: jax.Array, events: ContestEvents) -> Transition:
         won = state.on.all().astype(jnp.int32) - (~state.on).all().astype(jnp.int32)  # by team on
         stepped = players.walk(state, action, self.grid_size)
-        stepped = stepped._replace(on=jnp.where(events.all_alike, events.way, stepped.on))
-        state = jax.tree.map(lambda new, old: jnp.where(won != 0, new, old), events.layout, stepped)
+        anew = won != 0
+        if self.activate_on_reset:
+            stepped = stepped._replace(on=jnp.where(events.all_alike, events.way, stepped.on))
+        else:
+            anew = anew | events.all_alike
+        state = jax.tree.map(lambda new, old: jnp.where(anew, new, old), events.layout, stepped)
         side = np.where(np.arange(self.num_agents) % 2 == 0, 1, -1)
         return Transition(state, (won * side).astype(jnp.float32), jnp.bool_(False))
 

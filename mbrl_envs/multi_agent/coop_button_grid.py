@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs.button_grid import ButtonGrid, draw_layout
+from mbrl_envs.checks import boolean
 from mbrl_envs.functional import Transition
 from mbrl_envs.grid import GridWorld, boolean_space
 from mbrl_envs.multi_agent import players
@@ -23,8 +24,8 @@ class CoopButtonEvents(NamedTuple):
     """What may happen at random in one step.
 
     Attributes:
-        all_on: Whether all buttons turn on, bool scalar.
-        layout: The layout that takes the place of the current one if the step was a success.
+        all_on: Whether the random event happens (with either meaning), bool scalar.
+        layout: The layout that takes the place of the current one if it is drawn anew.
     """
 
     all_on: jax.Array
@@ -53,6 +54,7 @@ class CoopButtonGrid(GridWorld, MultiAgentEnv[PlayersState, CoopButtonEvents]):
         sight: None if players see the whole grid; else, 0 to n − 1, how many rows and columns around its own cell each sees.
         observation: ``"flat"`` for a vector of booleans, ``"planes"`` for shape (n, n, c): c = 5, or 3 with one player (whose
             observation is that of ButtonGrid); one more with ``sight``.
+        activate_on_reset: Whether the random event turns all buttons on; else it draws the layout anew, without a reward.
 
     Observation planes:
         player: The cell of the player who sees it.
@@ -69,17 +71,19 @@ class CoopButtonGrid(GridWorld, MultiAgentEnv[PlayersState, CoopButtonEvents]):
     spontaneous: bool = True
     sight: int | None = None
     observation: str = "flat"
+    activate_on_reset: bool = True
 
     env_id: ClassVar[str] = "coop_button_grid_v0"
     continuing: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        boolean("activate_on_reset", self.activate_on_reset)
         players.check(self, "num_agents", teams=1, fewest_buttons=1)
 
     @property
     def all_on_probability(self) -> float:
-        """Probability per step that all buttons turn on by themselves; that of ButtonGrid."""
+        """Probability per step of the random event; that of ButtonGrid."""
         return ButtonGrid(self.grid_size, self.num_buttons, self.spontaneous).all_on_probability
 
     @property
@@ -97,8 +101,12 @@ class CoopButtonGrid(GridWorld, MultiAgentEnv[PlayersState, CoopButtonEvents]):
     def transition(self, state: PlayersState, action: jax.Array, events: CoopButtonEvents) -> Transition:
         success = state.on.all()
         stepped = players.walk(state, action, self.grid_size)
-        stepped = stepped._replace(on=stepped.on | events.all_on)
-        state = jax.tree.map(lambda new, old: jnp.where(success, new, old), events.layout, stepped)
+        anew = success
+        if self.activate_on_reset:
+            stepped = stepped._replace(on=stepped.on | events.all_on)
+        else:
+            anew = anew | events.all_on
+        state = jax.tree.map(lambda new, old: jnp.where(anew, new, old), events.layout, stepped)
         return Transition(state, jnp.full(self.num_agents, success, jnp.float32), jnp.bool_(False))
 
     def observe(self, state: PlayersState) -> jax.Array:
