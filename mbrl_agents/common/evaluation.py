@@ -14,8 +14,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mbrl_agents.common import keys
 from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import FirstCallAlone
+from mbrl_agents.common.compilation import FirstCallAlone, plain_jit
 from mbrl_agents.common.device_loop import Learner
 from mbrl_envs import FunctionalEnv
 from mbrl_envs import lane as lanes
@@ -110,9 +111,9 @@ def scores_of(
 @functools.lru_cache(maxsize=32)
 def compiled_scores(learner: Learner, env: FunctionalEnv, num_episodes: int, num_steps: int) -> FirstCallAlone:
     """:func:`scores_of`, compiled, as a function of the learner's state and the key."""
-    return FirstCallAlone(jax.jit(lambda state, key: scores_of(learner, env, state, key, num_episodes, num_steps)))
+    return FirstCallAlone(plain_jit(lambda state, key: scores_of(learner, env, state, key, num_episodes, num_steps)))
 
 
 def evaluation_key(seed: int, stream: int) -> jax.Array:
     """The raw key that decides which episodes an evaluation plays: that of a run's seed at a timestep, say."""
-    return jax.random.fold_in(jax.random.PRNGKey(seed), stream)
+    return keys.fold_in(keys.from_seed(seed), stream)

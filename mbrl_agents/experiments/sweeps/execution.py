@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from mbrl_agents.common import device_training, evaluation
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, jit
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, jit, plain_jit
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, StepRecord
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.processes import usable_cores
@@ -270,4 +270,4 @@ def _mapped_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int, 
     def scores(state: Any, key: jax.Array) -> jax.Array:
         return evaluation.scores_of(learner, env, state, key, episodes, steps)
 
-    return jax.jit(_mapped(scores, mesh, (True, True), True))
+    return plain_jit(_mapped(scores, mesh, (True, True), True))
