@@ -13,8 +13,9 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
 
-from mbrl_agents.common import device_training, given_environment, host_training, schedules, settings
+from mbrl_agents.common import device_training, given_environment, host_training, keys, schedules, settings
 from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.device_agent import DeviceLoopAgent
 from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
 from mbrl_agents.common.exploration import Exploration
@@ -173,18 +174,19 @@ class JaxAgent(DeviceLoopAgent):
         seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         self._streams_from(seed)
         init = _compiled_init(self.learner)
-        key = jax.random.fold_in(jax.random.PRNGKey(seed), _INIT)
+        key = keys.fold_in(keys.from_seed(seed), _INIT)
         self.learner_state = self._put(init(key, self._make_hyperparameters()))
         self.memory = DeviceReplayBuffer(self.replay)
         self.memory.state = self._put(self.memory.state)
         self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
-        self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
+        policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
+        vars(self)["policy"] = policy  # which is another thing than LinearTD's argument of that name
 
     def _streams_from(self, seed: int) -> None:
-        master = jax.random.PRNGKey(seed)
-        self._streams = Streams(jax.random.fold_in(master, _ACT), jax.random.fold_in(master, _UPDATE))
-        self._env_stream = jax.random.fold_in(master, _ENVS)
-        self._predict_stream = jax.random.fold_in(master, _PREDICT)
+        master = keys.from_seed(seed)
+        self._streams = Streams(keys.fold_in(master, _ACT), keys.fold_in(master, _UPDATE))
+        self._env_stream = keys.fold_in(master, _ENVS)
+        self._predict_stream = keys.fold_in(master, _PREDICT)
 
     def _put(self, tree: Any) -> Any:
         return tree if self.jax_device is None else jax.device_put(tree, self.jax_device)
@@ -340,7 +342,7 @@ class JaxAgent(DeviceLoopAgent):
         functions, observations = self._functions, self.replay.codec.from_host(observations)
         # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.
         with self.arrays_lock:
-            key = jax.random.fold_in(self._predict_stream, self._predictions)
+            key = keys.fold_in(self._predict_stream, self._predictions)
             if deterministic:
                 return np.array(functions.act_greedily(self.learner_state, observations, key))
             self._predictions += 1
@@ -349,4 +351,4 @@ class JaxAgent(DeviceLoopAgent):
 
 @functools.lru_cache(maxsize=32)
 def _compiled_init(learner: Learner) -> Any:
-    return jax.jit(learner.init)
+    return plain_jit(learner.init)

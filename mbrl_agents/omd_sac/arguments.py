@@ -37,6 +37,8 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         TypeError, ValueError: One is of the wrong kind or out of range.
     """
     solver = arguments["solver"]
+    if arguments["inner_steps"] is None:
+        arguments = arguments | {"inner_steps": 3 if arguments["model_loss"] == "omd" else 1}
     one_of("solver", solver, (GAUSS_NEWTON, *SOLVERS))
     given = of_omd.check_learning(arguments | ({"solver": "identity"} if solver == GAUSS_NEWTON else {})) | {"solver": solver}
     one_of("model_loss", given["model_loss"], MODEL_LOSSES)
