@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from mbrl_agents.common.networks import MLP
 from mbrl_agents.common.observations import ObservationCodec
 
+TRUNKS = ("shared", "separate")
 _LOG_STD = (-10.0, 2.0)  # bounds of what a Gaussian model says of its uncertainty
 
 
@@ -35,12 +36,12 @@ class Prediction(NamedTuple):
         """Next observations: drawn (and differentiable in mean and deviation), or the mean of a deterministic model."""
         if self.log_std is None:
             return self.mean
-        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class DynamicsModel:
-    """Two networks of (features, action): one for the next observation, one for the reward.
+    """Networks of (features, action) for the next observation and for the reward: one for each, or one for both.
 
     Bits and the values of a Discrete observation are predicted as probabilities, bytes as numbers from 0 to 1. Q-networks read
     these as they are: drawn bits would have no derivative.
@@ -52,6 +53,8 @@ class DynamicsModel:
         activation: Activation function.
         stochastic: Whether a diagonal Gaussian is predicted; else one observation.
         predicts_change: Whether the network gives the difference to the observation before.
+        trunk: ``"separate"``: two networks; ``"shared"``: one, which has outputs for both.
+        initializer: How weights are drawn at first, a key of ``INITIALIZERS``.
     """
 
     codec: ObservationCodec
@@ -60,19 +63,19 @@ class DynamicsModel:
     activation: str = "relu"
     stochastic: bool = False
     predicts_change: bool = False
+    trunk: str = "separate"
+    initializer: str = "orthogonal"
 
     @property
     def _networks(self) -> dict[str, MLP]:
         outputs = self.codec.num_features * (2 if self.stochastic else 1)
-        return {
-            "observation": MLP(self.hidden, outputs, self.activation, initializer="orthogonal"),
-            "reward": MLP(self.hidden, 1, self.activation, initializer="orthogonal"),
-        }
+        widths = {"both": outputs + 1} if self.trunk == "shared" else {"observation": outputs, "reward": 1}
+        return {name: MLP(self.hidden, width, self.activation, initializer=self.initializer) for name, width in widths.items()}
 
     def init(self, key: jax.Array) -> dict[str, Any]:
         """Fresh parameters, by network."""
         example = jnp.zeros((1, self.codec.num_features + self.num_actions))
-        keys = jax.random.split(key, 2)
+        keys = jax.random.split(key, 2)[: len(self._networks)]
         return {
             name: network.init(each, example)["params"]
             for (name, network), each in zip(self._networks.items(), keys, strict=True)
@@ -86,12 +89,19 @@ class DynamicsModel:
             features: Float32 (n, f).
             action: int32 (n,), or float32 (n, num_actions).
         """
-        chosen = jax.nn.one_hot(action, self.num_actions) if jnp.issubdtype(action.dtype, jnp.integer) else action
+        chosen = (
+            jax.nn.one_hot(action, self.num_actions, dtype=features.dtype)
+            if jnp.issubdtype(action.dtype, jnp.integer)
+            else action
+        )
         inputs = jnp.concatenate([features, chosen], axis=-1)
         said: dict[str, Any] = {
             name: network.apply({"params": params[name]}, inputs) for name, network in self._networks.items()
         }
-        outputs, reward = said["observation"], said["reward"]
+        if self.trunk == "shared":
+            outputs, reward = said["both"][..., :-1], said["both"][..., -1:]
+        else:
+            outputs, reward = said["observation"], said["reward"]
         log_std = None
         if self.stochastic:
             outputs, log_std = jnp.split(outputs, 2, axis=-1)

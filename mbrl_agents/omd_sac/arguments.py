@@ -1,15 +1,32 @@
-"""Checks of the arguments of OMDSAC."""
+"""Checks of the arguments of OMDSAC, and what is made of those that concern the model."""
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
-from mbrl_agents.omd.arguments import check_learning
-from mbrl_agents.omd_sac.learner import MODEL_LOSSES
+from gymnasium import spaces
+
+from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.omd import arguments as of_omd
+from mbrl_agents.omd.dynamics_model import TRUNKS, DynamicsModel
+from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
+from mbrl_agents.omd_sac.gauss_newton import GaussNewton
+from mbrl_agents.omd_sac.learner import INNER_LOOPS, MODEL_LOSSES
 from mbrl_envs.checks import boolean, number_in, one_of
 
-AUTO = "auto"
+AUTO, GAUSS_NEWTON = "auto", "gauss_newton"
+
+
+class Weights(NamedTuple):
+    """First weights of actor and critics, and of the model, keys of :data:`mbrl_agents.common.networks.INITIALIZERS`."""
+
+    policy: str
+    model: str
+
+
+INITIALIZERS = {"torch": Weights("torch", "orthogonal"), "orthogonal": Weights("orthogonal_sqrt2", "orthogonal_sqrt2")}
 NETWORK = {"net_arch": [256, 256], "activation_fn": "relu"}
 
 
@@ -19,8 +36,15 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     Raises:
         TypeError, ValueError: One is of the wrong kind or out of range.
     """
-    given = check_learning(arguments)
+    solver = arguments["solver"]
+    if arguments["inner_steps"] is None:
+        arguments = arguments | {"inner_steps": 3 if arguments["model_loss"] == "omd" else 1}
+    one_of("solver", solver, (GAUSS_NEWTON, *SOLVERS))
+    given = of_omd.check_learning(arguments | ({"solver": "identity"} if solver == GAUSS_NEWTON else {})) | {"solver": solver}
     one_of("model_loss", given["model_loss"], MODEL_LOSSES)
+    one_of("inner_loop", given["inner_loop"], INNER_LOOPS)
+    one_of("model_trunk", given["model_trunk"], TRUNKS)
+    one_of("initializer", given["initializer"], tuple(INITIALIZERS))
     boolean("carry_optimizer", given["carry_optimizer"])
     first_ent_coef(given["ent_coef"])
     if not isinstance(given["ent_coef"], str):
@@ -28,6 +52,19 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     if given["target_entropy"] != AUTO:
         given["target_entropy"] = number_in('target_entropy (if not "auto")', given["target_entropy"], -math.inf)
     return given
+
+
+def of_file(arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
+    """Arguments of a saved agent, in today's terms.
+
+    Before there was ``inner_loop``, ``"auto"`` of ``target_entropy`` stood for −|A|/2.
+    """
+    if "inner_loop" in arguments:
+        return arguments
+    older = {"inner_loop": "critics", "model_trunk": "separate", "initializer": "torch"}
+    if arguments["target_entropy"] == AUTO:
+        older["target_entropy"] = -math.prod(action_space.shape or ()) / 2
+    return arguments | older
 
 
 def first_ent_coef(ent_coef: Any) -> float:
@@ -46,3 +83,15 @@ def first_ent_coef(ent_coef: Any) -> float:
     if start != AUTO:
         raise ValueError(f'ent_coef must be "auto", "auto_" and a number above 0, or such a number, got {ent_coef!r}')
     return first
+
+
+def make_model(arguments: dict[str, Any], codec: ObservationCodec, num_actions: int) -> DynamicsModel:
+    """The model that checked arguments ask for."""
+    model = of_omd.make_model(arguments, codec, num_actions)
+    weights = INITIALIZERS[arguments["initializer"]].model
+    return dataclasses.replace(model, trunk=arguments["model_trunk"], initializer=weights)
+
+
+def make_solver(arguments: dict[str, Any]) -> LinearSolver | GaussNewton:
+    """The solver that checked arguments ask for."""
+    return GaussNewton(arguments["damping"]) if arguments["solver"] == GAUSS_NEWTON else of_omd.make_solver(arguments)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -19,10 +18,11 @@ from mbrl_agents.common.schedules import Now
 from mbrl_agents.omd import implicit, model_losses
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.linear_solvers import LinearSolver
+from mbrl_agents.omd_sac.gauss_newton import GaussNewton
 from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
 
 MODEL_LOSSES = ("omd", "mle", "none")
-Bootstrap = Callable[[jax.Array], jax.Array]
+INNER_LOOPS = ("critics", "all")
 
 
 class SACHyperparameters(NamedTuple):
@@ -76,7 +76,7 @@ class OMDSACState(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """What is drawn for one update: ε of the actor at s and at s′ (n, a), and a raw key for draws of a Gaussian model."""
+    """What is drawn for one inner step: ε of the actor at s and at s′ (n, a), and a raw key for draws of a Gaussian model."""
 
     now: jax.Array
     following: jax.Array
@@ -89,10 +89,12 @@ class OMDSACLearner:
 
     The critics' loss is half the sum of their mean squared errors (Q_w(s, a) − y)², with
     ``y = r + γ(1 − d) (min_i Q⁻_i(s′, a′) − α log π(a′ | s′))``, a′ ~ π(s′). In L_true r and s′ are the real ones; in L_model
-    they are the model's, and the critics learn from those. With ``"omd"`` the model learns by the implicit gradient of L_true
-    at the critics that L_model leads to (arXiv 2106.03273), through s′ in actor and target critics; noise and everything
-    else is the same in both losses. Which ends are final is taken from replay. An update is: α, critics, actor, target critics
-    (the order of Stable-Baselines3), with the model before the critics (``"mle"``) or after them (``"omd"``).
+    they are the model's, and the critics learn from those. Which ends are final is taken from replay.
+
+    An inner step is: α, critics, actor, target critics (the order of Stable-Baselines3). With ``"mle"`` the model learns
+    before the inner steps. With ``"omd"`` it learns after them, by the implicit gradient of L_true at the critics that L_model
+    leads to (arXiv 2106.03273). Both losses then have the actor, the target critics and α that the inner steps have left, and
+    the same fresh noise. The gradient goes through the s′ that the target critics see, not through the one that the actor sees.
 
     Attributes:
         codec: Reads observations.
@@ -101,9 +103,10 @@ class OMDSACLearner:
         actor: The actor.
         critics: The critics.
         learn_ent_coef: Whether α is learned.
-        inner_steps: Gradient steps of the critics in each update.
+        inner_steps: Inner steps in each update.
         carry_optimizer: Whether the critics' optimiser goes on from update to update.
         solver: How the linear system of the implicit gradient is solved.
+        inner_loop: What is done so often: ``"critics"``: steps of the critics; ``"all"``: of everything but the model.
     """
 
     codec: ObservationCodec
@@ -114,14 +117,15 @@ class OMDSACLearner:
     learn_ent_coef: bool = True
     inner_steps: int = 1
     carry_optimizer: bool = True
-    solver: LinearSolver = LinearSolver("identity")  # noqa: RUF009  # frozen
+    solver: LinearSolver | GaussNewton = LinearSolver("identity")  # noqa: RUF009  # frozen
+    inner_loop: str = "critics"
 
     def init(self, key: jax.Array, hyper: SACHyperparameters) -> OMDSACState:
         """Fresh parameters; the target critics start as copies."""
         actor_key, critics_key, model_key = jax.random.split(key, 3)
         features = self.codec.num_features
         critics = self.critics.init(critics_key, features, self.actor.num_actions)
-        if self.model_loss == "omd":
+        if self.model_loss == "omd" and isinstance(self.solver, LinearSolver):
             self.solver.check_size(critics)
         log_ent_coef = jnp.log(jnp.float32(hyper.ent_coef))
         params = SACParams(self.actor.init(actor_key, features), critics, log_ent_coef)
@@ -141,7 +145,7 @@ class OMDSACLearner:
     def act(self, state: OMDSACState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Actions of the policy, float32 (n, a) in (−1, 1)."""
         del explore
-        noise = jax.random.normal(key, (observation.shape[0], self.actor.num_actions))
+        noise = jax.random.normal(key, (observation.shape[0], self.actor.num_actions), jnp.float32)
         return self.actor.sample(state.params.actor, self.codec.features(observation), noise)[0]
 
     def act_greedily(self, state: OMDSACState, observation: jax.Array, key: jax.Array) -> jax.Array:
@@ -151,26 +155,66 @@ class OMDSACLearner:
 
     # ------------------------------------------------------------------ learning
 
+    def keys(self, key: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Keys of the inner steps' noise, (steps, …), and of the noise in the outer loss, by the key of an update.
+
+        The first inner step has the key itself. Numbers folded in begin at 2, as ``split(key)`` folds in 0 and 1.
+        """
+        others = [jax.random.fold_in(key, 2 + i) for i in range(self._rounds[0])]
+        return jnp.stack([key, *others[1:]]), others[0]
+
     def noise(self, key: jax.Array, number: int) -> Noise:
-        """What is drawn for an update on so many transitions."""
+        """Noise of an inner step, or of the outer loss, on so many transitions."""
         noise_key, model_key = jax.random.split(key)
         now, following = jax.random.normal(noise_key, (2, number, self.actor.num_actions))
         return Noise(now, following, model_key)
 
     def update(self, state: OMDSACState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDSACState, dict]:
-        """One gradient step of α, model, actor and target critics, and ``inner_steps`` of the critics, on one batch."""
-        noise = self.noise(key, batch.observation.shape[0])
+        """The inner steps, on one batch, with a gradient step of the model before (``"mle"``) or after them (``"omd"``)."""
+        inner, outer = self.keys(key)
+        told: dict[str, jax.Array] = {}
+        if self.model_loss == "mle":
+            told["model_loss"], grads = jax.value_and_grad(self._likelihood)(state.model, batch)
+            state = optimizer.learn_model(state, grads, clip=False)
+        if not self.carry_optimizer:
+            adam = optimizer.init(state.params.critics)
+            state = state._replace(optimizer=state.optimizer._replace(critics=adam))
+        state, of_steps = self._inner_loop(state, batch, inner, now)
+        if self.model_loss == "omd":
+            state, of_model = self._learn_model(state, batch, self.noise(outer, batch.reward.shape[0]))
+            told |= of_model
+        return state, told | of_steps
+
+    def update_target(self, state: OMDSACState) -> OMDSACState:
+        """Nothing: target critics move at every update."""
+        return state
+
+    # ------------------------------------------------------------------ soft actor-critic
+
+    @property
+    def _rounds(self) -> tuple[int, int]:
+        """How often everything is learned in an update, and how often the critics are in each of these."""
+        return (self.inner_steps, 1) if self.inner_loop == "all" else (1, self.inner_steps)
+
+    def _inner_loop(self, state: OMDSACState, batch: Batch, keys: jax.Array, now: Now) -> tuple[OMDSACState, dict]:
+        """The inner steps; metrics are those of the last."""
+
+        def step(state: OMDSACState, key: jax.Array) -> tuple[OMDSACState, dict]:
+            return self._learn_actor_and_critics(state, batch, self.noise(key, batch.reward.shape[0]), now)
+
+        if len(keys) == 1:
+            return step(state, keys[0])
+        state, told = lax.scan(step, state, keys)
+        return state, jax.tree.map(lambda each: each[-1], told)
+
+    def _learn_actor_and_critics(self, state: OMDSACState, batch: Batch, noise: Noise, now: Now) -> tuple[OMDSACState, dict]:
+        """A step of α, steps of the critics, a step of the actor, and the target critics."""
         alpha = jnp.exp(state.params.log_ent_coef)
-
-        def bootstrap(features: jax.Array) -> jax.Array:
-            action, log_prob = self.actor.sample(state.params.actor, features, noise.following)
-            return self.critics.values(state.target_params, features, action).min(axis=0) - alpha * log_prob
-
         (action, log_prob), back = jax.vjp(
             lambda actor: self.actor.sample(actor, batch.observation, noise.now), state.params.actor
         )
         after, told = self._learn_ent_coef(state, log_prob, now) if self.learn_ent_coef else (state, {})
-        after, of_values = self._learn_values(after, batch, bootstrap, noise.model, now)
+        after, told["critic_loss"] = self._learn_critics(after, batch, self.targets(state, state.model, batch, noise), now)
 
         def least(chosen: jax.Array) -> jax.Array:
             return self.critics.values(after.params.critics, batch.observation, chosen).min(axis=0).mean()
@@ -178,82 +222,79 @@ class OMDSACLearner:
         value, slope = jax.value_and_grad(least)(action)
         (grads,) = back((-slope, jnp.full_like(log_prob, alpha / log_prob.size)))
         after = _learned(after, "actor", grads, now)
-        told |= of_values | {"actor_loss": alpha * log_prob.mean() - value, "ent_coef": alpha}
-        return self._move_targets(after), told
-
-    def update_target(self, state: OMDSACState) -> OMDSACState:
-        """Nothing: target critics move at every update."""
-        return state
-
-    def _move_targets(self, state: OMDSACState) -> OMDSACState:
-        moved = optimizer.move_towards(state.target_params, state.params.critics, state.hyper.tau)
-        return state._replace(target_params=moved)
+        told |= {"actor_loss": alpha * log_prob.mean() - value, "ent_coef": alpha}
+        moved = optimizer.move_towards(after.target_params, after.params.critics, after.hyper.tau)
+        return after._replace(target_params=moved), told
 
     def _learn_ent_coef(self, state: OMDSACState, log_prob: jax.Array, now: Now) -> tuple[OMDSACState, dict]:
         """A step of log α along −log α · mean(log π + target entropy), as Stable-Baselines3 has it."""
         slope = -(log_prob + state.hyper.target_entropy).mean()
         return _learned(state, "log_ent_coef", slope, now), {"ent_coef_loss": state.params.log_ent_coef * slope}
 
-    def critic_loss(
-        self, critics: Any, batch: Batch, reward: jax.Array, following: jax.Array, bootstrap: Bootstrap
-    ) -> jax.Array:
-        """Half the mean squared TD errors on given rewards and next observations, summed over critics.
+    def _learn_critics(self, state: OMDSACState, batch: Batch, targets: jax.Array, now: Now) -> tuple[OMDSACState, jax.Array]:
+        """Gradient steps of the critics on fixed targets; the loss before the last."""
 
-        Args:
-            critics: Their parameters.
-            batch: Real transitions, of which observation, action and discount are used.
-            reward: (n,).
-            following: Features of what comes next, (n, f).
-            bootstrap: Function that gives the values of these.
-        """
-        target = reward + batch.discount * bootstrap(following)
+        def step(_: Any, carry: tuple[OMDSACState, jax.Array]) -> tuple[OMDSACState, jax.Array]:
+            value, grads = jax.value_and_grad(self.critic_loss)(carry[0].params.critics, batch, targets)
+            return _learned(carry[0], "critics", grads, now), value
+
+        begin, number = (state, jnp.zeros_like(state.params.log_ent_coef)), self._rounds[1]
+        return step(0, begin) if number == 1 else lax.fori_loop(0, number, step, begin)
+
+    def critic_loss(self, critics: Any, batch: Batch, targets: jax.Array) -> jax.Array:
+        """Half the mean squared error of the values of a batch against targets (n,), summed over critics."""
         values = self.critics.values(critics, batch.observation, batch.action)
-        return 0.5 * jnp.square(values - target).mean(axis=-1).sum()
+        return 0.5 * jnp.square(values - targets).mean(axis=-1).sum()
 
-    def _learn_values(
-        self, state: OMDSACState, batch: Batch, bootstrap: Bootstrap, key: jax.Array, now: Now
-    ) -> tuple[OMDSACState, dict]:
-        """Learns critics and model."""
+    def targets(self, state: OMDSACState, model: Any, batch: Batch, noise: Noise) -> jax.Array:
+        """Targets y of the critics, (n,), by a model; by the real steps if there is none (``{}``)."""
+        if not model:
+            return batch.reward + batch.discount * self.bootstrap(state, batch.next_observation, noise)
+        assert self.model is not None
+        prediction = self.model.predict(model, batch.observation, batch.action)
+        return prediction.reward + batch.discount * self.bootstrap(state, prediction.draw(noise.model), noise)
+
+    def bootstrap(self, state: OMDSACState, features: jax.Array, noise: Noise) -> jax.Array:
+        """min_i Q⁻_i(s′, a′) − α log π(a′ | s′), (n,), of features of s′; differentiated in what the critics see alone."""
+        action, log_prob = self.actor.sample(state.params.actor, lax.stop_gradient(features), noise.following)
+        values = self.critics.values(state.target_params, features, action).min(axis=0)
+        return values - jnp.exp(state.params.log_ent_coef) * log_prob
+
+    # ------------------------------------------------------------------ the model
+
+    def _likelihood(self, model: Any, batch: Batch) -> jax.Array:
+        assert self.model is not None
+        return model_losses.likelihood(self.model.predict(model, batch.observation, batch.action), batch)
+
+    def _learn_model(self, state: OMDSACState, batch: Batch, noise: Noise) -> tuple[OMDSACState, dict]:
+        """A step of the model along the implicit gradient of L_true, at what has been learned."""
+        real = self.targets(state, {}, batch, noise)
+        if isinstance(self.solver, GaussNewton):
+            return self._learn_by_gauss_newton(state, batch, noise, real)
 
         def on_data(critics: Any, model: Any) -> jax.Array:
             del model
-            return self.critic_loss(critics, batch, batch.reward, batch.next_observation, bootstrap)
-
-        if self.model is None:
-            state, loss = self._learn_critics(state, on_data, now)
-            return state, {"critic_loss": loss}
-        dynamics = self.model
+            return self.critic_loss(critics, batch, real)
 
         def on_model(critics: Any, model: Any) -> jax.Array:
-            prediction = dynamics.predict(model, batch.observation, batch.action)
-            return self.critic_loss(critics, batch, prediction.reward, prediction.draw(key), bootstrap)
+            return self.critic_loss(critics, batch, self.targets(state, model, batch, noise))
 
-        def likelihood(model: Any) -> jax.Array:
-            return model_losses.likelihood(dynamics.predict(model, batch.observation, batch.action), batch)
+        return implicit.learn_model(state, state.params.critics, on_data, on_model, self.solver)
 
-        told: dict[str, jax.Array] = {}
-        if self.model_loss == "mle":
-            told["model_loss"], grads = jax.value_and_grad(likelihood)(state.model)
-            state = optimizer.learn_model(state, grads, clip=False)
-        state, told["critic_loss"] = self._learn_critics(state, on_model, now)
-        if self.model_loss == "omd":
-            state, of_model = implicit.learn_model(state, state.params.critics, on_data, on_model, self.solver)
-            told |= of_model
-        return state, told
-
-    def _learn_critics(
-        self, state: OMDSACState, loss: Callable[[Any, Any], jax.Array], now: Now
-    ) -> tuple[OMDSACState, jax.Array]:
-        """Gradient steps of the critics; the loss before the last."""
-        adam = state.optimizer.critics if self.carry_optimizer else optimizer.init(state.params.critics)
-        state = state._replace(optimizer=state.optimizer._replace(critics=adam))
-
-        def step(_: Any, carry: tuple[OMDSACState, jax.Array]) -> tuple[OMDSACState, jax.Array]:
-            value, grads = jax.value_and_grad(loss)(carry[0].params.critics, state.model)
-            return _learned(carry[0], "critics", grads, now), value
-
-        begin = (state, jnp.zeros_like(state.params.log_ent_coef))
-        return step(0, begin) if self.inner_steps == 1 else lax.fori_loop(0, self.inner_steps, step, begin)
+    def _learn_by_gauss_newton(
+        self, state: OMDSACState, batch: Batch, noise: Noise, real: jax.Array
+    ) -> tuple[OMDSACState, dict]:
+        """The same with the Gauss–Newton matrix; real targets (n,)."""
+        assert isinstance(self.solver, GaussNewton)
+        critics = state.params.critics
+        errors = self.critics.values(critics, batch.observation, batch.action) - real
+        kernel = self.critics.tangent_kernel(critics, batch.observation, batch.action)
+        found = self.solver.project(kernel, errors)
+        _, back = jax.vjp(lambda model: self.targets(state, model, batch, noise), state.model)
+        (grads,) = back(found.value.sum(axis=0) / real.size)
+        state = state._replace(fallbacks=state.fallbacks + found.fell_back)
+        told = {"model_loss": self.critic_loss(critics, batch, real), "residual": found.residual}
+        return optimizer.learn_model(state, grads, clip=False), told | {"fallbacks": state.fallbacks.astype(jnp.float32)}
 
 
 def _learned(state: OMDSACState, part: str, grads: Any, now: Now) -> OMDSACState:

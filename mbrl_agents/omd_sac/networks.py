@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import MLP, init_many, run_many
+from mbrl_agents.common.networks import ACTIVATIONS, MLP, init_many, run_many
 
 LOG_STD = (-20.0, 2.0)  # bounds of what the actor says of its deviations
 _SMALL = 1e-6  # keeps the logarithm of the squashing's slope finite, as Stable-Baselines3 does
@@ -23,18 +23,20 @@ class SquashedGaussianActor:
         num_actions: Number of components of an action, a.
         hidden: Widths of the hidden layers.
         activation: Activation function.
+        initializer: How weights are drawn at first, a key of ``INITIALIZERS``.
     """
 
     num_actions: int
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
+    initializer: str = "torch"
 
     @property
     def _network(self) -> MLP:
-        return MLP(self.hidden, 2 * self.num_actions, self.activation, initializer="torch")
+        return MLP(self.hidden, 2 * self.num_actions, self.activation, initializer=self.initializer)
 
     def init(self, key: jax.Array, num_features: int) -> Any:
-        """Fresh parameters, drawn as PyTorch draws those of linear layers."""
+        """Fresh parameters."""
         return self._network.init(key, jnp.zeros((1, num_features)))["params"]
 
     def moments(self, params: Any, features: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -46,6 +48,7 @@ class SquashedGaussianActor:
     def sample(self, params: Any, features: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Actions (n, a) for given noise ε (n, a), and log π of them, (n,); both differentiable."""
         mean, log_std = self.moments(params, features)
+        noise = noise.astype(mean.dtype)
         unbounded = mean + jnp.exp(log_std) * noise
         gaussian = -0.5 * jnp.square(noise) - log_std - 0.5 * math.log(2 * math.pi)
         return jnp.tanh(unbounded), (gaussian - jnp.log(_slope_of_tanh(unbounded) + _SMALL)).sum(axis=-1)
@@ -73,20 +76,51 @@ class Critics:
         number: How many there are.
         hidden: Widths of the hidden layers.
         activation: Activation function.
+        initializer: How weights are drawn at first, a key of ``INITIALIZERS``.
     """
 
     number: int = 2
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
+    initializer: str = "torch"
 
     @property
     def _network(self) -> MLP:
-        return MLP(self.hidden, 1, self.activation, initializer="torch")
+        return MLP(self.hidden, 1, self.activation, initializer=self.initializer)
 
     def init(self, key: jax.Array, num_features: int, num_actions: int) -> Any:
-        """Fresh parameters, drawn as PyTorch draws those of linear layers."""
+        """Fresh parameters."""
         return init_many(self._network, num_features + num_actions, key, self.number)
 
     def values(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:
         """Q of each critic, (number, n), of features (n, f) and actions (n, a)."""
         return run_many(self._network, params, jnp.concatenate([features, action], axis=-1))[..., 0]
+
+    def tangent_kernel(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:
+        """Inner products of the derivatives of values in a critic's weights, K_ij = ⟨∂Q(s_i, a_i)/∂w, ∂Q(s_j, a_j)/∂w⟩.
+
+        Args:
+            params: Parameters of all critics.
+            features: Float (n, f).
+            action: Float (n, a).
+
+        Returns:
+            The kernels, float (number, n, n).
+        """
+        begin, widths = jnp.concatenate([features, action], axis=-1), (*self.hidden, 1)
+
+        def run(params: Any, added: list[jax.Array]) -> tuple[jax.Array, list[jax.Array]]:
+            """The sum of a critic's values, with something added to each layer's outputs; and each layer's inputs."""
+            x, inputs = begin, []
+            for i, addend in enumerate(added):
+                inputs.append(x)
+                x = x @ params[f"Dense_{i}"]["kernel"] + params[f"Dense_{i}"]["bias"] + addend
+                x = x if i == len(self.hidden) else ACTIVATIONS[self.activation](x)
+            return x.sum(), inputs
+
+        def kernel(params: Any) -> jax.Array:
+            zeros = [jnp.zeros((len(begin), width), begin.dtype) for width in widths]
+            slopes, inputs = jax.grad(run, argnums=1, has_aux=True)(params, zeros)
+            return sum(((x @ x.T + 1) * (slope @ slope.T) for x, slope in zip(inputs, slopes, strict=True)), jnp.zeros(()))
+
+        return jax.vmap(kernel)(params)

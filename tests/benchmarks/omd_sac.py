@@ -38,14 +38,18 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    small, conjugate = {"model_net_arch": [64, 64]}, {"solver": "cg", "solver_steps": 10}
+    small, published = {"model_net_arch": [64, 64]}, {"solver": "identity", "inner_steps": 1, "inner_loop": "all"}
+    net = {"model_trunk": "shared", "initializer": "orthogonal"}
+    conjugate = {"solver": "cg", "solver_steps": 10}
     kinds: dict[str, tuple[Any, dict[str, Any]]] = {
         "SB3's SAC": (SAC, {"device": "cpu"}),
         "OMDSAC, no model": (OMDSAC, {"model_loss": "none"}),
-        "OMDSAC, likelihood, model of 2 × 64": (OMDSAC, {"model_loss": "mle"} | small),
-        "OMDSAC, OMD, model of 2 × 64": (OMDSAC, {"model_loss": "omd"} | small),
-        "OMDSAC, OMD, model of 2 × 256": (OMDSAC, {"model_loss": "omd"}),
-        "OMDSAC, OMD, 2 × 64, 10 conjugate gradients": (OMDSAC, {"model_loss": "omd"} | small | conjugate),
+        "OMDSAC, likelihood, model of 2 × 64, one inner step": (OMDSAC, {"model_loss": "mle"} | small),
+        "OMDSAC, OMD as published, model of 2 × 64": (OMDSAC, published | net | small),
+        "OMDSAC, OMD as published, model of 2 × 256": (OMDSAC, published | net),
+        "OMDSAC, OMD, defaults but a model of 2 × 64": (OMDSAC, dict(small)),
+        "OMDSAC, OMD, defaults": (OMDSAC, {}),
+        "OMDSAC, OMD, 2 × 64, five inner steps, 10 conjugate gradients": (OMDSAC, {"inner_steps": 5} | small | conjugate),
     }
     print(header("jax", "torch", "stable-baselines3", "mujoco"), flush=True)  # the load is that before
     ready = {name: learner(cls, options.updates, **arguments) for name, (cls, arguments) in kinds.items()}

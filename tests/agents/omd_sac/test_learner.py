@@ -1,4 +1,4 @@
-"""OMDSAC's update: beside Stable-Baselines3's own SAC, number by number; and the model's gradient beside finite differences."""
+"""OMDSAC's inner steps: beside Stable-Baselines3's own SAC, number by number."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.common.schedules import Now
-from mbrl_agents.omd import LinearSolver
-from mbrl_agents.omd.dynamics_model import DynamicsModel
-from mbrl_agents.omd_sac.learner import OMDSACLearner, SACHyperparameters
-from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
-from tests.agents.omd.slopes import assert_gradient_is_that_of_solving_anew
+from mbrl_agents.omd_sac.learner import OMDSACLearner, SACHyperparameters, SACParams
+from mbrl_agents.omd_sac.networks import SquashedGaussianActor
 
 FEATURES, ACTIONS, ROWS, GAMMA, RATE, ENT_COEF = 5, 3, 64, 0.99, 3e-4, 0.7
 CODEC = ObservationCodec("float", (FEATURES,), FEATURES)
 ADAM = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=0.0)
 HYPER = SACHyperparameters(GAMMA, 0.005, RATE, -float(ACTIONS), ENT_COEF, ADAM)
+
+
+def learner_of(model_loss: str, learn_ent_coef: bool = True, **changes: Any) -> OMDSACLearner:
+    return OMDSACLearner(CODEC, None, model_loss, SquashedGaussianActor(ACTIONS), learn_ent_coef=learn_ent_coef, **changes)
 
 
 def batch_of(rng: np.random.Generator, rows: int = ROWS) -> Batch:
@@ -115,13 +116,19 @@ def critic_arrays(params: Any) -> list[np.ndarray]:
     return arrays
 
 
-@pytest.mark.parametrize("ent_coef", [f"auto_{ENT_COEF}", f"{ENT_COEF}"])
-def test_updates_are_those_of_sb3(ent_coef: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three updates in double precision: in single, Adam makes steps of any size of gradients that are rounding errors."""
+@pytest.mark.parametrize(
+    ("ent_coef", "inner_loop", "inner_steps"),
+    [(f"auto_{ENT_COEF}", "critics", 1), (f"{ENT_COEF}", "critics", 1), (f"auto_{ENT_COEF}", "all", 2)],
+)
+def test_updates_are_those_of_sb3(ent_coef: str, inner_loop: str, inner_steps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three updates in double precision: in single, Adam makes steps of any size of gradients that are rounding errors.
+
+    Two inner steps of everything are two updates of SAC, on one batch with fresh noise.
+    """
     tolerance = 1e-11
     with jax.enable_x64(True):
         rng, now = np.random.default_rng(0), Now(Exploration(1.0, 0.0), RATE)
-        learner = OMDSACLearner(CODEC, None, "none", SquashedGaussianActor(ACTIONS), learn_ent_coef=ent_coef.startswith("auto"))
+        learner = learner_of("none", ent_coef.startswith("auto"), inner_loop=inner_loop, inner_steps=inner_steps)
         state = wide(learner.init(jax.random.PRNGKey(0), HYPER))
         state = state._replace(hyper=wide(HYPER), params=state.params._replace(log_ent_coef=jnp.log(ENT_COEF)))
         begin = state
@@ -130,7 +137,11 @@ def test_updates_are_those_of_sb3(ent_coef: str, monkeypatch: pytest.MonkeyPatch
         for step in range(3):
             batch, key = batch_of(rng), jax.random.PRNGKey(step)
             state, told = update(state, batch, key, now)
-            sb3.update(batch, learner.noise(key, ROWS))
+            noises = [learner.noise(each, ROWS) for each in learner.keys(key)[0]]
+            assert len(noises) == inner_steps
+            assert len({float(noise.now[0, 0]) for noise in noises}) == inner_steps
+            for noise in noises:
+                sb3.update(batch, noise)
             logged = sb3.sac.logger.name_to_value
             for name in ("actor_loss", "critic_loss", *(("ent_coef", "ent_coef_loss") if learner.learn_ent_coef else ())):
                 assert float(told[name]) == pytest.approx(float(logged[f"train/{name}"]), rel=tolerance, abs=tolerance), name
@@ -155,10 +166,27 @@ def test_updates_are_those_of_sb3(ent_coef: str, monkeypatch: pytest.MonkeyPatch
             assert float(state.params.log_ent_coef) == float(begin.params.log_ent_coef)
 
 
+@pytest.mark.parametrize(("inner_loop", "others"), [("critics", 1), ("all", 3)])
+def test_an_inner_step_is_one_of_the_critics_or_of_everything(inner_loop: str, others: int) -> None:
+    """Three of them, of which target critics and α tell by how far they have gone, and optimisers by their counts."""
+    learner = learner_of("none", inner_loop=inner_loop, inner_steps=3)
+    before = learner.init(jax.random.PRNGKey(0), HYPER)
+    now = Now(Exploration(1.0, 0.0), jnp.float32(RATE))
+    after, _ = learner.update(before, batch_of(np.random.default_rng(0)), jax.random.PRNGKey(1), now)
+    counts = {name: int(getattr(after.optimizer, name).count) for name in SACParams._fields}
+    assert counts == {"critics": 3, "actor": others, "log_ent_coef": others}
+    gone = after.params.log_ent_coef - before.params.log_ent_coef  # Adam's first steps are as long as the learning rate
+    assert abs(float(gone)) == pytest.approx(others * RATE, rel=0.05)
+    ours, target, begin = (
+        np.asarray(critics["Dense_2"]["bias"]) for critics in (after.params.critics, after.target_params, before.target_params)
+    )
+    moved_once = begin + 0.005 * (ours - begin)
+    assert np.allclose(target, moved_once, rtol=0, atol=1e-8) == (inner_loop == "critics")
+
+
 def test_networks_begin_as_those_of_torch() -> None:
     """Kernels and biases of ``torch.nn.Linear``: uniform in ±1/√inputs; compared by range and deviation."""
-    learner = OMDSACLearner(CODEC, None, "none", SquashedGaussianActor(ACTIONS))
-    state = learner.init(jax.random.PRNGKey(1), HYPER)
+    state = learner_of("none").init(jax.random.PRNGKey(1), HYPER)
     torch.manual_seed(0)
     networks = [(state.params.actor, FEATURES), (state.params.critics, FEATURES + ACTIONS)]
     for params, inputs in networks:
@@ -170,64 +198,6 @@ def test_networks_begin_as_those_of_torch() -> None:
                 assert numbers.std() == pytest.approx(yours.std(), rel=0.12)
     first, second = np.asarray(state.params.critics["Dense_1"]["kernel"])
     assert abs(np.corrcoef(first.ravel(), second.ravel())[0, 1]) < 0.02  # two networks, not one twice
-
-
-class Linear:
-    """The inner problem in NumPy, for linear critics: one of least squares, solved anew for every model."""
-
-    def __init__(self, learner: OMDSACLearner, state: Any, batch: Batch, following: np.ndarray) -> None:
-        self.batch, self.state, self.noise = batch, state, following
-        self.actor = {name: np.asarray(each) for name, each in state.params.actor["Dense_0"].items()}
-        target = state.target_params["Dense_0"]
-        self.target = [(np.asarray(target["kernel"])[i, :, 0], np.asarray(target["bias"])[i, 0]) for i in range(2)]
-        self.alpha = np.exp(float(state.params.log_ent_coef))
-        self.inputs = np.concatenate([batch.observation, batch.action], 1)
-        self.design = np.concatenate([self.inputs, np.ones((len(self.inputs), 1))], 1)
-
-    def bootstrap(self, features: np.ndarray) -> np.ndarray:
-        mean, log_std = np.split(features @ self.actor["kernel"] + self.actor["bias"], 2, axis=1)
-        action = np.tanh(mean + np.exp(log_std) * self.noise)
-        log_prob = -0.5 * self.noise**2 - log_std - 0.5 * np.log(2 * np.pi) - np.log(1 - action**2 + 1e-6)
-        least = np.minimum(*(np.concatenate([features, action], 1) @ kernel + bias for kernel, bias in self.target))
-        return least - self.alpha * log_prob.sum(1)
-
-    def solution(self, model: Any) -> np.ndarray:
-        parts = {name: {k: np.asarray(v) for k, v in model[name]["Dense_0"].items()} for name in model}
-        following = self.inputs @ parts["observation"]["kernel"] + parts["observation"]["bias"]
-        reward = (self.inputs @ parts["reward"]["kernel"] + parts["reward"]["bias"])[:, 0]
-        return np.linalg.lstsq(self.design, reward + self.batch.discount * self.bootstrap(following), rcond=None)[0]
-
-    def outer(self, model: Any) -> float:
-        """The true loss of both critics, which have the same solution."""
-        targets = self.batch.reward + self.batch.discount * self.bootstrap(np.asarray(self.batch.next_observation))
-        return np.square(self.design @ self.solution(model) - targets).mean()
-
-
-def test_the_models_gradient_is_that_of_solving_anew() -> None:
-    """Central differences of the true loss at the exact solution for the model, in NumPy, against one whole update."""
-    with jax.enable_x64(True):
-        batch = batch_of(np.random.default_rng(0))
-        huge = 1e8  # as Adam's ε, so that its first step is the gradient divided by that
-        learner = OMDSACLearner(
-            CODEC,
-            DynamicsModel(CODEC, ACTIONS, hidden=()),
-            "omd",
-            SquashedGaussianActor(ACTIONS, hidden=()),
-            Critics(hidden=()),
-            solver=LinearSolver("direct", damping=0.0),
-        )
-        hyper = HYPER._replace(model_learning_rate=huge, adam=ADAM._replace(eps=huge))
-        state = wide(learner.init(jax.random.PRNGKey(0), hyper))
-        other = wide(learner.init(jax.random.PRNGKey(1), hyper))
-        state = state._replace(target_params=other.params.critics, model=other.model)
-        key = jax.random.PRNGKey(2)
-        reference = Linear(learner, state, batch, np.asarray(learner.noise(key, ROWS).following))
-        solution = reference.solution(state.model)
-        critics = {"Dense_0": {"kernel": np.stack([solution[:-1, None]] * 2), "bias": np.stack([solution[-1:]] * 2)}}
-        now = Now(Exploration(1.0, 0.0), jnp.float64(0.0))  # the critics stay at the solution
-        state = state._replace(params=state.params._replace(critics=critics))
-        after, told = jax.jit(learner.update)(state, batch, key, now)
-        assert_gradient_is_that_of_solving_anew(state, after, told, reference.outer)
 
 
 def test_saturated_actions_have_their_likelihood_and_its_slope_in_single_precision() -> None:
