@@ -61,7 +61,7 @@ def of_file(arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[
     """
     if "inner_loop" in arguments:
         return arguments
-    older = {"inner_loop": "critics", "model_trunk": "separate", "initializer": "torch"}
+    older: dict[str, Any] = {"inner_loop": "critics", "model_trunk": "separate", "initializer": "torch"}
     if arguments["target_entropy"] == AUTO:
         older["target_entropy"] = -math.prod(action_space.shape or ()) / 2
     return arguments | older
