@@ -12,6 +12,7 @@ import pathlib
 import time
 
 from mbrl_agents import train_sweep
+from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_envs.assignments import parse_assignments
 from tuning import Worker, create_study, factor_two_grid, open_study
@@ -67,7 +68,9 @@ def main() -> None:
         options.points, options.seeds, options.steps, options.fresh_seeds = 4, 1, 1500, 1
 
     environment = EnvironmentSpec(options.env_id, parse_assignments(options.env_arg, "--env-arg"))
-    arguments = parse_assignments(options.set, "--set")
+    # As in the study, the untrained network plays before learning starts, where the agent has a choice.
+    study_settings = {"warmup": "policy"} if "warmup" in find_agent(options.agent).parameters else {}
+    arguments = study_settings | parse_assignments(options.set, "--set")
     folder = pathlib.Path(options.out or "runs/grid_search")
     if (folder / "study.db").is_file():
         study = open_study(folder / "study.db", folder=folder)

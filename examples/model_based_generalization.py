@@ -14,7 +14,7 @@ import threading
 
 from mbrl_agents.experiments import plots, results
 from mbrl_agents.experiments.comparison import Comparison, Contestant
-from mbrl_agents.experiments.published import AGENTS, preset, presets
+from mbrl_agents.experiments.published import preset, presets
 from mbrl_agents.experiments.run_folder import runs_below
 from mbrl_envs.assignments import parse_assignments
 
@@ -22,7 +22,8 @@ from mbrl_envs.assignments import parse_assignments
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("preset", choices=list(presets()))
-    parser.add_argument("--agents", nargs="+", choices=list(AGENTS), default=list(AGENTS))
+    labels = list(next(iter(presets().values())).agents)
+    parser.add_argument("--agents", nargs="+", choices=labels, default=labels)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--steps", type=int, help="at most so many (default: the study's)")
@@ -35,15 +36,18 @@ def main() -> None:
         options.seeds, options.steps, options.eval_interval, options.minutes = 1, 1500, 500, 60
 
     chosen = preset(options.preset)
-    environment = dataclasses.replace(chosen.environment, arguments=parse_assignments(options.env_arg, "--env-arg"))
+    constants = chosen.environment.arguments | parse_assignments(options.env_arg, "--env-arg")
+    environment = dataclasses.replace(chosen.environment, arguments=constants)
     folder = pathlib.Path(options.out or pathlib.Path("runs") / options.preset)
     comparison = Comparison(
         folder,
-        [Contestant(label, AGENTS[label][0], chosen.arguments[label]) for label in options.agents],
+        [Contestant(label, chosen.agents[label][0], chosen.arguments[label]) for label in options.agents],
         environment,
         range(options.seeds),
         steps=options.steps or chosen.regime.steps,
         eval_interval=options.eval_interval,
+        eval_episodes=chosen.regime.eval_episodes,
+        eval_steps=chosen.regime.eval_steps,
     )
     # Ctrl-C, pressed by a clock: what there is then is saved.
     clock = threading.Timer(60 * options.minutes, lambda: signal.raise_signal(signal.SIGINT))

@@ -2,9 +2,11 @@
 
 Run as ``python examples/omd_cartpole.py`` (``--quick`` for a minute's worth). Agents that differ in nothing but their model's
 loss are trained with models of several sizes, and with numbers that mean nothing appended to what is seen; arXiv 2106.03273.
-All are sweeps in a folder: stopped, the same command goes on. Writes ``returns.csv`` (a row for each evaluation),
-``summary.csv``, ``sizes.png`` (return at the end by size of the model), ``distractors.png``, and ``curves.png`` for the
-largest model.
+Settings are those of the study (the preset ``omd-cartpole``) but for the number of steps; VaGraM's are those of MLE.
+All are sweeps in a folder: stopped, the same command goes on. Every evaluation plays ten episodes with actions drawn from
+softmax(Q/α), as published, and the same ten greedily. Writes ``returns.csv`` (a row for each evaluation), ``on_the_way.csv``
+(mean, least and greatest seed after an eighth, a quarter, half and all of the steps), ``summary.csv``, and, of the drawn
+actions, ``sizes.png`` (return at the end by size of the model), ``distractors.png``, and ``curves.png`` for the largest model.
 """
 
 import argparse
@@ -15,20 +17,22 @@ import gymnasium
 import pandas as pd
 
 from mbrl_agents import grid, train_sweep
-from mbrl_agents.experiments import figures, statistics
+from mbrl_agents.experiments import figures, published, statistics
 from mbrl_agents.omd.model_losses import MODEL_LOSSES
 
 SIZES, DISTRACTORS, EVALUATIONS = (2, 4, 8, 16, 32), (0, 10, 30), 8
 KEYS = ["model_loss", "size", "distractors"]
+PUBLISHED = published.preset("omd-cartpole").arguments["mle"] | {"carry_optimizer": None}  # which is different under "omd"
 
 
 def sweep(folder: pathlib.Path, distractors: int, options: argparse.Namespace) -> pd.DataFrame:
-    """Returns on the way, of all losses with models of some sizes."""
+    """Returns on the way, of all losses with models of some sizes; columns ``sampled`` and ``greedy``."""
+    hyperparameters = PUBLISHED | grid(model_loss=options.losses, model_net_arch=[[size, size] for size in options.sizes])
     with contextlib.closing(gymnasium.make("mbrl/CartPole-v0", num_distractors=distractors)) as env:
         result = train_sweep(
             "OMD",
             env,
-            grid(model_loss=options.losses, model_net_arch=[[size, size] for size in options.sizes]),
+            hyperparameters,
             seeds=options.seeds,
             total_timesteps=options.steps,
             eval_interval=options.steps // EVALUATIONS,
@@ -38,21 +42,33 @@ def sweep(folder: pathlib.Path, distractors: int, options: argparse.Namespace) -
             progress_bar=True,
         )
     table = result.table()
-    table = table[table["metric"] == "score"].assign(distractors=distractors)
+    table = table[table["metric"].isin(["score/sample", "score/greedy"])].assign(distractors=distractors)
     table["size"] = table["model_net_arch"].map(lambda layers: layers[0])
-    return table[[*KEYS, "seed", "timestep", "value"]].rename(columns={"value": "return"})
+    table = table.pivot(index=[*KEYS, "seed", "timestep"], columns="metric", values="value").reset_index()
+    return table.rename(columns={"score/sample": "sampled", "score/greedy": "greedy"}).round(2)
+
+
+def on_the_way(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean, least and greatest seed after an eighth, a quarter, half and all of the steps."""
+    last = table["timestep"].max()
+    shown = table[table["timestep"].isin([last // 8, last // 4, last // 2, last])]
+    rows = shown.melt([*KEYS, "seed", "timestep"], ["sampled", "greedy"], "actions", "return")
+    return rows.groupby([*KEYS, "actions", "timestep"], sort=False)["return"].agg(["mean", "min", "max"]).reset_index()
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean return of the last quarter of the evaluations of each run, and of these mean and 95 % t interval over seeds."""
+    """Mean return of the last quarter of each run's evaluations, and of these mean and 95 % t interval over seeds.
+
+    The interval is that of drawn actions; ``greedy`` is the mean of the others.
+    """
     late = table[table["timestep"] > 0.75 * table["timestep"].max()]
-    per_run = late.groupby([*KEYS, "seed"], sort=False)["return"].mean()
+    per_run = late.groupby([*KEYS, "seed"], sort=False)[["sampled", "greedy"]].mean()
     rows = []
     for key, values in per_run.groupby(KEYS, sort=False):
-        interval = statistics.mean_interval(values.to_numpy())
+        interval = statistics.mean_interval(values["sampled"].to_numpy())
         low, high = (interval.low, interval.high) if interval else (float("nan"), float("nan"))
-        rows.append([*key, len(values), values.mean(), low, high])
-    return pd.DataFrame(rows, columns=[*KEYS, "seeds", "mean", "low", "high"])
+        rows.append([*key, len(values), values["sampled"].mean(), low, high, values["greedy"].mean()])
+    return pd.DataFrame(rows, columns=[*KEYS, "seeds", "mean", "low", "high", "greedy"])
 
 
 def draw(rows: pd.DataFrame, x: str, path: pathlib.Path, title: str) -> None:
@@ -81,7 +97,7 @@ def draw_curves(table: pd.DataFrame, path: pathlib.Path, title: str) -> None:
     figure = figures.new_figure(6.0, 3.8, title)
     axis = figure.subplots()
     for i, (loss, own) in enumerate(table.groupby("model_loss", sort=False)):
-        by_step = own.groupby("timestep")["return"]
+        by_step = own.groupby("timestep")["sampled"]
         axis.plot(by_step.mean(), color=figures.COLOURS[i], label=loss)
         axis.fill_between(by_step.min().index, by_step.min(), by_step.max(), color=figures.COLOURS[i], alpha=0.12, lw=0)
     axis.set(xlabel="environment steps", ylabel="return", ylim=(0, 510))
@@ -111,12 +127,14 @@ def main() -> None:
         table.to_csv(folder / "returns.csv", index=False)
     rows = summary(table)
     rows.round(2).to_csv(folder / "summary.csv", index=False)
+    on_the_way(table).round(2).to_csv(folder / "on_the_way.csv", index=False)
+    print(on_the_way(table).round(1).to_string(index=False))
     print(rows.round(1).to_string(index=False))
     draw(rows, "size", folder / "sizes.png", f"CartPole, {options.steps:,} steps: mean return of the last quarter, 95 %")
     draw(rows[rows["size"] == largest], "distractors", folder / "distractors.png", "With numbers that mean nothing")
     shown = table[(table["size"] == largest) & (table["distractors"] == min(options.distractors))]
     draw_curves(shown, folder / "curves.png", f"CartPole, models with {largest} units: mean and range of {options.seeds} seeds")
-    print(f"\n{folder}: returns.csv, summary.csv, sizes.png, distractors.png, curves.png")
+    print(f"\n{folder}: returns.csv, on_the_way.csv, summary.csv, sizes.png, distractors.png, curves.png")
 
 
 if __name__ == "__main__":

@@ -46,7 +46,7 @@ def main() -> None:
     pipes, total = (3, 3000) if options.quick else (5, 15_000)
     dynamics = mbrl_envs.PanFlute(num_pipes=pipes)
     env = gymnasium.make("mbrl/PanFlute-v0", num_pipes=pipes, max_episode_steps=-1)
-    agent = ReplayDQN("MlpPolicy", env, learning_rate=1e-4, temperature=0.1, seed=options.seed)
+    agent = ReplayDQN("MlpPolicy", env, learning_rate=1e-4, temperature=0.1, warmup="policy", seed=options.seed)  # the study's
     curve = Curve(dynamics)
     agent.learn(total, callback=EveryNTimesteps(total // 15, curve))
 

@@ -1,20 +1,23 @@
-"""How step size and batch size set the plateau of TD learning: MountainCar's values, at the length of the published study.
+"""How step size and batch size set the plateau of TD learning: MountainCar's values, by the published recipe and length.
 
 Run as ``python examples/td_mountain_car.py`` (``--quick`` for a minute's worth). Observations are cut into 42 × 28 cells; the
-policy is greedy in a table that Q-learning has learned. 10 million episodes of 350 steps are sampled to disk (7 GB; a killed
-run goes on), and values are learned from them by batch TD with all Fourier modes of the cells: batches of 1, 2, 4, 8 episodes
-at a learning rate of .1, and learning rates from .01 to .2 with single episodes. Each of ten runs takes the episodes in an
-order of its own. Written are ``curves.csv``, ``plateaus.csv``, ``fits.csv`` and pictures.
+policy is greedy in a table that Q-learning has learned. Values are learned by batch TD with all Fourier modes of the cells from
+episodes of 351 positions (350 transitions; after the goal the state is repeated, with reward 0): 10 million batches of one
+episode at learning rates from .01 to .2, and a million batches of 1, 2, 4, 8 episodes at a learning rate of .1. Updates are
+divided by the number of episodes and by 350. Each of ten runs has a sample of 10 million episodes of its own; a killed call
+goes on with the runs that are missing. Written are ``policies.csv``, ``curves.csv``, ``plateaus.csv``, ``fits.csv`` and
+pictures. ``published.yaml`` in ``mbrl_agents/td_dynamics`` has the settings and says what is published and what is ours.
 
 Three errors are followed: over all cells alike, against Monte Carlo values from a simulator in plain NumPy (``monte_carlo``)
-and against the fixed point of TD on these episodes (``all_cells``); and against the latter, cells counting as often as they are
-visited (``visited``).
+and against the fixed point of TD (``all_cells``), estimated from a further sample; and against the latter, cells counting as
+often as they are visited (``visited``).
 """
 
 import argparse
+import functools
 import pathlib
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import pandas as pd
@@ -22,47 +25,83 @@ from scipy import stats
 
 from mbrl_agents.common.files import arrays_from_bytes, arrays_to_bytes, write_atomically
 from mbrl_agents.experiments import figures
-from mbrl_agents.td_dynamics.episode_sampling import sample, sample_episodes
-from mbrl_agents.td_dynamics.episode_store import EpisodeStore
+from mbrl_agents.td_dynamics.episode_sampling import sample
+from mbrl_agents.td_dynamics.episode_store import Episodes
 from mbrl_agents.td_dynamics.least_squares import count, td_values
 from mbrl_agents.td_dynamics.linear_features import FourierModes
 from mbrl_agents.td_dynamics.policy_evaluation import BatchTD
+from mbrl_agents.td_dynamics.published import published_study
 from mbrl_agents.td_dynamics.tabular_control import q_learning
 from mbrl_envs import MountainCar
 
-ENV, STEPS, GAMMA = MountainCar(), 350, 0.99
-CELLS = FourierModes(ENV.observation_space.low, ENV.observation_space.high, (42, 28))
-LEARNING_RATES, BATCH_SIZES, USUAL_RATE = (0.01, 0.02, 0.05, 0.1, 0.2), (1, 2, 4, 8), 0.1
+SETTING = published_study("mountain_car").settings
+ENV, POSITIONS, GAMMA = MountainCar(), SETTING["positions"], SETTING["gamma"]
+TRANSITIONS = POSITIONS - 1
+CELLS = FourierModes(ENV.observation_space.low, ENV.observation_space.high, SETTING["cells"])
+TABLE = CELLS.table()
+SHARE = SETTING["batches"] / SETTING["episodes"]  # length of the batch-size study beside that of the other
 # For each study: what the plateau should be linear in, (batch size, learning rate) by its value, and the share of the length.
 STUDIES = {
-    "step_size": ("learning rate", {rate: (1, rate) for rate in LEARNING_RATES}, 1),
-    "batch_size": ("1 / batch size", {1 / size: (size, USUAL_RATE) for size in BATCH_SIZES}, 10),
+    "step_size": ("learning rate", {rate: (1, rate) for rate in SETTING["learning_rates"]}, 1.0),
+    "batch_size": ("1 / batch size", {1 / size: (size, SETTING["usual_rate"]) for size in SETTING["batch_sizes"]}, SHARE),
 }
-SETTINGS = {setting: share for _, settings, share in reversed(STUDIES.values()) for setting in settings.values()}
+LENGTHS = {setting: share for _, settings, share in reversed(STUDIES.values()) for setting in settings.values()}
 ERRORS = {
     "monte_carlo": "all cells, against Monte Carlo values",
     "all_cells": "all cells, against TD's fixed point",
     "visited": "as often as visited, against TD's fixed point",
 }
-PUBLISHED_SHARE = 0.88  # of episodes that take more than 200 steps
 RECORDS = 500  # of the batch-size study
-BLOCK = 64_000
+BLOCK = 65_536
 
 
-def behaviour(seeds: int = 12, num_episodes: int = 10_000) -> np.ndarray:
-    """The greedy policy of Q-learning, of those of some seeds the one that is most like the published study's.
+def candidates(seeds: int, episodes: int) -> tuple[pd.DataFrame, np.ndarray]:
+    """Policies of the published Q-learning, by seed: what they do, and their actions (seeds, S).
 
-    There 88 % of the episodes take more than 200 steps, and a learning rate of .2 converges. After the study's 2000 episodes of
-    Q-learning no policy that we found is like that: hardly any reaches the goal within 200 steps, and as they roll to and fro
-    between a few cells instead, TD diverges at .2 (and sometimes at .1). After 10 000 episodes there are some.
+    Whether learning with single episodes at the largest of the learning rates ``converges`` is tried out; values are at least
+    −1 / (1 − γ), but errors may be larger for a while.
     """
-    policies = [q_learning(ENV, CELLS, seed=seed, num_episodes=num_episodes).policy for seed in range(seeds)]
-    lengths = [sample(ENV, CELLS, each, num_episodes=4096, steps=STEPS, seed=1).lengths for each in policies]
-    return policies[int(np.argmin([abs((each > 200).mean() - PUBLISHED_SHARE) for each in lengths]))]
+    policies, rows, rate = [], [], max(SETTING["learning_rates"])
+    for seed in range(seeds):
+        policy = q_learning(ENV, CELLS, seed=seed, **SETTING["q_learning"]).policy
+        drawn = sample(ENV, CELLS, policy, num_episodes=episodes, steps=POSITIONS, seed=0)
+        row = {"seed": seed, "past_200": (drawn.lengths > 200).mean(), "past_350": (drawn.lengths > TRANSITIONS).mean()}
+        learner = learner_of(1, rate, every=64)
+        try:
+            learner.learn(drawn)
+            converges = np.abs(learner.result.values).max() < 2 / (1 - GAMMA)
+        except FloatingPointError:
+            converges = False
+        rows.append(row | {"cells": len(np.unique(drawn.cells)), "converges": converges})
+        policies.append(policy)
+    return pd.DataFrame(rows), np.stack(policies)
+
+
+def nearest(table: pd.DataFrame) -> int:
+    """The seed of the policy that is most like the published one, of those with which learning converges.
+
+    Its share of long episodes is to be within .02 of the published one, its number of visited cells as near as can be.
+    """
+    able = table[table["converges"]]
+    far = (able["past_200"] - np.mean(SETTING["share_past_200"])).abs()
+    near = able[far <= max(0.02, far.min())]
+    return int(near.loc[(near["cells"] - SETTING["visited_cells"]).abs().idxmin(), "seed"])
+
+
+def learner_of(size: int, rate: float, every: int) -> BatchTD:
+    """TD with the published features, batches of ``size`` episodes and a learning rate."""
+    step_size = rate / TRANSITIONS
+    return BatchTD(CELLS.num_cells, gamma=GAMMA, step_size=step_size, batch_size=size, features=TABLE, every=every)
+
+
+def blocks(policy: np.ndarray, episodes: int, seed: int) -> Iterator[Episodes]:
+    """A sample of episodes, a block at a time."""
+    for first in range(0, episodes, BLOCK):
+        yield sample(ENV, CELLS, policy, num_episodes=BLOCK, steps=POSITIONS, seed=seed, first=first)
 
 
 def monte_carlo(policy: np.ndarray, episodes: int, horizon: int = 1500) -> tuple[np.ndarray, np.ndarray]:
-    """Mean discounted return after each cell, over all its visits in the first 349 steps, and its standard error, (S,) each.
+    """Mean discounted return after each cell, over all its visits in the first 350 steps, and its standard error, (S,) each.
 
     A simulator of its own, in float64 and with nothing of the package: what follows a visit is not cut after 350 steps.
     """
@@ -83,7 +122,7 @@ def monte_carlo(policy: np.ndarray, episodes: int, horizon: int = 1500) -> tuple
     sums, visits, following = np.zeros((20, 1176)), np.zeros((20, 1176)), np.zeros(episodes)
     for t in reversed(range(horizon)):
         following = np.where(running[t], -1 + GAMMA * following, 0)
-        if t < STEPS - 1:
+        if t < TRANSITIONS:
             np.add.at(sums, (groups, cells[t]), following)
             np.add.at(visits, (groups, cells[t]), 1)
     number = np.maximum(visits.sum(0), 1)
@@ -91,55 +130,76 @@ def monte_carlo(policy: np.ndarray, episodes: int, horizon: int = 1500) -> tuple
     return values, np.sqrt(np.square(sums - visits * values).sum(0)) / number
 
 
-def true_values(folder: pathlib.Path, store: EpisodeStore, policy: np.ndarray, episodes: int) -> dict[str, np.ndarray]:
-    """Monte Carlo values with standard errors, the fixed point of TD, and visits, (S,) each; kept in the folder."""
-    path = folder / "truths.npz"
+def true_values(policy: np.ndarray, sampled: int, simulated: int) -> dict[str, np.ndarray]:
+    """Monte Carlo values with standard errors, the fixed point of TD, and visits, (S,) each; seed 0 is no run's."""
+    counts = count(blocks(policy, sampled, seed=0), CELLS.num_cells)
+    values, standard_error = monte_carlo(policy, simulated)
+    found = {"monte_carlo": values, "standard_error": standard_error, "td": td_values(counts, gamma=GAMMA)}
+    return found | {"visits": counts.visits}
+
+
+def kept(path: pathlib.Path, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays of a file, made if it is not there."""
     if not path.exists():
-        counts = count(store.blocks(BLOCK), CELLS.num_cells)
-        values, standard_error = monte_carlo(policy, episodes)
-        found = {"monte_carlo": values, "standard_error": standard_error, "td": td_values(counts, gamma=GAMMA)}
-        write_atomically(path, arrays_to_bytes(found | {"visits": counts.visits}))
+        write_atomically(path, arrays_to_bytes(make()))
     return arrays_from_bytes(path.read_bytes(), str(path))
 
 
-def one_run(
-    run: int, store: EpisodeStore, batches: int, truths: dict[str, np.ndarray], visits: np.ndarray
-) -> dict[str, np.ndarray]:
+def record_interval(batches: int) -> int:
+    """Batches between records."""
+    return max(round(batches * SHARE) // RECORDS, 1)
+
+
+def lengths(batches: int) -> dict[tuple[int, float], int]:
+    """Batches of each setting, whole records."""
+    every = record_interval(batches)
+    return {setting: round(batches * share) // every * every for setting, share in LENGTHS.items()}
+
+
+def one_run(run: int, policy: np.ndarray, batches: int, truths: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Errors of every setting in one run, float64 (records,) by ``<batch size> <learning rate> <error>``."""
-    every = max(batches // 10 // RECORDS, 1)
-    table = CELLS.table()
-    learners = [
-        BatchTD(CELLS.num_cells, gamma=GAMMA, step_size=rate / STEPS, batch_size=size, features=table, every=every)
-        for size, rate in SETTINGS
-    ]
-    limits = [batches // share for share in SETTINGS.values()]
-    with ThreadPoolExecutor() as pool:
-        for block in store.blocks(BLOCK, order=run):
-            list(pool.map(lambda learner, most, block=block: learner.learn(block, most), learners, limits))
+    began, cpu = time.perf_counter(), time.process_time()
+    learners = {setting: learner_of(*setting, record_interval(batches)) for setting in LENGTHS}
+    limits = lengths(batches)
+    needed = max(size * limit for (size, _), limit in limits.items())
+    for block in blocks(policy, needed, seed=run + 1):
+        for setting, learner in learners.items():
+            if learner.num_batches < limits[setting]:
+                learner.learn(block, limits[setting])
     errors = {}
-    for (size, rate), learner in zip(SETTINGS, learners, strict=True):
+    for (size, rate), learner in learners.items():
         for kind in ERRORS:
-            truth, weighting = truths["monte_carlo" if kind == "monte_carlo" else "td"], visits if kind == "visited" else None
-            errors[f"{size} {rate} {kind}"] = learner.result.errors(truth, weighting)
+            truth = truths["monte_carlo" if kind == "monte_carlo" else "td"]
+            found = learner.result.errors(truth, truths["visits"] if kind == "visited" else None)
+            errors[f"{size} {rate} {kind}"] = found
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - began
+    print(f"run {run}: {needed} episodes, {sum(limits.values())} updates, {wall:.0f} s ({cpu:.0f} s of CPU time)", flush=True)
     return errors
 
 
 def tables(runs: list[dict[str, np.ndarray]], batches: int) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Mean errors at some sixty batches of each curve, and the plateau of each run: its mean error over the last half."""
-    every = max(batches // 10 // RECORDS, 1)
+    """Mean errors at some sixty batches of each curve, and the plateau of each run: its mean error over the last batches."""
+    every, limits = record_interval(batches), lengths(batches)
     curves, plateaus = [], []
-    for study, (_, settings, share) in STUDIES.items():
-        length = batches // share // every
-        shown = np.unique(np.geomspace(1, length, 60).astype(int)) - 1
+    for study, (_, settings, _) in STUDIES.items():
         for x, (size, rate) in settings.items():
+            length = round(batches * STUDIES[study][2]) // every
+            assert length <= limits[size, rate] // every
+            last = plateau_batches(length * every) // every
+            shown = np.unique(np.geomspace(1, length, 60).astype(int)) - 1
             for kind in ERRORS:
                 found = np.stack([run[f"{size} {rate} {kind}"][:length] for run in runs])
                 about = {"study": study, "batch_size": size, "learning_rate": rate, "error": kind}
                 mean, spread = found.mean(0), found.std(0, ddof=1)
                 curves += [{**about, "batches": every * (i + 1), "mean": mean[i], "std": spread[i]} for i in shown]
-                own = found[:, length // 2 :].mean(1)
+                own = found[:, -last:].mean(1)
                 plateaus += [{**about, "x": x, "run": run, "plateau": value} for run, value in enumerate(own)]
     return pd.DataFrame(curves), pd.DataFrame(plateaus)
+
+
+def plateau_batches(length: int) -> int:
+    """Batches at the end of a curve whose mean is its plateau: the published number, or half of a short one."""
+    return min(SETTING["plateau_batches"], length // 2)
 
 
 def fit(plateaus: pd.DataFrame) -> pd.DataFrame:
@@ -185,7 +245,7 @@ def draw_curves(curves: pd.DataFrame, path: pathlib.Path) -> None:
 
 def draw_plateaus(plateaus: pd.DataFrame, fits: pd.DataFrame, path: pathlib.Path) -> None:
     """Plateau of every run by learning rate and by 1/B, with the line through them."""
-    figure = figures.new_figure(11, 6.4, "Plateau of the error (mean over the last half of a run), and the line through it")
+    figure = figures.new_figure(11, 6.4, "Plateau of the error (mean over a run's last batches), and the line through it")
     axes = figure.subplots(len(STUDIES), len(ERRORS), sharex="row")
     for line, (study, (name, _, _)) in zip(axes, STUDIES.items(), strict=True):
         for axis, (kind, words) in zip(line, ERRORS.items(), strict=True):
@@ -224,21 +284,20 @@ def draw_values(truths: dict[str, np.ndarray], visits: np.ndarray, path: pathlib
     figures.save(figure, path)
 
 
-def learn_all(
-    folder: pathlib.Path, store: EpisodeStore, runs: int, batches: int, truths: dict, visits: np.ndarray
-) -> list[dict]:
-    """All runs; those that an earlier call finished are read."""
-    found = []
-    for run in range(runs):
-        path = folder / f"run_{run}_{batches}.npz"
-        if not path.exists():
-            began, cpu = time.perf_counter(), time.process_time()
-            write_atomically(path, arrays_to_bytes(one_run(run, store, batches, truths, visits)))
-            updates = sum(batches // share for share in SETTINGS.values())
-            seconds = time.perf_counter() - began
-            print(f"run {run}: {updates} updates, {seconds:.0f} s ({time.process_time() - cpu:.0f} s of CPU time)", flush=True)
-        found.append(arrays_from_bytes(path.read_bytes(), str(path)))
-    return found
+def draw_policies(policies: pd.DataFrame, path: pathlib.Path) -> None:
+    """Share of episodes past 200 steps by policy, beside the published share."""
+    figure = figures.new_figure(8, 3.2, "Policies of the published Q-learning: share of episodes of more than 200 steps")
+    axis = figure.subplots()
+    ordered = policies.sort_values("past_200")
+    for able, words, colour in ((True, "TD converges", figures.COLOURS[0]), (False, "TD diverges", figures.COLOURS[5])):
+        places = np.flatnonzero(ordered["converges"] == able)
+        axis.bar(places, ordered["past_200"].to_numpy()[places], color=colour, width=0.7, label=words)
+    axis.axhspan(*SETTING["share_past_200"], color=figures.COLOURS[1], alpha=0.6, label="published")
+    axis.set_xticks(range(len(ordered)), [str(seed) for seed in ordered["seed"]])
+    axis.set(xlabel="seed of Q-learning", ylabel="share", ylim=(0, 1))
+    axis.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
+    figures.plain(axis)
+    figures.save(figure, path)
 
 
 def main() -> None:
@@ -246,23 +305,23 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="200 000 batches, 3 runs")
     parser.add_argument("--batches", type=int, help="batches of the step-size study, ten times those of the other (10 000 000)")
     parser.add_argument("--runs", type=int, help="runs (10)")
-    parser.add_argument("--samples", type=pathlib.Path, default=pathlib.Path("runs/td_mountain_car"), help="folder of episodes")
+    parser.add_argument(
+        "--work", type=pathlib.Path, default=pathlib.Path("runs/td_mountain_car"), help="folder of finished runs"
+    )
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("td_mountain_car"), help="folder of results")
     arguments = parser.parse_args()
-    batches = arguments.batches or (200_000 if arguments.quick else 10_000_000)
-    runs = arguments.runs or (3 if arguments.quick else 10)
-    folder = arguments.samples / str(batches)
+    batches = arguments.batches or (200_000 if arguments.quick else SETTING["episodes"])
+    runs = arguments.runs or (3 if arguments.quick else SETTING["runs"])
+    folder = arguments.work / f"{POSITIONS}_positions_{batches}"
     folder.mkdir(parents=True, exist_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    policy_file = folder / "policy.npz"  # kept, as rounding on another machine may make it another policy
-    if not policy_file.exists():
-        write_atomically(policy_file, arrays_to_bytes({"policy": behaviour()}))
-    policy = arrays_from_bytes(policy_file.read_bytes(), str(policy_file))["policy"]
-    store = sample_episodes(
-        folder / "episodes", ENV, CELLS, policy, num_episodes=batches, steps=STEPS, seed=1, progress_bar=True
-    )
-    truths = true_values(folder, store, policy, 20_000 if arguments.quick else 100_000)
+    policies, actions = candidates(SETTING["policies"], 16_384 if arguments.quick else 131_072)
+    seed = nearest(policies)
+    print(policies.to_string(index=False, float_format="%.4g"), f"\nthe policy is that of seed {seed}", flush=True)
+    # Kept, as rounding on another machine may make it another policy.
+    policy = kept(folder / "policy.npz", lambda: {"policy": actions[seed]})["policy"]
+    truths = kept(folder / "truths.npz", lambda: true_values(policy, batches, 20_000 if arguments.quick else 100_000))
     visits = truths["visits"]
     bias = np.square(truths["td"] - truths["monte_carlo"])
     print(
@@ -271,11 +330,12 @@ def main() -> None:
         f"standard error of the latter {np.square(truths['standard_error']).mean():.4f}",
         flush=True,
     )
-    found = learn_all(folder, store, runs, batches, truths, visits)
+    found = [kept(folder / f"run_{run}.npz", functools.partial(one_run, run, policy, batches, truths)) for run in range(runs)]
     curves, plateaus = tables(found, batches)
     fits = fit(plateaus)
-    for name, table in (("curves", curves), ("plateaus", plateaus), ("fits", fits)):
+    for name, table in (("policies", policies), ("curves", curves), ("plateaus", plateaus), ("fits", fits)):
         table.to_csv(arguments.out / f"{name}.csv", index=False, float_format="%.6g")
+    draw_policies(policies, arguments.out / "policies.png")
     draw_curves(curves, arguments.out / "curves.png")
     draw_plateaus(plateaus, fits, arguments.out / "plateaus.png")
     draw_values(truths, visits, arguments.out / "values.png")

@@ -56,7 +56,7 @@ def train(
 ) -> tuple[list[ValueRNN], list[Fit]]:
     """Networks of one size with different seeds, at once."""
     networks = [ValueRNN(hidden_size=hidden_size, seed=seed, **(NETWORK | changes[0])) for seed in seeds]
-    return networks, fit_many(networks, trials, epochs, progress_bar=True, **(FITTING | changes[1]))
+    return networks, fit_many(networks, trials, epochs=epochs, progress_bar=True, **(FITTING | changes[1]))
 
 
 def study(sizes: dict[int, int], seeds: range, trials: list[Trial], test: list[Trial]) -> pd.DataFrame:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,9 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import bitboard, draws
-from mbrl_envs.checks import integer_in, set_frozen
+from mbrl_envs.checks import boolean, boolean_array, integer_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.grid import GridWorld, boolean_space, cell_at, cells_at, is_cell, move, stack_planes
 from mbrl_envs.rendering import Picture
 
 MAX_BUTTONS = 16
@@ -38,8 +39,8 @@ class ButtonEvents(NamedTuple):
     """What may happen at random in one step.
 
     Attributes:
-        all_on: Whether all buttons turn on, bool scalar.
-        layout: The layout that takes the place of the current one if the step was a success.
+        all_on: Whether the random event happens (with either meaning), bool scalar.
+        layout: The layout that takes the place of the current one if it is drawn anew.
     """
 
     all_on: jax.Array
@@ -57,7 +58,7 @@ def distinct_cells(words: list[jax.Array], num_cells: int) -> list[jax.Array]:
     for i, word in enumerate(words):
         cell = draws.below(word, num_cells - i)
         for other in taken:
-            cell = cell + (cell >= other)
+            cell = jnp.where(cell >= other, cell + 1, cell)
         cells.append(cell)
         # Insert into the ascending list by one bubble pass.
         carried = cell
@@ -109,6 +110,22 @@ def button_planes(buttons: jax.Array, on: jax.Array, num_cells: int) -> tuple[ja
     return bitboard.to_mask(lit, num_cells), bitboard.to_mask(dark, num_cells)
 
 
+def buttons_of(options: Mapping[str, Any], num_buttons: int, n: int) -> dict[str, Any]:
+    """The fields ``buttons`` and ``on`` of a state, as far as options of a reset give them.
+
+    Raises:
+        TypeError, ValueError: They are not that many different cells, or booleans.
+    """
+    given: dict[str, Any] = {}
+    if "buttons" in options:
+        given["buttons"] = cells_at("options['buttons']", options["buttons"], num_buttons, n)
+        if len(np.unique(given["buttons"])) < num_buttons:
+            raise ValueError(f"options['buttons'] must be different cells, got {options['buttons']!r}")
+    if "on" in options:
+        given["on"] = boolean_array("options['on']", options["on"], (num_buttons,))
+    return given
+
+
 @dataclasses.dataclass(frozen=True)
 class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
     """Switch all buttons on by walking over them; then they are laid out anew.
@@ -117,9 +134,13 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
 
     **Step.** In this order: if all buttons are on *before the move*, the step is a success; the player moves, unless the edge
     is in the way; a button whose cell the player has entered *by moving* toggles; with probability 1 / (10·n²) all buttons turn
-    on; after a success the layout (player, buttons, states) is drawn anew.
+    on (or, without ``activate_on_reset``, the layout is drawn anew); after a success the layout (player, buttons, states) is
+    drawn anew.
 
     **Reward.** 1 on a success, else 0.
+
+    **Options of a reset.** ``position``, the player's row and column; ``buttons``, k different rows and columns; ``on``, k
+    booleans. Anything else is as drawn.
 
     From *The Benefits of Model-Based Generalization in Reinforcement Learning* (arXiv 2211.02222).
 
@@ -128,6 +149,7 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
         num_buttons: Number of buttons k, 1 to 16 and at most n·n.
         spontaneous: Whether the random event happens.
         observation: ``"flat"`` for a vector of n·n·3 booleans, ``"planes"`` for shape (n, n, 3).
+        activate_on_reset: Whether the random event turns all buttons on; else it draws the layout anew, without a reward.
 
     Observation planes:
         player: The player's cell.
@@ -139,17 +161,20 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
     num_buttons: int = 3
     spontaneous: bool = True
     observation: str = "flat"
+    activate_on_reset: bool = True
 
     env_id: ClassVar[str] = "mbrl/ButtonGrid-v0"
     continuing: ClassVar[bool] = True
+    reset_options: ClassVar[tuple[str, ...]] = ("position", "buttons", "on")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        boolean("activate_on_reset", self.activate_on_reset)
         set_frozen(self, num_buttons=integer_in("num_buttons", self.num_buttons, 1, min(MAX_BUTTONS, self.num_cells)))
 
     @property
     def all_on_probability(self) -> float:
-        """Probability per step that all buttons turn on by themselves."""
+        """Probability per step of the random event: that all buttons turn on, or that the layout is drawn anew."""
         return 1 / (10 * self.num_cells) if self.spontaneous else 0.0
 
     @property
@@ -168,14 +193,25 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
         success = state.on.all()
         position = draws.once(move(state.position, action, self.grid_size))
         toggled = entered(state.buttons, state.position, position)
-        stepped = ButtonState(position, state.buttons, (state.on ^ toggled) | events.all_on)
-        state = jax.tree.map(lambda new, old: jnp.where(success, new, old), events.layout, stepped)
+        on, anew = state.on ^ toggled, success
+        if self.activate_on_reset:
+            on = on | events.all_on
+        else:
+            anew = anew | events.all_on
+        stepped = ButtonState(position, state.buttons, on)
+        state = jax.tree.map(lambda new, old: jnp.where(anew, new, old), events.layout, stepped)
         return Transition(state, success.astype(jnp.float32), jnp.bool_(False))
 
     def observe(self, state: ButtonState) -> jax.Array:
         n = self.grid_size
         planes = [is_cell(state.position, n * n), *button_planes(state.buttons, state.on, n * n)]
         return stack_planes(planes, n, n, self.observation)
+
+    def start_with(self, state: ButtonState, options: Mapping[str, Any]) -> ButtonState:
+        if "position" in options:
+            position = cell_at("options['position']", options["position"], self.grid_size)
+            state = state._replace(position=position)  # type: ignore[arg-type]  # NumPy's arrays do
+        return state._replace(**buttons_of(options, self.num_buttons, self.grid_size))
 
     def picture(self, state: ButtonState) -> Picture:
         n = self.grid_size

@@ -42,7 +42,8 @@ def functional_task(env: Any) -> FunctionalTask | None:
     Args:
         env: A Gymnasium id, a :class:`FunctionalEnv` (no time limit), a Gymnasium environment, one of this package's vector
             environments, or an SB3 ``DummyVecEnv`` of one or more equal environments. Wrappers that change what an agent sees
-            or gets hide the dynamics: the result is then None.
+            or gets hide the dynamics: the result is then None. So do subclasses of wrappers and environments, which may change
+            anything, and monitors that copy from infos.
 
     Raises:
         gymnasium.error.Error: There is no such id.
@@ -55,12 +56,12 @@ def functional_task(env: Any) -> FunctionalTask | None:
         return _task_of_env(env)
     # Wrappers first: they pass on questions about attributes to what they wrap.
     if isinstance(env, gymnasium.vector.VectorWrapper):
-        return functional_task(env.env) if type(env).__name__ in _TRANSPARENT else None
+        return functional_task(env.env) if _is_transparent(env) else None
     if (inner := getattr(env, "venv", None)) is not None:  # an SB3 VecEnvWrapper
-        return functional_task(inner) if type(env).__name__ == "VecMonitor" else None
-    if (own := getattr(env, "functional_task", None)) is not None:  # our own adapters say it themselves
+        return functional_task(inner) if _is_transparent(env) else None
+    if (own := _own_task(env)) is not None:
         return own
-    if type(env).__name__ == "DummyVecEnv":
+    if _class_name(env) == "stable_baselines3.common.vec_env.dummy_vec_env.DummyVecEnv":
         tasks = [_task_of_env(single) for single in env.envs]
         return tasks[0] if all(task == tasks[0] for task in tasks) else None
     return None
@@ -79,18 +80,43 @@ def functional(env: Any) -> FunctionalEnv:
     return task.env
 
 
-# Wrappers that leave observations, actions, rewards and ends of episodes as they are (TimeLimit is read, not skipped).
-_TRANSPARENT = {"OrderEnforcing", "PassiveEnvChecker", "Monitor", "RecordEpisodeStatistics"}
+# Wrappers that leave observations, actions, rewards and ends of episodes as they are (TimeLimit is read, not skipped). By the
+# whole name, so that no subclass passes for one and Stable-Baselines3 need not be imported.
+_TRANSPARENT = {
+    "gymnasium.wrappers.common.OrderEnforcing",
+    "gymnasium.wrappers.common.PassiveEnvChecker",
+    "gymnasium.wrappers.common.RecordEpisodeStatistics",
+    "gymnasium.wrappers.vector.common.RecordEpisodeStatistics",
+    "stable_baselines3.common.monitor.Monitor",
+    "stable_baselines3.common.vec_env.vec_monitor.VecMonitor",
+}
+
+
+_TIME_LIMITS = {"gymnasium.wrappers.common.TimeLimit", "rl_zoo3.gym_patches.PatchedTimeLimit"}
+
+
+def _class_name(env: Any) -> str:
+    return f"{type(env).__module__}.{type(env).__qualname__}"
+
+
+def _is_transparent(env: Any) -> bool:
+    copies = getattr(env, "info_keywords", ()) or getattr(env, "reset_keywords", ())  # a monitor's, of what only infos hold
+    return _class_name(env) in _TRANSPARENT and not copies
+
+
+def _own_task(env: Any) -> FunctionalTask | None:
+    """What an environment says of itself: its very class, as one that inherits the answer may have changed anything else."""
+    return env.functional_task if "functional_task" in vars(type(env)) else None
 
 
 def _task_of_env(env: gymnasium.Env) -> FunctionalTask | None:
     limit: int | None = None
     while isinstance(env, gymnasium.Wrapper):
-        if isinstance(env, gymnasium.wrappers.TimeLimit):
-            own_limit = env._max_episode_steps
+        if _class_name(env) in _TIME_LIMITS:
+            own_limit = env._max_episode_steps  # type: ignore[attr-defined]
             limit = own_limit if limit is None else min(limit, own_limit)
-        elif type(env).__name__ not in _TRANSPARENT:
+        elif not _is_transparent(env):
             return None
         env = env.env
-    own: FunctionalTask | None = getattr(env, "functional_task", None)
+    own = _own_task(env)
     return None if own is None else FunctionalTask(own.env, limit)

@@ -54,7 +54,7 @@ def picture_of(env: Any, observation: np.ndarray) -> Picture | None:
     """Describes an observation as cells with a legend, as :meth:`FunctionalEnv.picture` describes a state.
 
     Planes that are on in a cell together name it, such as "player on goal"; combinations that no state has are shown as
-    contradictions.
+    contradictions. Planes "wall" and "empty" are complements: "empty" is also on under what stands on an open cell.
 
     Args:
         env: The dynamics.
@@ -88,5 +88,9 @@ def _pipes(env: PanFlute, values: np.ndarray) -> np.ndarray:
 
 
 def _cell(on: list[str], names: tuple[str, ...]) -> str:
+    if {"wall", "empty"} <= {*names}:
+        if ("wall" in on) == ("empty" in on):
+            return CONTRADICTION
+        on = [name for name in on if name != "empty"] or ["empty"]
     name = " on ".join(on) if on or "empty" in names else "empty"
     return name if name in STYLES else CONTRADICTION

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +12,9 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import bitboard, draws, maze
+from mbrl_envs.checks import boolean, boolean_array
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.grid import GridWorld, boolean_space, cell_at, is_cell, move, stack_planes
 from mbrl_envs.rendering import Picture
 
 
@@ -31,7 +33,7 @@ class MazeState(NamedTuple):
 
 
 class MazeEvents(NamedTuple):
-    """What may happen at random in one step: ``teleport``, a bool scalar."""
+    """What may happen at random in one step: ``teleport``, the random event (with either meaning), a bool scalar."""
 
     teleport: jax.Array
 
@@ -45,35 +47,47 @@ class ProcMaze(GridWorld, FunctionalEnv[MazeState, MazeEvents]):
 
     **Step.** In this order: the episode terminates if the player *stands on the goal before moving*, so that the agent sees the
     state in which it has arrived; the player moves, unless a wall or the edge is in the way; with probability
-    0.1 / ((n+1)·⌈n/2⌉ − n mod 2) it is teleported onto the goal.
+    0.1 / ((n+1)·⌈n/2⌉ − n mod 2) it is teleported onto the goal (or, without ``teleport_on_termination``, the episode
+    terminates with this step).
 
     **Reward.** −1 on every step, so that the return is minus the length of the episode.
+
+    **Options of a reset.** ``position`` and ``goal``, a row and a column each, which must be open; ``walls``, bool (n, n), a
+    maze of one's own. Anything else is drawn.
 
     From *The Benefits of Model-Based Generalization in Reinforcement Learning* (arXiv 2211.02222).
 
     Args:
         grid_size: Side length n, 2 to 32.
-        spontaneous: Whether the random teleport happens.
+        spontaneous: Whether the random event happens.
         observation: ``"flat"`` for a vector of n·n·4 booleans, ``"planes"`` for shape (n, n, 4).
+        teleport_on_termination: Whether the random event teleports the player onto the goal, so that the episode terminates one
+            step later; else it terminates the episode at once, and the player moves as usual.
 
     Observation planes:
         player: The player's cell.
         goal: The goal's cell.
         wall: Walls.
-        empty: Open cells that hold neither player nor goal.
+        empty: Open cells, also those of player and goal: in every cell either ``wall`` or ``empty`` is on.
     """
 
     grid_size: int = 4
     spontaneous: bool = True
     observation: str = "flat"
+    teleport_on_termination: bool = True
 
     env_id: ClassVar[str] = "mbrl/ProcMaze-v0"
     continuing: ClassVar[bool] = False
     expensive_reset: ClassVar[bool] = True
+    reset_options: ClassVar[tuple[str, ...]] = ("position", "goal", "walls")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        boolean("teleport_on_termination", self.teleport_on_termination)
 
     @property
     def teleport_probability(self) -> float:
-        """Probability per step of the teleport onto the goal."""
+        """Probability per step of the random event: the teleport onto the goal, or the episode's end."""
         n = self.grid_size
         return 0.1 / ((n + 1) * -(-n // 2) - n % 2) if self.spontaneous else 0.0
 
@@ -98,16 +112,34 @@ class ProcMaze(GridWorld, FunctionalEnv[MazeState, MazeEvents]):
         terminated = state.position == state.goal
         target = move(state.position, action, self.grid_size)
         position = jnp.where(bitboard.contains(state.open, target), target, state.position)
-        position = jnp.where(events.teleport, state.goal, position)
+        if self.teleport_on_termination:
+            position = jnp.where(events.teleport, state.goal, position)
+        else:
+            terminated = terminated | events.teleport
         return Transition(state._replace(position=position), jnp.float32(-1), terminated)
 
     def observe(self, state: MazeState) -> jax.Array:
         n = self.grid_size
         player, goal = is_cell(state.position, n * n), is_cell(state.goal, n * n)
         board = tuple(state.open[i] for i in range(bitboard.num_words(n * n)))
-        taken = bitboard.union(bitboard.one_hot(state.position, n * n), bitboard.one_hot(state.goal, n * n))
-        empty = bitboard.to_mask(bitboard.difference(board, taken), n * n)
-        return stack_planes([player, goal, ~bitboard.to_mask(board, n * n), empty], n, n, self.observation)
+        empty = bitboard.to_mask(board, n * n)
+        return stack_planes([player, goal, ~empty, empty], n, n, self.observation)
+
+    def start_with(self, state: MazeState, options: Mapping[str, Any]) -> MazeState:
+        n = self.grid_size
+        if "walls" in options:
+            walls = boolean_array("options['walls']", options["walls"], (n, n))
+            words = bitboard.from_mask(~walls.ravel())
+            state = state._replace(open=words)  # type: ignore[arg-type]  # NumPy's arrays do
+        for name in ("position", "goal"):
+            if name in options:
+                given: dict[str, Any] = {name: cell_at(f"options[{name!r}]", options[name], n)}
+                state = state._replace(**given)
+            if not np.asarray(bitboard.to_mask(jnp.asarray(state.open), n * n))[getattr(state, name)]:
+                here = divmod(int(getattr(state, name)), n)
+                whose = "was given" if name in options else "was drawn for another maze, so give it along with options['walls']"
+                raise ValueError(f"options[{name!r}] must be an open cell of the maze; {here} is a wall ({whose})")
+        return state
 
     def picture(self, state: MazeState) -> Picture:
         n = self.grid_size

@@ -227,6 +227,7 @@ QUICK = {
     "mbrl envs": [],
     "mbrl train": ["--steps", "300", "--eval-interval", "150", *_SIZES],
     "mbrl compare": ["--steps", "300", "--eval-interval", "150", "--seeds", "1", *_SIZES],
+    "mbrl presets": [],
     "mbrl tune run": ["--steps", "300", "--eval-interval", "150", "--seeds-per-trial", "1", "--trials", "2", "--confirm", "1"],
     "mbrl tune resume": ["--confirm", "1"],
     "mbrl tune status": [],

@@ -168,8 +168,8 @@ def _draw_curve(axis: Any, curves: pd.DataFrame, style: str, colour: str, label:
 
 
 def _draw_yardsticks(axis: Any, study: Study) -> None:
-    dynamics = study.spec.environment.dynamics()
-    steps = default_sizes(dynamics, None, study.spec.eval_steps)[1]
+    task = study.spec.environment.task()
+    dynamics, steps = None if task is None else task.env, default_sizes(task, None, study.spec.eval_steps)[1]
     if (reference := yardsticks_of(find_agent(study.spec.agent).cls, dynamics, steps)) is not None:
         draw_yardsticks(axis, reference, beside=False)
 

@@ -37,9 +37,11 @@ class ActionCodec:
         """The codec of an action space.
 
         Raises:
-            ValueError: It is no Discrete and no bounded Box.
+            ValueError: It is no Discrete and no bounded Box, or actions are beyond 32 bits.
         """
         if isinstance(space, spaces.Discrete):
+            if not -(2**31) <= space.start <= space.start + space.n - 1 < 2**31:
+                raise ValueError(f"discrete actions must lie between -2**31 and 2**31 - 1, got {space}")
             return cls(int(space.n), int(space.start))
         if isinstance(space, spaces.Box) and np.isfinite(space.low).all() and np.isfinite(space.high).all():
             low, high = (tuple(float(bound) for bound in end.ravel()) for end in (space.low, space.high))
@@ -59,7 +61,7 @@ class ActionCodec:
     def uniform(self, key: jax.Array, num: int) -> jax.Array:
         """Uniform actions, int32 (num,) or float32 (num, size)."""
         if self.num_actions:
-            return jax.random.randint(key, (num,), 0, self.num_actions)
+            return jax.random.randint(key, (num,), 0, self.num_actions, jnp.int32)
         return jax.random.uniform(key, (num, self.size), jnp.float32, -1, 1)
 
     def to_env(self, actions: Any) -> Any:

@@ -126,21 +126,26 @@ class StepRecord(NamedTuple):
     episode_length: Any
 
 
+WARMUPS = ("uniform", "policy")
+
+
 @dataclasses.dataclass(frozen=True)
 class TrainingPlan:
     """When and on how much to learn; shapes the program.
 
     Attributes:
         batch_size: Transitions per gradient step.
-        learning_starts: Transitions collected, with uniform actions, before learning.
+        learning_starts: Transitions collected before learning.
         train_freq: Steps (of all environments together) between trainings.
         gradient_steps: Gradient steps per training.
+        warmup: Actions of these first transitions, one of ``WARMUPS``: uniform, or those of the untrained learner.
     """
 
     batch_size: int
     learning_starts: int
     train_freq: int
     gradient_steps: int
+    warmup: str = "uniform"
 
 
 def choose_action(
@@ -153,9 +158,14 @@ def choose_action(
     clock: Clock,
     explore: Exploration,
 ) -> jax.Array:
-    """Actions of the training policy: uniform before learning starts, then the learner's. Both loops act by this function."""
+    """Actions of the training policy: before learning starts those of ``plan.warmup``, then the learner's.
+
+    Both loops act by this function.
+    """
     num = observation.shape[0]
     key = draws.fold_in(streams.act, clock.calls)
+    if plan.warmup == "policy":
+        return learner.act(state, observation, key, explore)
     return lax.cond(
         clock.timesteps < plan.learning_starts,
         lambda: actions.uniform(key, num),

@@ -17,8 +17,9 @@ from stable_baselines3.common.callbacks import (
     EveryNTimesteps,
 )
 
-from mbrl_agents.common import schedules
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit
+from mbrl_agents.common import episode_records, schedules
+from mbrl_agents.common.callback_locals import DeviceLoopValues
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit, plain_jit
 from mbrl_agents.common.device_loop import DeviceLoop, LoopState, StepRecord, restart_lanes, start_lanes
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.schedules import Now
@@ -42,7 +43,7 @@ class LaneFunctions(NamedTuple):
 def lane_functions(envs: BatchedEnv) -> LaneFunctions:
     """The compiled functions for a batch of environments."""
     return LaneFunctions(
-        jax.jit(functools.partial(start_lanes, envs)), jax.jit(functools.partial(restart_lanes, envs), donate_argnums=0)
+        plain_jit(functools.partial(start_lanes, envs)), plain_jit(functools.partial(restart_lanes, envs), donate_argnums=0)
     )
 
 
@@ -74,12 +75,12 @@ def learn(
     agent: JaxAgent, task: FunctionalTask, total_timesteps: int, callback: BaseCallback, log_interval: int | None
 ) -> None:
     """Drives an agent's device loop until ``agent.num_timesteps`` reaches the total or a callback stops it."""
-    loop = agent._device_loop(task)
     num_envs = agent.n_envs
-    callback.on_training_start(locals(), globals())
+    callback.on_training_start(DeviceLoopValues(locals(), self=agent, env=agent.env, replay_buffer=agent.memory), globals())
     rate_limit, keep_on = FIRST_CHUNK, True
     while keep_on and agent.num_timesteps < total_timesteps:
         callback.on_rollout_start()
+        loop = agent._device_loop(task)  # every time, as callbacks may set arguments
         left = -(-(total_timesteps - agent.num_timesteps) // num_envs)
         num = min(loop.max_chunk, rate_limit, left, steps_until_due(callback, agent.num_timesteps, num_envs))
         began = time.perf_counter()
@@ -149,8 +150,10 @@ def run_chunk(agent: JaxAgent, loop: DeviceLoop, num: int, total_timesteps: int)
         Records of the steps, and metrics of the trainings, as NumPy arrays with leading axes of these.
     """
     part = next_part(loop, agent._calls, agent.num_timesteps, num)
-    state, records, metrics = run_part(compiled(loop), part, agent.loop_state(), schedule_tables(agent, loop, total_timesteps))
-    agent.adopt(state)
+    tables = schedule_tables(agent, loop, total_timesteps, part.num)
+    with agent.arrays_lock:
+        state, records, metrics = run_part(compiled(loop), part, agent.loop_state(), tables)
+        agent.adopt(state)
     return (
         jax.tree.map(lambda leaf: np.asarray(leaf)[: part.num], records),
         {name: np.asarray(values)[: part.trainings] for name, values in metrics.items()},
@@ -194,16 +197,26 @@ def steps_until_due(callback: BaseCallback, num_timesteps: int, num_envs: int) -
     return min(due)
 
 
-def schedule_tables(agent: JaxAgent, loop: DeviceLoop, total_timesteps: int) -> Now:
-    """Values for the next ``max_chunk`` steps: exploration as of a step's beginning, step size as of its end."""
+def schedule_tables(agent: JaxAgent, loop: DeviceLoop, total_timesteps: int, used: int | None = None) -> Now:
+    """Values for the next ``max_chunk`` steps: exploration as of a step's beginning, step size as of its end.
+
+    Args:
+        agent: The agent.
+        loop: Its program.
+        total_timesteps: Where the training ends.
+        used: How many of these steps will be taken; None for all.
+
+    Raises:
+        TypeError, ValueError: A schedule gives a value for one of them that is out of range.
+    """
     timesteps = agent.num_timesteps + agent.n_envs * np.arange(loop.max_chunk + 1)
     progress = np.maximum(1 - timesteps / total_timesteps, 0)
     return Now(
         Exploration(
-            schedules.table(agent._temperature_schedule, progress[:-1]),
-            schedules.table(agent._epsilon_schedule, progress[:-1]),
+            schedules.table(agent._temperature_schedule, progress[:-1], "temperature", used),
+            schedules.table(agent._epsilon_schedule, progress[:-1], "epsilon", used),
         ),
-        schedules.table(agent.lr_schedule, progress[1:]),
+        schedules.table(agent.lr_schedule, progress[1:], "learning_rate", used),
     )
 
 
@@ -219,40 +232,51 @@ def _report(
     num, num_envs = records.reward.shape
     done = records.terminated | records.truncated
     keep_on, episodes_due = True, False
+    failure: BaseException | None = None
     for i in range(num):
         agent.num_timesteps += num_envs
         agent._update_current_progress_remaining(agent.num_timesteps, total_timesteps)
         infos = [_info(agent, records, i, lane) if done[i, lane] else {} for lane in range(num_envs)]
-        rewards, dones, actions = records.reward[i].copy(), done[i].copy(), records.action[i].copy()
-        callback.update_locals({"self": agent, "rewards": rewards, "dones": dones, "infos": infos, "actions": actions})
-        # A callback that has asked for the end is not called again, though the chunk's other steps have happened.
-        keep_on = keep_on and callback.on_step()
+        for lane in np.flatnonzero(done[i]):
+            episode_records.keep(agent.env, int(lane), infos[lane]["episode"])
+        # One that has asked for the end, or failed, is not called again, though the chunk's other steps have happened.
+        if keep_on:
+            rewards, dones, actions = records.reward[i].copy(), done[i].copy(), agent.actions.to_env(records.action[i].copy())
+            callback.update_locals({"rewards": rewards, "dones": dones, "infos": infos, "actions": actions})
+            try:
+                keep_on = callback.on_step()
+            except BaseException as error:
+                keep_on, failure = False, error
         for lane in np.flatnonzero(done[i]):
             _count_episode(agent, infos[lane])
             episodes_due |= log_interval is not None and agent._episode_num % log_interval == 0
+    if failure is not None:
+        raise failure
     _log(agent, records, metrics, episodes_due or (log_interval is not None and not done.any()))
     return keep_on
 
 
 def _info(agent: JaxAgent, records: StepRecord, step: int, lane: int) -> dict[str, Any]:
     seconds = (time.time_ns() - agent.start_time) / 1e9
-    return {
-        "TimeLimit.truncated": bool(records.truncated[step, lane] and not records.terminated[step, lane]),
-        "episode": {
-            "r": float(records.episode_return[step, lane]),
-            "l": int(records.episode_length[step, lane]),
-            "t": round(seconds, 6),
-        },
-    }
+    return DeviceLoopValues(
+        {
+            "TimeLimit.truncated": bool(records.truncated[step, lane] and not records.terminated[step, lane]),
+            "episode": {
+                "r": float(records.episode_return[step, lane]),
+                "l": int(records.episode_length[step, lane]),
+                "t": round(seconds, 6),
+            },
+        }
+    )
 
 
 def _log(agent: JaxAgent, records: StepRecord, metrics: dict, dump: bool) -> None:
     agent._record_exploration()
     agent.logger.record("rollout/reward_per_step", float(records.reward.mean()))
-    for name, values in metrics.items():
+    agent.logger.record("train/learning_rate", agent.lr_schedule(agent._current_progress_remaining))
+    for name, values in metrics.items():  # may name the learning rate, where the learner itself changes it
         if len(values):
             agent.logger.record(f"train/{name}", float(values.mean()))
     agent.logger.record("train/n_updates", agent._n_updates, exclude="tensorboard")
-    agent.logger.record("train/learning_rate", agent.lr_schedule(agent._current_progress_remaining))
     if dump:
         agent.dump_logs()

@@ -1,4 +1,4 @@
-"""Greedy scores on functional environments, on the device.
+"""Scores on functional environments, on the device; mostly those of greedy policies.
 
 A score is that of the published study: the return of an episode until it terminates, at most ``num_steps`` steps, or in
 continuing tasks the mean reward per step over ``num_steps`` steps; always from reset and without time limit. With several
@@ -8,15 +8,18 @@ agents the learner acts for each of them, and the score is the mean over agents.
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mbrl_agents.common import keys
 from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import FirstCallAlone
+from mbrl_agents.common.compilation import FirstCallAlone, plain_jit
 from mbrl_agents.common.device_loop import Learner
+from mbrl_agents.common.exploration import Exploration
 from mbrl_envs import FunctionalEnv
 from mbrl_envs import lane as lanes
 from mbrl_envs.lane import Lane
@@ -67,16 +70,15 @@ def scores(env: FunctionalEnv, episodes: Episodes, num_steps: int) -> jax.Array:
     return total / num_steps if env.continuing else total
 
 
-def greedy_scores(
-    learner: Learner, env: FunctionalEnv, learner_state: Any, key: jax.Array, num_episodes: int, num_steps: int
+def scores_of_policy(
+    act: Callable[[jax.Array, jax.Array], jax.Array], env: FunctionalEnv, key: jax.Array, num_episodes: int, num_steps: int
 ) -> jax.Array:
-    """Scores of the greedy policy; a pure function, to be compiled and mapped over runs.
+    """Scores of a policy; a pure function, to be compiled and mapped over runs.
 
     Args:
-        learner: The algorithm.
+        act: Function of observations and a raw key that gives actions as learners have them.
         env: The dynamics.
-        learner_state: What it has learned.
-        key: Raw key, uint32 (2,).
+        key: Raw key, uint32 (2,); of its two halves the first decides which episodes are played.
         num_episodes: Number of episodes, side by side.
         num_steps: Steps of each.
 
@@ -87,32 +89,62 @@ def greedy_scores(
     codec = ActionCodec.of(env.action_space)
 
     def step(episodes: Episodes, step_key: jax.Array) -> tuple[Episodes, None]:
-        actions = learner.act_greedily(learner_state, observe(env, episodes), step_key)
-        return advance(env, episodes, codec.to_env(actions)), None
+        return advance(env, episodes, codec.to_env(act(observe(env, episodes), step_key))), None
 
     episodes, _ = lax.scan(step, begin(env, env_key, num_episodes), jax.random.split(act_key, num_steps))
     return scores(env, episodes, num_steps)
 
 
-def scores_of(
+def greedy_scores(
     learner: Learner, env: FunctionalEnv, learner_state: Any, key: jax.Array, num_episodes: int, num_steps: int
 ) -> jax.Array:
-    """The scores by which a learner is judged: its own ``scores`` where it has such (of predictions, say), else greedy ones.
+    """Scores of the greedy policy of a learner in a state; see :func:`scores_of_policy`."""
 
-    Arguments and result as for :func:`greedy_scores`.
+    def act(observation: jax.Array, step_key: jax.Array) -> jax.Array:
+        return learner.act_greedily(learner_state, observation, step_key)
+
+    return scores_of_policy(act, env, key, num_episodes, num_steps)
+
+
+def evaluate(
+    learner: Learner,
+    env: FunctionalEnv,
+    learner_state: Any,
+    key: jax.Array,
+    explore: Exploration,
+    num_episodes: int,
+    num_steps: int,
+) -> dict[str, jax.Array]:
+    """What an evaluation measures, by name, float32 (num_episodes,) each; ``"score"`` is what the learner is judged by.
+
+    That is the greedy score, unless the learner has its own ``scores`` (of predictions, say), or an ``evaluate`` that gives
+    several.
+
+    Args:
+        learner: The algorithm.
+        env: The dynamics.
+        learner_state: What it has learned.
+        key: Raw key, uint32 (2,).
+        explore: How much it explores now, for policies that draw their actions.
+        num_episodes: Number of episodes, side by side.
+        num_steps: Steps of each.
     """
-    judge = getattr(learner, "scores", None)
-    if judge is not None:
-        return judge(env, learner_state, key, num_episodes, num_steps)
-    return greedy_scores(learner, env, learner_state, key, num_episodes, num_steps)
+    if (own := getattr(learner, "evaluate", None)) is not None:
+        return own(env, learner_state, key, explore, num_episodes, num_steps)
+    judge = getattr(learner, "scores", None) or functools.partial(greedy_scores, learner)
+    return {"score": judge(env, learner_state, key, num_episodes, num_steps)}
 
 
 @functools.lru_cache(maxsize=32)
-def compiled_scores(learner: Learner, env: FunctionalEnv, num_episodes: int, num_steps: int) -> FirstCallAlone:
-    """:func:`scores_of`, compiled, as a function of the learner's state and the key."""
-    return FirstCallAlone(jax.jit(lambda state, key: scores_of(learner, env, state, key, num_episodes, num_steps)))
+def compiled_evaluation(learner: Learner, env: FunctionalEnv, num_episodes: int, num_steps: int) -> FirstCallAlone:
+    """:func:`evaluate`, compiled, as a function of the learner's state, the key and how much it explores."""
+
+    def compiled(state: Any, key: jax.Array, explore: Exploration) -> dict[str, jax.Array]:
+        return evaluate(learner, env, state, key, explore, num_episodes, num_steps)
+
+    return FirstCallAlone(plain_jit(compiled))
 
 
 def evaluation_key(seed: int, stream: int) -> jax.Array:
     """The raw key that decides which episodes an evaluation plays: that of a run's seed at a timestep, say."""
-    return jax.random.fold_in(jax.random.PRNGKey(seed), stream)
+    return keys.fold_in(keys.from_seed(seed), stream)

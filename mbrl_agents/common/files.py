@@ -24,7 +24,7 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | Callable[[Bi
         content: What goes into it; or a function that writes it, so that much of it need not be in memory twice.
 
     Raises:
-        OSError: Writing failed (disk full, no permission, …); nothing is left behind.
+        OSError: Writing failed (disk full, no permission, …); nothing is left behind. It names the file.
     """
     target = pathlib.Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -39,8 +39,10 @@ def write_atomically(path: str | os.PathLike[str], content: bytes | Callable[[Bi
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~umask())
         os.replace(temporary, target)
-    except BaseException:
+    except BaseException as error:
         pathlib.Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # of a full disk, say
+            raise OSError(error.errno, error.strerror, str(target)) from error
         raise
 
 

@@ -61,24 +61,28 @@ def learn(agent: JaxAgent, total_timesteps: int, callback: Any, log_interval: in
     callback.on_training_end()
 
 
-def take_steps(agent: JaxAgent, gradient_steps: int, now: Now) -> dict[str, Any]:
+def take_steps(agent: JaxAgent, gradient_steps: int, batch_size: int, now: Now) -> dict[str, Any]:
     """Gradient steps on batches from the replay memory; returns the metrics of the last one."""
+    usual = batch_size == agent.batch_size
+    learner, plan = (agent.learner, agent.plan) if usual else agent._of_batch_size(batch_size)
     if agent._vec_normalize_env is not None:
-        return _take_normalized_steps(agent, gradient_steps, now)
+        return _take_normalized_steps(agent, learner, plan, gradient_steps, now)
     # A rollout in episodes may ask for any number; the compiled training is one of `plan.gradient_steps`.
-    plan = dataclasses.replace(agent.plan, gradient_steps=gradient_steps)
-    functions = host_functions(agent.learner, plan, agent.replay)
+    plan = dataclasses.replace(plan, gradient_steps=gradient_steps)
+    functions = host_functions(learner, plan, agent.replay)
     updates = np.int32(agent._n_updates)
     agent.learner_state, metrics = functions.train(agent.learner_state, agent.memory.state, agent._streams, updates, now)
     agent._n_updates += gradient_steps
     return metrics
 
 
-def _take_normalized_steps(agent: JaxAgent, gradient_steps: int, now: Now) -> dict[str, Any]:
+def _take_normalized_steps(
+    agent: JaxAgent, learner: Learner, plan: TrainingPlan, gradient_steps: int, now: Now
+) -> dict[str, Any]:
     """The same, with observations and rewards normalised by a ``VecNormalize`` after they are drawn."""
     assert agent._vec_normalize_env is not None
-    normalizer, batch_size, metrics = agent._vec_normalize_env, agent.plan.batch_size, {}
-    functions = host_functions(agent.learner, agent.plan, agent.replay)
+    normalizer, batch_size, metrics = agent._vec_normalize_env, plan.batch_size, {}
+    functions = host_functions(learner, plan, agent.replay)
     shape = (batch_size, *agent.observation_space.shape)  # type: ignore[misc]
     for _ in range(gradient_steps):
         sample_key, update_key = update_keys(agent._streams, agent._n_updates)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import threading
 from typing import Any, ClassVar, Self
 
 import jax
@@ -11,8 +13,9 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
 
-from mbrl_agents.common import device_training, host_training, schedules, settings
+from mbrl_agents.common import device_training, given_environment, host_training, keys, schedules, settings
 from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.device_agent import DeviceLoopAgent
 from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
 from mbrl_agents.common.exploration import Exploration
@@ -24,6 +27,7 @@ from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
 from mbrl_agents.common.schedules import Now
 from mbrl_envs import FunctionalEnv
+from mbrl_envs.checks import integer_in
 
 # A run's random streams, each folded from the seed.
 _INIT, _ACT, _UPDATE, _ENVS, _PREDICT = range(5)
@@ -58,9 +62,10 @@ class JaxAgent(DeviceLoopAgent):
         self, policy: str | type[BasePolicy], env: GymEnv | str | None, arguments: dict[str, Any], _init_setup_model: bool
     ) -> None:
         self.arguments = self._check_arguments(arguments)
-        given = self._given
+        given, env = self._given, given_environment.checked(env)
         super().__init__(
-            policy,
+            # By its class: where observations can't be read, SB3 would ask for a policy that there isn't.
+            self._get_policy_from_name(policy) if isinstance(policy, str) else policy,
             env,  # type: ignore[arg-type]  # SB3 takes None as well
             learning_rate=given["learning_rate"],
             buffer_size=given["buffer_size"],
@@ -89,10 +94,12 @@ class JaxAgent(DeviceLoopAgent):
         self._calls = 0
         self._predictions = 0
         self._metrics: dict[str, Any] = {}  # of the last training
+        self.arrays_lock = threading.RLock()
         if env is not None:
             self._check_spaces()
         if _init_setup_model:
             self._setup_model()
+        self._constructed = True
 
     # ------------------------------------------------------------------ setting up
 
@@ -167,18 +174,19 @@ class JaxAgent(DeviceLoopAgent):
         seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         self._streams_from(seed)
         init = _compiled_init(self.learner)
-        key = jax.random.fold_in(jax.random.PRNGKey(seed), _INIT)
+        key = keys.fold_in(keys.from_seed(seed), _INIT)
         self.learner_state = self._put(init(key, self._make_hyperparameters()))
         self.memory = DeviceReplayBuffer(self.replay)
         self.memory.state = self._put(self.memory.state)
         self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
-        self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions)
+        policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
+        vars(self)["policy"] = policy  # which is another thing than LinearTD's argument of that name
 
     def _streams_from(self, seed: int) -> None:
-        master = jax.random.PRNGKey(seed)
-        self._streams = Streams(jax.random.fold_in(master, _ACT), jax.random.fold_in(master, _UPDATE))
-        self._env_stream = jax.random.fold_in(master, _ENVS)
-        self._predict_stream = jax.random.fold_in(master, _PREDICT)
+        master = keys.from_seed(seed)
+        self._streams = Streams(keys.fold_in(master, _ACT), keys.fold_in(master, _UPDATE))
+        self._env_stream = keys.fold_in(master, _ENVS)
+        self._predict_stream = keys.fold_in(master, _PREDICT)
 
     def _put(self, tree: Any) -> Any:
         return tree if self.jax_device is None else jax.device_put(tree, self.jax_device)
@@ -188,7 +196,15 @@ class JaxAgent(DeviceLoopAgent):
         """When and on how much to learn."""
         frequency = self.train_freq.frequency if isinstance(self.train_freq, TrainFreq) else 1
         steps = self.gradient_steps if self.gradient_steps >= 0 else frequency * self.n_envs
-        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps)
+        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps, self._given["warmup"])
+
+    def _of_batch_size(self, batch_size: int) -> tuple[Learner, TrainingPlan]:
+        """What to learn with, and how, on batches of another size.
+
+        Raises:
+            ValueError: The agent learns on batches of its own size only.
+        """
+        return self.learner, dataclasses.replace(self.plan, batch_size=batch_size)
 
     @property
     def clock(self) -> Clock:
@@ -199,10 +215,12 @@ class JaxAgent(DeviceLoopAgent):
     def _functions(self) -> HostFunctions:
         return host_functions(self.learner, self.plan, self.replay)
 
-    def exploration_at(self, progress_remaining: float) -> Exploration:
-        """How much to explore at a progress from 1 (start) to 0 (end)."""
+    def exploration_at(self, progress_remaining: float | None = None) -> Exploration:
+        """How much to explore at a progress from 1 (start) to 0 (end), or where training is."""
+        progress = self._current_progress_remaining if progress_remaining is None else progress_remaining
         return Exploration(
-            np.float32(self._temperature_schedule(progress_remaining)), np.float32(self._epsilon_schedule(progress_remaining))
+            schedules.at("temperature", self._temperature_schedule, progress),
+            schedules.at("epsilon", self._epsilon_schedule, progress),
         )
 
     # ------------------------------------------------------------------ learning
@@ -230,7 +248,7 @@ class JaxAgent(DeviceLoopAgent):
         """
         if self.env is None:
             raise ValueError("the agent has no environment to learn in: give one to load(..., env=...) or set_env()")
-        settings.integer_in("total_timesteps", total_timesteps, 1, 2**31 - 1)
+        total_timesteps = settings.whole_number("total_timesteps", total_timesteps, 1)
         task = self._functional_task()
         name = tb_log_name or type(self).__name__
         if task is None and (reset_num_timesteps or self._last_obs is None):  # SB3 resets the environment then
@@ -246,9 +264,8 @@ class JaxAgent(DeviceLoopAgent):
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         assert self._last_obs is not None
-        explore = self.exploration_at(self._current_progress_remaining)
-        observation = np.asarray(self._last_obs)
-        actions = np.array(self._functions.choose(self.learner_state, observation, self._streams, self.clock, explore))
+        state, observation = self.learner_state, self.replay.codec.from_host(self._last_obs)
+        actions = np.array(self._functions.choose(state, observation, self._streams, self.clock, self.exploration_at()))
         return self.actions.to_env(actions), actions
 
     def _on_step(self) -> None:
@@ -259,7 +276,7 @@ class JaxAgent(DeviceLoopAgent):
         self._record_exploration()
 
     def _record_exploration(self) -> None:
-        explore = self.exploration_at(self._current_progress_remaining)
+        explore = self.exploration_at()
         self.exploration_rate = float(explore.epsilon)
         if "exploration" not in self.arguments:  # an agent that does not choose
             return
@@ -269,10 +286,23 @@ class JaxAgent(DeviceLoopAgent):
             self.logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
-        """Takes gradient steps on batches from the replay memory."""
+        """Takes gradient steps on batches from the replay memory.
+
+        Args:
+            gradient_steps: How many, at least 0.
+            batch_size: Transitions of each.
+
+        Raises:
+            TypeError, ValueError: A number is out of range, or there is nothing to learn from yet.
+        """
+        gradient_steps = integer_in("gradient_steps", gradient_steps, 0, 2**31 - 1)
+        batch_size = integer_in("batch_size", batch_size, 1, 2**31 - 1)
+        if not self.memory.size():
+            raise ValueError("train() needs transitions in the replay memory, which is empty: learn() collects them")
         progress = self._current_progress_remaining
-        now = Now(self.exploration_at(progress), np.float32(self.lr_schedule(progress)))
-        self._metrics = host_training.take_steps(self, gradient_steps, now)
+        now = Now(self.exploration_at(progress), schedules.at("learning_rate", self.lr_schedule, progress))
+        with self.arrays_lock:
+            self._metrics = host_training.take_steps(self, gradient_steps, batch_size, now)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
         self.logger.record("train/learning_rate", float(now.learning_rate))
 
@@ -309,15 +339,16 @@ class JaxAgent(DeviceLoopAgent):
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
-        functions = self._functions
-        key = jax.random.fold_in(self._predict_stream, self._predictions)
-        if deterministic:
-            return np.array(functions.act_greedily(self.learner_state, observations, key))
-        self._predictions += 1
-        explore = self.exploration_at(self._current_progress_remaining)
-        return np.array(functions.act(self.learner_state, observations, key, explore))
+        functions, observations = self._functions, self.replay.codec.from_host(observations)
+        # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.
+        with self.arrays_lock:
+            key = keys.fold_in(self._predict_stream, self._predictions)
+            if deterministic:
+                return np.array(functions.act_greedily(self.learner_state, observations, key))
+            self._predictions += 1
+            return np.array(functions.act(self.learner_state, observations, key, self.exploration_at()))
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled_init(learner: Learner) -> Any:
-    return jax.jit(learner.init)
+    return plain_jit(learner.init)

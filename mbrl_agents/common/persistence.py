@@ -114,11 +114,12 @@ def load(
         if name in arguments and name not in replaced:
             arguments[name] = schedules.from_json(name, arguments[name])
     policy = schedules.from_json(cls.first_argument, policy) if first is None else first
-    if "policy_kwargs" in replaced and replaced["policy_kwargs"] != arguments["policy_kwargs"]:
-        raise ValueError(f"policy_kwargs must equal the saved {arguments['policy_kwargs']}, got {replaced['policy_kwargs']}")
+    saved_kwargs = arguments.get("policy_kwargs")
     arguments |= {"device": device} | replaced
 
     agent = cls(policy, env, **arguments, _init_setup_model=False)
+    if saved_kwargs is not None and agent.arguments["policy_kwargs"] != saved_kwargs:
+        raise ValueError(f"policy_kwargs must equal the saved {saved_kwargs}, got {replaced['policy_kwargs']}")
     if env is None:
         agent.observation_space, agent.action_space, agent.n_envs = observation_space, action_space, saved_envs
     else:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch as th
@@ -12,9 +12,14 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import maybe_transpose
 from stable_baselines3.common.utils import is_vectorized_observation
 
+from mbrl_agents.common import agent_file
 from mbrl_agents.common.actions import ActionCodec
 
 Act = Callable[[np.ndarray, bool], np.ndarray]
+
+
+AGENTS: dict[str, Any] = {}
+"""Classes of agents by name, as far as they have been imported: what a saved policy is the policy of."""
 
 
 class JaxPolicy(BasePolicy):
@@ -25,14 +30,38 @@ class JaxPolicy(BasePolicy):
         action_space: Action space.
         act: Maps a batch of observations and whether to act greedily to actions as learners have them.
         actions: What these are to the environment.
+        save: Saves the agent to a path.
     """
 
     def __init__(
-        self, observation_space: spaces.Space[Any], action_space: spaces.Space[Any], act: Act, actions: ActionCodec
+        self,
+        observation_space: spaces.Space[Any],
+        action_space: spaces.Space[Any],
+        act: Act,
+        actions: ActionCodec,
+        save: Callable[[Any], None],
     ) -> None:
         super().__init__(observation_space, action_space)
         self._act = act
         self._actions = actions
+        self._save = save
+
+    def save(self, path: str) -> None:
+        """Saves the policy with its weights: an agent's file, which :meth:`load` and the agent's ``load`` read."""
+        self._save(path)
+
+    @classmethod
+    def load(cls, path: str, device: Any = "auto") -> Self:
+        """Loads the policy of a saved agent, or one that was saved by itself. No code in the file is executed.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged, or of an agent whose class has not been imported.
+        """
+        name = agent_file.read_data(path).get("class")
+        if name not in AGENTS:
+            raise ValueError(f"{path} holds a policy of {name!r}: import that class first (imported are {sorted(AGENTS)})")
+        return AGENTS[name].load(path, device=str(device)).policy
 
     def predict(
         self,

@@ -12,15 +12,16 @@ import numpy as np
 
 from mbrl_agents.common import files
 from mbrl_agents.common.checks import finite
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled(replay: Replay) -> tuple[Any, Any, Any]:
     return (
-        jax.jit(replay.init),
-        jax.jit(replay.add, donate_argnums=0),
-        jax.jit(replay.sample, static_argnums=2),
+        plain_jit(replay.init),
+        plain_jit(replay.add, donate_argnums=0),
+        plain_jit(replay.sample, static_argnums=2),
     )
 
 
@@ -32,9 +33,21 @@ class DeviceReplayBuffer:
     """
 
     def __init__(self, replay: Replay) -> None:
+        self.lay_out(replay)
+        self.state: ReplayState = self._init()
+
+    def lay_out(self, replay: Replay) -> None:
+        """Goes on with another layout, of arrays of the same shapes."""
         self.replay = replay
         self._init, self._add, self._sample = _compiled(replay)
-        self.state: ReplayState = self._init()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Layout and arrays, for copies and pickles."""
+        return {"replay": self.replay, "state": jax.device_get(self.state)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.lay_out(state["replay"])
+        self.state = jax.tree.map(jax.numpy.array, state["state"])
 
     @property
     def buffer_size(self) -> int:
@@ -84,7 +97,7 @@ class DeviceReplayBuffer:
             infos: What it says besides; ``"TimeLimit.truncated"`` is read.
 
         Raises:
-            ValueError: An observation or a reward is not finite; nothing is stored.
+            ValueError: An observation or a reward is not finite, or an observation is none of the space; nothing is stored.
         """
         obs, next_obs, reward, done = (np.asarray(each) for each in (obs, next_obs, reward, done))
         for what, given in (("observations", obs), ("observations", next_obs), ("rewards", reward)):
@@ -92,10 +105,10 @@ class DeviceReplayBuffer:
         done = done.astype(bool)
         truncated = done & np.array([bool(info.get("TimeLimit.truncated", False)) for info in infos])
         new = Transitions(
-            observation=obs,
+            observation=self.replay.codec.to_storage(obs),
             action=np.asarray(action, self.replay.actions.row.dtype).reshape(self.n_envs, *self.replay.actions.row.shape),
             reward=reward.astype(np.float32),
-            next_observation=next_obs,
+            next_observation=self.replay.codec.to_storage(next_obs),
             terminated=done & ~truncated,
             truncated=truncated,
         )

@@ -1,4 +1,4 @@
-"""The part of Stable-Baselines3's contract that has to do with files: parameters, saving, loading."""
+"""The part of Stable-Baselines3's contract that has to do with files: parameters, saving, loading; and export."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from gymnasium import spaces
-from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import GymEnv
 
 from mbrl_agents.common import persistence
+from mbrl_agents.common.settable_agent import SettableAgent
 
 if TYPE_CHECKING:
     from mbrl_agents.common.jax_agent import JaxAgent
     from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
 
 
-class SavedAgent(OffPolicyAlgorithm):
+class SavedAgent(SettableAgent):
     """Saves arrays as arrays and settings as JSON; see :mod:`mbrl_agents.common.persistence`."""
 
     memory: DeviceReplayBuffer
@@ -29,7 +29,8 @@ class SavedAgent(OffPolicyAlgorithm):
 
     def get_parameters(self) -> dict[str, dict]:
         """Arrays of ``"policy"``, ``"policy.target"`` and ``"policy.optimizer"``, NumPy copies by path."""
-        return persistence.get_parameters(self._own)
+        with self._own.arrays_lock:
+            return persistence.get_parameters(self._own)
 
     def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
         """Sets what :meth:`get_parameters` gives, from such a dictionary or from a saved agent.
@@ -38,7 +39,8 @@ class SavedAgent(OffPolicyAlgorithm):
             ValueError: Names, shapes or dtypes do not match (with ``exact_match=False`` some names may be missing).
         """
         del device
-        persistence.set_parameters(self._own, load_path_or_dict, exact_match)
+        with self._own.arrays_lock:
+            persistence.set_parameters(self._own, load_path_or_dict, exact_match)
 
     def save(
         self,
@@ -54,7 +56,8 @@ class SavedAgent(OffPolicyAlgorithm):
             include: Accepted for SB3's sake; everything that can be saved is.
         """
         del include
-        persistence.save(self._own, path, set(exclude or ()))
+        with self._own.arrays_lock:
+            persistence.save(self._own, path, set(exclude or ()))
 
     @classmethod
     def _arguments_of_file(cls, arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
@@ -95,10 +98,23 @@ class SavedAgent(OffPolicyAlgorithm):
 
     def save_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Saves the replay memory to an NPZ file (``.npz`` is added if there is no suffix), whole or not at all."""
-        self.memory.save(path)
+        with self._own.arrays_lock:
+            self.memory.save(path)
 
     def load_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
         """Loads what :meth:`save_replay_buffer` saved."""
         del truncate_last_traj
         self.memory.load(path)
         self.memory.state = self._own._put(self.memory.state)
+
+    def to_torch(self) -> Any:
+        """A copy of the trained network as a ``torch.nn.Module``, for deployment: TorchScript, ONNX.
+
+        Returns:
+            A module that maps a batch of observations, a tensor (n, …) as the environment gives them, to action values float32
+            (n, actions), or of agents for continuous actions to the greedy actions as the environment takes them, (n, …).
+
+        Raises:
+            NotImplementedError: What this agent has learned is no feed-forward network.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no feed-forward network that could be copied to PyTorch")

@@ -45,11 +45,49 @@ def check(
     return FloatSchedule(number_in(name, value, low, high, open_low=open_low))
 
 
-def table(schedule: Schedule, progress_remaining: np.ndarray) -> np.ndarray:
-    """The schedule's values, float32, at each progress."""
+# Smallest and largest values, and whether the smallest is excluded.
+_RANGES = {
+    "learning_rate": (0.0, float("inf"), False),
+    "temperature": (0.0, float("inf"), True),
+    "epsilon": (0.0, 1.0, False),
+    "importance_exponent": (0.0, float("inf"), False),
+}
+
+
+def at(name: str, schedule: Schedule, progress_remaining: float) -> np.float32:
+    """A schedule's value at a step, checked as it enters it, wherever the schedule is from.
+
+    Args:
+        name: What the schedule is of: ``"learning_rate"``, ``"temperature"``, ``"epsilon"`` or ``"importance_exponent"``.
+        schedule: The schedule.
+        progress_remaining: From 1 (start) to 0 (end).
+
+    Raises:
+        TypeError, ValueError: It is not finite, or out of range.
+    """
+    low, high, open_low = _RANGES[name]
+    what = f"{name}(progress_remaining={progress_remaining:g})"
+    return np.float32(number_in(what, float(schedule(progress_remaining)), low, high, open_low=open_low))
+
+
+def table(
+    schedule: Schedule, progress_remaining: np.ndarray, name: str = "learning_rate", used: int | None = None
+) -> np.ndarray:
+    """The schedule's values, float32, at each progress.
+
+    Args:
+        schedule: The schedule.
+        progress_remaining: (n,).
+        name: What it is of; see :func:`at`.
+        used: How many of the first ones are asked for; the others are as the last of these. None for all.
+
+    Raises:
+        TypeError, ValueError: One is not finite, or out of range.
+    """
     if isinstance(inner := getattr(schedule, "value_schedule", schedule), ConstantSchedule):
         return np.full(progress_remaining.shape, inner.val, np.float32)
-    return np.array([schedule(float(progress)) for progress in progress_remaining], np.float32)
+    values = [at(name, schedule, float(progress)) for progress in progress_remaining[:used]]
+    return np.pad(np.array(values, np.float32), (0, len(progress_remaining) - len(values)), mode="edge")
 
 
 def to_json(value: Any) -> Any:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from mbrl_agents.common import exploration, networks, schedules
+from mbrl_agents.common.device_loop import WARMUPS
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}
@@ -14,6 +18,7 @@ _MANY = 2**31 - 1
 NOT_OFFERED: dict[str, Any] = {
     "buffer_size": _MANY,
     "learning_starts": 0,
+    "warmup": "uniform",
     "train_freq": 1,
     "gradient_steps": 1,
     "n_steps": 1,
@@ -43,7 +48,7 @@ _INTEGERS = {
 }
 # Smallest and largest values of numbers, and whether the smallest is excluded.
 _NUMBERS = {
-    "tau": (0, 1, True),
+    "tau": (0, 1, False),
     "gamma": (0, 1, False),
     "exploration_initial_eps": (0, 1, False),
     "exploration_final_eps": (0, 1, False),
@@ -65,9 +70,14 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     """
     given = check_shared(arguments)
     if given["batch_size"] > given["buffer_size"]:
-        raise ValueError(f"batch_size must be at most buffer_size = {given['buffer_size']}, got {given['batch_size']}")
+        warnings.warn(
+            f"batch_size = {given['batch_size']} is above buffer_size = {given['buffer_size']}: transitions are drawn with "
+            "replacement, so that some come more than once in every batch",
+            stacklevel=2,
+        )
     given["exploration_fraction"] = number_in("exploration_fraction", given["exploration_fraction"], 0, 1, open_low=True)
     one_of("exploration", given["exploration"], exploration.KINDS)
+    one_of("warmup", given["warmup"], WARMUPS)
     if given.get("device_loop") is not None:
         boolean("device_loop", given["device_loop"])
     jax_device(given["device"])
@@ -86,7 +96,7 @@ def check_shared(arguments: dict[str, Any]) -> dict[str, Any]:
         schedule = schedules.check(name, given[name], low, open_low=open_low)
         given[name] = given[name] if callable(given[name]) else schedule(1.0)
     for name, low in _INTEGERS.items():
-        given[name] = integer_in(name, given[name], low, _MANY)
+        given[name] = whole_number(name, given[name], low)
     given["train_freq"] = _check_train_freq(given["train_freq"])
     for name, (low, high, open_low) in _NUMBERS.items():
         given[name] = number_in(name, given[name], low, high, open_low=open_low)
@@ -104,7 +114,7 @@ def check_policy_kwargs(policy_kwargs: dict[str, Any] | None) -> dict[str, Any]:
     Raises:
         TypeError, ValueError: One is unknown or out of range.
     """
-    given = dict(policy_kwargs or {})
+    given = dictionary("policy_kwargs", policy_kwargs)
     if unknown := sorted(set(given) - set(POLICY_KWARGS)):
         raise TypeError(f"policy_kwargs has no {', '.join(map(repr, unknown))}; it has {', '.join(map(repr, POLICY_KWARGS))}")
     given = {**POLICY_KWARGS, **given}
@@ -112,6 +122,28 @@ def check_policy_kwargs(policy_kwargs: dict[str, Any] | None) -> dict[str, Any]:
         "net_arch": list(networks.check_net_arch(given["net_arch"])),
         "activation_fn": networks.activation_name(given["activation_fn"]),
     }
+
+
+def dictionary(name: str, value: Any) -> dict[str, Any]:
+    """A copy of a dictionary that was given for an argument; empty for None.
+
+    Raises:
+        TypeError: It is no dictionary.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dictionary such as {POLICY_KWARGS}, got {value!r} of type {type(value).__name__}")
+    return dict(value or {})
+
+
+def whole_number(name: str, value: Any, low: int, high: int = _MANY) -> int:
+    """As :func:`~mbrl_envs.checks.integer_in`; floats without a fraction such as ``1e5`` will do, as they do for SB3.
+
+    Raises:
+        TypeError, ValueError: It is no integer, or out of range.
+    """
+    if isinstance(value, (float, np.floating)) and float(value).is_integer():
+        value = int(value)
+    return integer_in(name, value, low, high)
 
 
 def _check_train_freq(train_freq: Any) -> int | tuple[int, str]:

@@ -1,4 +1,4 @@
-"""The sub-commands ``mbrl train``, ``compare``, ``evaluate`` and ``plot``: their arguments."""
+"""The sub-commands ``mbrl train``, ``compare``, ``evaluate``, ``plot`` and ``presets``: their arguments."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ def register(subparsers: Any) -> None:
     _register_compare(subparsers)
     _register_evaluate(subparsers)
     _register_plot(subparsers)
+    _register_presets(subparsers)
 
 
 def _register_train(subparsers: Any) -> None:
@@ -147,6 +148,17 @@ def _register_plot(subparsers: Any) -> None:
     plot.add_argument("--out", default="curves.png", metavar="FILE", help="a .png, .pdf or .svg (default: curves.png)")
     plot.add_argument("--normalised", action="store_true", help="from the uniform policy (0) to the best one (1), where known")
     plot.set_defaults(run=_function("plot"))
+
+
+def _register_presets(subparsers: Any) -> None:
+    presets = subparsers.add_parser(
+        "presets",
+        help="list presets, or print one",
+        description="List presets; or print everything that one says, as a .yaml file that --preset reads.",
+    )
+    presets.add_argument("preset", metavar="NAME", nargs="?", help="such as procmaze-high, or a .yaml file")
+    presets.add_argument("--agent", metavar="AGENT", help="only this one of its agents, such as simple, or a class")
+    presets.set_defaults(run=command_from("mbrl_agents.experiments.command_presets", "presets"))
 
 
 def _function(name: str) -> Callable[[argparse.Namespace], int]:

@@ -14,6 +14,7 @@ from mbrl_agents.common import schedules
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec, lists
 from mbrl_agents.experiments.evaluation import default_sizes
+from mbrl_agents.td_dynamics.schedules import PowerSchedule
 from mbrl_envs.checks import boolean, integer_in
 
 FORMAT = "mbrl-run-1"
@@ -134,7 +135,7 @@ def make_config(
     interval = default_interval(steps) if eval_interval is None else integer_in("the eval interval", eval_interval, 1, _MANY)
     if boolean("save_replay", save_replay) and not kind.ours:
         raise ValueError(f"{kind.name} has no replay memory that can be kept (without pickle)")
-    episodes, length = default_sizes(environment.dynamics(), eval_episodes, eval_steps)
+    episodes, length = default_sizes(environment.task(), eval_episodes, eval_steps)
     env = environment.make()
     kind.check_values(env, given)
     env.close()
@@ -214,6 +215,8 @@ def _plain_schedule(name: str, value: Any) -> Any:
     Raises:
         TypeError: It is a function, which cannot be written down.
     """
+    if isinstance(value, PowerSchedule):
+        return value.to_json()
     if not callable(value) or isinstance(value, type):
         return value
     plain = schedules.to_json(value)

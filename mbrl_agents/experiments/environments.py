@@ -10,7 +10,7 @@ from typing import Any
 
 import gymnasium
 
-from mbrl_envs import FunctionalEnv, FunctionalGymEnv, FunctionalVecEnv, functional_task
+from mbrl_envs import FunctionalEnv, FunctionalGymEnv, FunctionalTask, FunctionalVecEnv, functional_task
 from mbrl_envs.checks import set_frozen, time_limit
 from mbrl_envs.dependencies import advice
 from mbrl_envs.multi_agent import MultiAgentEnv
@@ -129,16 +129,20 @@ class EnvironmentSpec:
                     f"its code: if you trust it, set {TRUSTED_MODULES}={module} (in Python: import it first)"
                 )
 
+    def task(self) -> FunctionalTask | None:
+        """Functional dynamics and time limit, or None where there are none."""
+        return functional_task(self.make())
+
     def dynamics(self) -> FunctionalEnv | None:
         """The functional dynamics, or None where there are none."""
-        task = functional_task(self.make())
+        task = self.task()
         return None if task is None else task.env
 
     def training_env(self, num_envs: int) -> Any:
         """What an agent is trained in: one Gymnasium environment, or a ``VecEnv`` of several."""
         if num_envs == 1:
             return self.make()
-        task = functional_task(self.make())
+        task = self.task()
         if task is not None:
             return FunctionalVecEnv(task.env, num_envs, max_episode_steps=task.max_episode_steps)
         return self.vec_env(num_envs)

@@ -1,7 +1,8 @@
 """Scores of agents, whoever made them: anything with Stable-Baselines3's ``predict``.
 
 On functional environments a score is that of the published study (see :mod:`mbrl_agents.common.evaluation`), so that it
-compares to the yardsticks. On other Gymnasium environments it is the return of an episode. Policies act deterministically.
+compares to the yardsticks. On other Gymnasium environments it is the return of an episode. Policies act deterministically,
+unless an agent says that it is to be judged by another one (its ``evaluation_policy``).
 """
 
 from __future__ import annotations
@@ -15,10 +16,12 @@ import numpy as np
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from mbrl_agents.common import evaluation as functional
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.metrics import SCORE
 from mbrl_agents.experiments.scores import Yardsticks, yardsticks_of
-from mbrl_envs import FunctionalEnv
+from mbrl_envs import FunctionalEnv, FunctionalTask
 from mbrl_envs.checks import integer_in
 
 DEFAULT_EPISODES = 32  # the study's, on functional environments
@@ -32,8 +35,8 @@ class Evaluator:
     Args:
         environment: The environment.
         episodes: Number of episodes; by default 32 on functional environments, 10 on others.
-        steps: Steps of an episode; by default functional environments' ``evaluation_steps`` (100 for most), others' own time
-            limit.
+        steps: Steps of an episode; by default functional environments' ``evaluation_steps`` (100 for most) but no more than
+            their time limit, others' own time limit.
 
     Raises:
         TypeError, ValueError: A number is out of range.
@@ -41,12 +44,20 @@ class Evaluator:
 
     def __init__(self, environment: EnvironmentSpec, episodes: int | None = None, steps: int | None = None) -> None:
         self.environment = environment
-        self.dynamics = environment.dynamics()
-        self.episodes, self.steps = default_sizes(self.dynamics, episodes, steps)
+        task = environment.task()
+        self.dynamics = None if task is None else task.env
+        self.episodes, self.steps = default_sizes(task, episodes, steps)
         self._vec_env: Any = None
 
     def scores(self, model: Any, seed: int = 0, stream: int = 0) -> np.ndarray:
-        """A score for each episode, float (episodes,).
+        """A score for each episode, float (episodes,); see :meth:`measure`."""
+        return self.measure(model, seed, stream)[SCORE]
+
+    def measure(self, model: Any, seed: int = 0, stream: int = 0) -> dict[str, np.ndarray]:
+        """What is measured of each episode, by name, float (episodes,) each; ``"score"`` is what an agent is judged by.
+
+        Others are there where an agent has several policies and the environment is functional: ``"score/greedy"`` and
+        ``"score/sample"`` of OMD.
 
         Args:
             model: The agent.
@@ -54,13 +65,13 @@ class Evaluator:
             stream: For example the timestep.
         """
         if self.dynamics is None:
-            return self._gymnasium_scores(model, seed, stream)
+            return {SCORE: self._gymnasium_scores(model, seed, stream)}
         assert self.steps is not None
         key = functional.evaluation_key(seed, stream)
         if isinstance(model, JaxAgent):
-            compiled = functional.compiled_scores(model.learner, self.dynamics, self.episodes, self.steps)
-            return np.asarray(compiled(model.learner_state, key))
-        return _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)
+            compiled = functional.compiled_evaluation(model.learner, self.dynamics, self.episodes, self.steps)
+            return {name: np.asarray(each) for name, each in compiled(model.learner_state, key, model.exploration_at()).items()}
+        return {SCORE: _predicted_scores(model, self.dynamics, key, self.episodes, self.steps)}
 
     def yardsticks(self, model: Any = None) -> Yardsticks | None:
         """Scores of the uniform and of the best policy; None where they are not known, or the agent's scores are no returns."""
@@ -81,7 +92,7 @@ class Evaluator:
             self._vec_env.action_space.seed(seeds[1])
             return model.episode_scores(self._vec_env, self.episodes)
         returns, _ = evaluate_policy(
-            model,
+            getattr(model, "evaluation_policy", model),
             self._vec_env,
             self.episodes,
             deterministic=True,
@@ -92,16 +103,22 @@ class Evaluator:
         return np.asarray(returns, float)
 
 
-def default_sizes(dynamics: FunctionalEnv | None, episodes: int | None, steps: int | None) -> tuple[int, int | None]:
+def default_sizes(task: FunctionalTask | None, episodes: int | None, steps: int | None) -> tuple[int, int | None]:
     """Number of episodes and steps of an evaluation, with what is not given filled in.
+
+    Args:
+        task: Functional dynamics and time limit; None of another environment.
+        episodes: Number of episodes, or None.
+        steps: Steps of each, or None: as many as the dynamics say, but no more than the time limit (the dynamics' own, if there
+            is no other).
 
     Raises:
         TypeError, ValueError: One is out of range.
     """
     if episodes is None:
-        episodes = OTHER_EPISODES if dynamics is None else DEFAULT_EPISODES
-    if steps is None and dynamics is not None:
-        steps = dynamics.evaluation_steps
+        episodes = OTHER_EPISODES if task is None else DEFAULT_EPISODES
+    if steps is None and task is not None:
+        steps = min(task.env.evaluation_steps, task.max_episode_steps or task.env.max_episode_steps)
     integer_in("the number of evaluation episodes", episodes, 1, 2**20)
     if steps is not None:
         integer_in("the number of evaluation steps", steps, 1, 10_000_000)
@@ -119,7 +136,7 @@ def _compiled_steps(env: FunctionalEnv, episodes: int) -> tuple[Any, Any]:
         after = functional.advance(env, before, actions)
         return after, functional.observe(env, after)
 
-    return jax.jit(begin), jax.jit(advance)
+    return plain_jit(begin), plain_jit(advance)
 
 
 def _predicted_scores(model: Any, env: FunctionalEnv, key: jax.Array, episodes: int, steps: int) -> np.ndarray:

@@ -8,14 +8,15 @@ A file is YAML, and its name ends in ``.yaml``::
     agents:
       replay: {agent: ReplayDQN, arguments: {learning_rate: 1.0e-4, temperature: 0.1}}
 
-It may also have ``n_envs``, ``eval_episodes`` and ``eval_steps``, which are as the options of ``mbrl train``; and ``found``,
-which says where the settings come from: the fields of :class:`Found`.
+It may also have ``n_envs``, ``eval_episodes`` and ``eval_steps``, which are as the options of ``mbrl train``; ``notes``, a text
+for readers; and ``found``, which says where the settings come from: the fields of :class:`Found`.
 
 ``mbrl train ReplayDQN --preset FILE`` and ``mbrl compare --preset FILE`` read it; ``mbrl tune export`` writes one.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 import os
@@ -94,6 +95,7 @@ class Preset:
         arguments: Constructor arguments by the preset's name of the agent.
         agents: Class of each agent, and the arguments that tell it from others of its class, by the same names.
         found: Where the settings come from, if it is known.
+        notes: What a reader should know.
     """
 
     name: str
@@ -102,6 +104,7 @@ class Preset:
     arguments: dict[str, dict[str, Any]]
     agents: dict[str, tuple[str, dict[str, Any]]]
     found: Found | None = None
+    notes: str = ""
 
     def for_label(self, label: str, agent: str, given: dict[str, Any]) -> dict[str, Any]:
         """Constructor arguments of the preset's own agent of that name and class, or of any agent, under those given.
@@ -158,17 +161,23 @@ def write(preset: Preset, path: str | os.PathLike[str]) -> None:
     """
     if not str(path).endswith(ENDING):
         raise ValueError(f"a preset's file must end in {ENDING}, got {str(path)!r}")
+    write_atomically(path, to_yaml(preset))
+
+
+def to_yaml(preset: Preset) -> bytes:
+    """A preset as a file has it."""
     agents = {
         label: {"agent": name, "arguments": special | preset.arguments[label]}
         for label, (name, special) in preset.agents.items()
     }
     regime = preset.regime
     data = {"environment": preset.environment.to_dict(), "steps": regime.steps, "eval_interval": regime.eval_interval}
-    data |= {name: getattr(regime, name) for name in _SIZES if getattr(regime, name) != getattr(Regime, name)}
+    data |= {name: getattr(regime, name) for name in _SIZES if getattr(regime, name) is not None}
+    data |= {"notes": preset.notes} if preset.notes else {}
     data["agents"] = agents
     if preset.found is not None:
         data["found"] = {name: value for name, value in preset.found._asdict().items() if value not in (None, ())}
-    write_atomically(path, dump(data))
+    return dump(data)
 
 
 def read(path: str | os.PathLike[str]) -> Preset:
@@ -178,21 +187,32 @@ def read(path: str | os.PathLike[str]) -> Preset:
         OSError: It cannot be read.
         ValueError: It is no preset: which part is wrong.
     """
-    data = _fields(read_yaml(path), f"{path}", {"environment", "steps", "eval_interval", "agents"}, {*_SIZES, "found"})
-    environment = _fields(data["environment"], f"{path}: environment", {"id"}, {"arguments", "max_episode_steps"})
-    steps = integer_in(f"{path}: steps", data["steps"], 1, _MOST_STEPS)
-    interval = integer_in(f"{path}: eval_interval", data["eval_interval"], 1, _MOST_STEPS)
+    return parse(read_yaml(path), f"{path}", pathlib.Path(path).name)
+
+
+def parse(data: Any, what: str, name: str) -> Preset:
+    """A preset of a name from what a file says; ``what`` names the source in messages.
+
+    Raises:
+        ValueError: It is no preset: which part is wrong.
+    """
+    data = fields(data, what, {"environment", "steps", "eval_interval", "agents"}, {*_SIZES, "found", "notes"})
+    environment = fields(data["environment"], f"{what}: environment", {"id"}, {"arguments", "max_episode_steps"})
+    steps = integer_in(f"{what}: steps", data["steps"], 1, _MOST_STEPS)
+    interval = integer_in(f"{what}: eval_interval", data["eval_interval"], 1, _MOST_STEPS)
+    if not isinstance(notes := data.get("notes", ""), str):
+        raise ValueError(f"{what}: notes must be a text, got {notes!r}")
     if not isinstance(data["agents"], dict) or not data["agents"]:
-        raise ValueError(f"{path}: agents must name at least one agent, got {data['agents']!r}")
+        raise ValueError(f"{what}: agents must name at least one agent, got {data['agents']!r}")
     agents, arguments = {}, {}
     for label, given in data["agents"].items():
-        settings = _fields(given, f"{path}: agents: {label}", {"agent"}, {"arguments"})
-        arguments[label] = settings.get("arguments") or {}
+        settings = fields(given, f"{what}: agents: {label}", {"agent"}, {"arguments"})
+        arguments[label] = copy.deepcopy(settings.get("arguments") or {})  # YAML's anchors share them
         agents[label] = find_agent(settings["agent"]).name, _special(arguments[label])
-    sizes = {name: integer_in(f"{path}: {name}", data[name], 1, most) for name, most in _SIZES.items() if name in data}
+    sizes = {size: integer_in(f"{what}: {size}", data[size], 1, most) for size, most in _SIZES.items() if size in data}
     regime = Regime(steps, interval, {}, **sizes)
-    found = _found(data["found"], f"{path}: found") if "found" in data else None
-    return Preset(pathlib.Path(path).name, EnvironmentSpec.read(environment), regime, arguments, agents, found)
+    found = _found(data["found"], f"{what}: found") if "found" in data else None
+    return Preset(name, EnvironmentSpec.read(environment), regime, arguments, agents, found, notes)
 
 
 def _found(data: Any, what: str) -> Found:
@@ -201,7 +221,7 @@ def _found(data: Any, what: str) -> Found:
     Raises:
         TypeError, ValueError: It is something else.
     """
-    data = _fields(data, what, {"study", "objective", "direction", "value", "seeds"}, {"fresh_value", "fresh_seeds"})
+    data = fields(data, what, {"study", "objective", "direction", "value", "seeds"}, {"fresh_value", "fresh_seeds"})
     for name in ("study", "objective"):
         if not isinstance(data[name], str):
             raise ValueError(f"{what}: {name} must be a text, got {data[name]!r}")
@@ -216,11 +236,11 @@ def _found(data: Any, what: str) -> Found:
 
 
 def _special(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What tells agents of one class apart: the kind of latent model."""
-    return {name: value for name, value in arguments.items() if name == "latent"}
+    """What tells agents of one class apart: the kind of latent model, or what a model is trained for."""
+    return {name: value for name, value in arguments.items() if name in ("latent", "model_loss")}
 
 
-def _fields(data: Any, what: str, needed: set[str], others: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
+def fields(data: Any, what: str, needed: set[str], others: frozenset[str] | set[str] = frozenset()) -> dict[str, Any]:
     """The data, if it is a mapping with these keys.
 
     Raises:

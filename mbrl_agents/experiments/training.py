@@ -129,8 +129,10 @@ class _Training:
                 self.trouble = _trouble(timesteps)
                 self.folder.append_metrics(timesteps, {DIVERGENCE: 1.0})
                 return False
-            self.score = float(self.evaluator.scores(self.agent, self.config.seed, timesteps).mean())
-            values = {SCORE: self.score, "time/seconds": self._seconds, **self.latest.values}
+            measured = self.evaluator.measure(self.agent, self.config.seed, timesteps)
+            values = {name: float(each.mean()) for name, each in measured.items()}
+            self.score = values[SCORE]
+            values |= {"time/seconds": self._seconds, **self.latest.values}
             self.folder.append_metrics(timesteps, values)
             began = time.monotonic()
             if self.clock.is_due(began) and not self._at_end:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 
 from mbrl_agents.experiments.figures import COLOURS, GREY, INK, new_figure, plain
-from mbrl_envs.conditioning.trials import Trial, conditioning_task
+from mbrl_agents.value_rnn.trial_arrays import cues_of
+from mbrl_envs.conditioning.trials import conditioning_task
 
 if TYPE_CHECKING:
     from mbrl_agents.value_rnn import ValueRNN
@@ -17,14 +18,20 @@ if TYPE_CHECKING:
 EXACT = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 1.4, "label": "exact"}
 
 
-def trials_figure(env: Any, trials: Sequence[Trial], title: str) -> Any:
-    """What is seen in some trials: a row for each cue and for the reward, a panel for each trial."""
-    task = conditioning_task(env)
-    names = [*(f"cue {name}" for name in task.cue_names), "reward"]
+def trials_figure(env: Any, trials: Sequence[Any], title: str) -> Any:
+    """What is seen in some trials: a row for each cue and for the reward, a panel for each trial.
+
+    Args:
+        env: The task, whose names cues get; None for trials of one's own (:func:`mbrl_agents.value_rnn.make_trials`).
+        trials: Trials.
+        title: Title.
+    """
+    cues = range(cues_of(trials[0]).shape[1]) if env is None else conditioning_task(env).cue_names
+    names = [*(f"cue {name}" for name in cues), "reward"]
     figure = new_figure(7.0, 0.5 + len(trials) * (0.35 + 0.22 * len(names)), title)
     axes = figure.subplots(len(trials), 1, sharex=True, squeeze=False)[:, 0]
     for axis, trial in zip(axes, trials, strict=True):
-        for row, values in enumerate(trial.observations.T):
+        for row, values in enumerate(_shown(trial).T):
             seen = np.flatnonzero(values)
             colour = INK if row == len(names) - 1 else COLOURS[row % len(COLOURS)]
             axis.vlines(
@@ -64,20 +71,29 @@ def losses_figure(losses: Mapping[str, Sequence[np.ndarray]], title: str) -> Any
     return figure
 
 
-def values_figure(network: ValueRNN, env: Any, trials: Sequence[Trial], title: str) -> Any:
-    """Values and prediction errors of some trials over the exact ones, with cues and rewards marked."""
+def values_figure(network: ValueRNN, env: Any, trials: Sequence[Any], title: str) -> Any:
+    """Values and prediction errors of some trials, with cues and rewards marked.
+
+    Args:
+        network: The network.
+        env: The task, whose exact values are drawn beside them; None for trials of one's own.
+        trials: Trials.
+        title: Title.
+    """
     from mbrl_agents.value_rnn.analysis import exact_values
 
     figure = new_figure(8.0, 0.8 + 1.7 * len(trials), title)
     axes = figure.subplots(len(trials), 2, squeeze=False)
     gamma = network.gamma
-    found = zip(trials, network.value(trials), network.rpe(trials), exact_values(env, trials, gamma), strict=True)
+    exact_of = [None] * len(trials) if env is None else exact_values(env, trials, gamma)
+    found = zip(trials, network.value(trials), network.rpe(trials), exact_of, strict=True)
     for (left, right), (trial, value, rpe, exact) in zip(axes, found, strict=True):
         steps = np.arange(len(value))
         left.plot(steps, value, color=COLOURS[0], lw=2, label="network")
-        left.plot(steps, exact, **EXACT)
         right.plot(steps[1:], rpe, color=COLOURS[0], lw=2)
-        right.plot(steps[1:], trial.rewards[1:] + gamma * exact[1:] - exact[:-1], **EXACT)
+        if exact is not None:
+            left.plot(steps, exact, **EXACT)
+            right.plot(steps[1:], trial.rewards[1:] + gamma * exact[1:] - exact[:-1], **EXACT)
         for axis in (left, right):
             _mark(axis, trial)
             plain(axis)
@@ -89,7 +105,7 @@ def values_figure(network: ValueRNN, env: Any, trials: Sequence[Trial], title: s
     return figure
 
 
-def trajectories_figure(network: ValueRNN, trials: Sequence[Trial], title: str) -> Any:
+def trajectories_figure(network: ValueRNN, trials: Sequence[Any], title: str) -> Any:
     """Hidden activity of some trials in a plane: the two units of a network of two, else the first two principal components.
 
     Raises:
@@ -108,11 +124,12 @@ def trajectories_figure(network: ValueRNN, trials: Sequence[Trial], title: str) 
         names = (f"PC 1 ({shares[0]:.0f} %)", f"PC 2 ({shares[1]:.0f} %)")
     figure = new_figure(5.4, 4.6, title)
     axis = figure.subplots()
-    num_cues = trials[0].observations.shape[1] - 1
+    num_cues = cues_of(trials[0]).shape[1]
     for trial, each in zip(trials, hidden, strict=True):
         path = (each - centre) @ axes
-        shown = np.flatnonzero(trial.observations[:, :-1].any(axis=1))
-        cue = int(trial.observations[shown[0], :-1].argmax()) if len(shown) else num_cues
+        cues = cues_of(trial)
+        shown = np.flatnonzero(cues.any(axis=1))
+        cue = int(cues[shown[0]].argmax()) if len(shown) else num_cues
         colour = COLOURS[cue % len(COLOURS)]
         axis.plot(*path.T, "-", color=colour, lw=1.0, alpha=0.7, marker=".", markersize=3)
         axis.plot(*path[shown].T, "o", color=colour, markersize=8, zorder=3)
@@ -138,13 +155,14 @@ def rpe_figure(tables: Mapping[str, Sequence[pd.DataFrame]], title: str) -> Any:
     for axis, (label, found) in zip(axes, tables.items(), strict=True):
         for i, cue in enumerate(dict.fromkeys(pd.concat(found)["cue"])):
             own = [table[table["cue"] == cue] for table in found]
-            mean = pd.concat(own).groupby("delay")[["rpe", "exact"]].mean()
+            mean = pd.concat(own).groupby("delay").mean(numeric_only=True)
             colour = COLOURS[i % len(COLOURS)]
             for table in own:
                 axis.plot(table["delay"], table["rpe"], color=colour, lw=0.7, alpha=0.4)
             label_of = f"cue {cue}, networks (n={len(found)})"
             axis.plot(mean.index, mean["rpe"], color=colour, lw=2.2, marker="o", markersize=4, label=label_of)
-            axis.plot(mean.index, mean["exact"], **(EXACT | {"label": "exact" if i == 0 else None}))
+            if "exact" in mean:
+                axis.plot(mean.index, mean["exact"], **(EXACT | {"label": "exact" if i == 0 else None}))
         axis.set_title(label, loc="left", color=INK, fontsize=10)
         axis.set_xlabel("steps from cue to reward")
         plain(axis)
@@ -153,9 +171,15 @@ def rpe_figure(tables: Mapping[str, Sequence[pd.DataFrame]], title: str) -> Any:
     return figure
 
 
-def _mark(axis: Any, trial: Trial) -> None:
+def _shown(trial: Any) -> np.ndarray:
+    """Cues, then the reward, (T, C + 1)."""
+    return np.column_stack([cues_of(trial), trial.rewards])
+
+
+def _mark(axis: Any, trial: Any) -> None:
     """Where cues and rewards are."""
-    for row, values in enumerate(trial.observations.T):
-        is_reward = row == trial.observations.shape[1] - 1
+    shown = _shown(trial)
+    for row, values in enumerate(shown.T):
+        is_reward = row == shown.shape[1] - 1
         for step in np.flatnonzero(values):
             axis.axvline(step, color=INK if is_reward else COLOURS[1 + row % (len(COLOURS) - 1)], lw=1.2, ls=":", zorder=1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from typing import Any, ClassVar, Self
+from collections.abc import Mapping
+from typing import Any, ClassVar, NoReturn, Self
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +13,12 @@ import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, Schedule, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import settings
+from mbrl_agents.common import keys, settings
 from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.host_policies import Predicting
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
@@ -27,6 +30,7 @@ from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, as_
 from mbrl_agents.td_dynamics import arguments as theory_arguments
 from mbrl_agents.td_dynamics.given_features import LINEAR, TABULAR, FunctionFeatures, as_features, to_json
 from mbrl_agents.td_dynamics.linear_features import Features
+from mbrl_agents.td_dynamics.schedules import PowerSchedule
 from mbrl_envs import FunctionalTask
 from mbrl_envs.checks import integer_in
 
@@ -52,7 +56,9 @@ class LinearTD(JaxAgent):
         policy: What is evaluated: ``"uniform"``; integers, an action for each cell that the features tell apart; a JAX function
             of (observation) or (observation, key) to an action; any other function of one observation, or an agent with SB3's
             ``predict`` (both in the host loop).
-        learning_rate: Step size η, at least 0; a number or a schedule of the progress remaining.
+        learning_rate: Step size η, at least 0: a number; a schedule of the progress remaining; or a
+            :class:`~mbrl_agents.td_dynamics.PowerSchedule` of the number of updates since the agent was made, such as
+            :func:`~mbrl_agents.td_dynamics.suggest_schedule` finds.
         gamma: Discount factor, at least 0 and below 1.
         batch_size: B, episodes of an update.
         episode_steps: T, steps of each; ``batch_size`` times this must be a multiple of the number of environments.
@@ -79,7 +85,7 @@ class LinearTD(JaxAgent):
         features: Any = LINEAR,
         env: GymEnv | str | None = None,
         policy: Any = UNIFORM,
-        learning_rate: float | Schedule = 0.01,
+        learning_rate: float | Schedule | PowerSchedule = 0.01,
         gamma: float = 0.9,
         batch_size: int = 1,
         episode_steps: int = 50,
@@ -98,7 +104,10 @@ class LinearTD(JaxAgent):
     # ------------------------------------------------------------------ what JaxAgent asks
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        checked = super()._check_arguments(arguments)
+        self._power_schedule = power = _power_schedule(arguments["learning_rate"])
+        checked = super()._check_arguments(arguments if power is None else arguments | {"learning_rate": power.step_size})
+        if power is not None:
+            checked["learning_rate"] = power.to_json()  # plain data, to be saved
         checked["gamma"] = theory_arguments.discount(checked["gamma"])
         checked["episode_steps"] = integer_in("episode_steps", checked["episode_steps"], 1, _MANY)
         if isinstance(policy := checked["policy"], (np.ndarray, jax.Array, tuple)):
@@ -135,8 +144,18 @@ class LinearTD(JaxAgent):
         features, policy = self._make_features()
         return LinearTDLearner(features, policy, codec.start, self.arguments["batch_size"])
 
+    def _setup_lr_schedule(self) -> None:
+        if self._power_schedule is None:
+            super()._setup_lr_schedule()
+        else:  # the rest of it is the learner's, who knows the number of updates
+            self.lr_schedule = FloatSchedule(self._power_schedule.step_size)
+
     def _make_hyperparameters(self) -> LinearTDHyperparameters:
-        return LinearTDHyperparameters(self.arguments["gamma"])
+        gamma, power = self.arguments["gamma"], self._power_schedule
+        return LinearTDHyperparameters(gamma) if power is None else LinearTDHyperparameters(gamma, power.exponent, power.delay)
+
+    def _of_batch_size(self, batch_size: int) -> NoReturn:
+        raise ValueError(f"batch_size must be that of the agent, {self.batch_size}, got {batch_size}")
 
     def _make_replay(self, codec: ObservationCodec, rows: int) -> FreshReplay:
         del rows  # exactly what an update takes
@@ -177,9 +196,10 @@ class LinearTD(JaxAgent):
         """
         super().learn(*args, **kwargs)
         if not np.isfinite(self.weights).all():
+            rate = self._power_schedule or self.arguments["learning_rate"]
             warnings.warn(
-                f"the weights have diverged: learning_rate {self.arguments['learning_rate']!r} is too large for these "
-                "features; predict_curve() names the largest stable one",
+                f"the weights have diverged: learning_rate {rate!r} is too large for these features; predict_curve() names the "
+                "largest stable one",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -188,6 +208,13 @@ class LinearTD(JaxAgent):
     def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
         """How well values predict returns in any environment; see :func:`mbrl_agents.linear_td.scoring.host_scores`."""
         return scoring.host_scores(self, env, num_episodes)
+
+    @classmethod
+    def load(cls, *args: Any, **kwargs: Any) -> Self:
+        """Loads a saved agent; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.load`."""
+        agent = super().load(*args, **kwargs)
+        agent.learner_state = agent.learner_state._replace(updates=agent._put(jnp.int32(agent._n_updates)))
+        return agent
 
     # ------------------------------------------------------------------ what was learned, and what is to be expected
 
@@ -211,7 +238,7 @@ class LinearTD(JaxAgent):
         array, own = np.asarray(observations), self.observation_space.shape or ()
         if array.shape[array.ndim - len(own) :] != own:
             raise ValueError(f"observations must have shape (…, {', '.join(map(str, own))}), got {array.shape}")
-        return np.asarray(self.learner.value(self.learner_state, jnp.asarray(array)))
+        return np.asarray(self.learner.value(self.learner_state, self.replay.codec.from_host(array)))
 
     def predict_curve(
         self, num_updates: int, *, num_episodes: int = 1000, reward_weights: Any = None, seed: int = 0, **more: Any
@@ -242,13 +269,15 @@ class LinearTD(JaxAgent):
         updates = integer_in("num_updates", num_updates, 1, _MANY)
         number = integer_in("num_episodes", num_episodes, 2, _MANY)
         played = self._play(number, self.arguments["episode_steps"], integer_in("seed", seed, 0, 2**32 - 1))
-        features = np.asarray(self.learner.read(jnp.asarray(played.observations)), np.float64)
+        observations = self.replay.codec.from_host(played.observations)
+        features = np.asarray(self.learner.read(jnp.asarray(observations)), np.float64)
         features *= np.asarray(played.running)[..., None]
         covariance = EpisodeCovariance(features.transpose(1, 0, 2))
         if reward_weights is None:
             now = features[:-1].reshape(-1, features.shape[-1])
             reward_weights = np.linalg.lstsq(now, np.asarray(played.rewards, np.float64).ravel(), rcond=None)[0]
-        etas = np.array([self.lr_schedule(1 - n / updates) for n in range(updates)])
+        power = self._power_schedule
+        etas = power.step_sizes(updates) if power else np.array([self.lr_schedule(1 - n / updates) for n in range(updates)])
         return theory_curve(
             covariance,
             reward_weights,
@@ -261,7 +290,7 @@ class LinearTD(JaxAgent):
 
     def _play(self, num_episodes: int, num_steps: int, seed: int) -> Played:
         """Episodes of the policy from reset."""
-        task, key = self._functional_task(), jax.random.PRNGKey(seed)
+        task, key = self._functional_task(), keys.from_seed(seed)
         if task is not None:
             return _play_on_device(self.learner, task.env, key, num_episodes, num_steps)
         if self.env is None:
@@ -270,12 +299,25 @@ class LinearTD(JaxAgent):
         self._last_obs = None  # so that learning begins with a reset
         if (policy := self._host_policy) is not None:
             return scoring.host_play(self.env, policy.choose, num_episodes, num_steps)
-        keys = (jax.random.fold_in(key, step) for step in itertools.count())
+        each_key, read = (keys.fold_in(key, step) for step in itertools.count()), self.replay.codec.from_host
 
         def act(observations: np.ndarray) -> np.ndarray:
-            return self.actions.to_env(np.array(self._functions.act_greedily(self.learner_state, observations, next(keys))))
+            return self.actions.to_env(
+                np.array(self._functions.act_greedily(self.learner_state, read(observations), next(each_key)))
+            )
 
         return scoring.host_play(self.env, act, num_episodes, num_steps)
 
 
-_play_on_device = jax.jit(scoring.play, static_argnums=(0, 1, 3, 4))
+def _power_schedule(learning_rate: Any) -> PowerSchedule | None:
+    """A learning rate as a power schedule, if it is one or what was saved of one.
+
+    Raises:
+        TypeError, ValueError: It is a damaged one.
+    """
+    if isinstance(learning_rate, Mapping):
+        return PowerSchedule.from_json(learning_rate)
+    return learning_rate if isinstance(learning_rate, PowerSchedule) else None
+
+
+_play_on_device = plain_jit(scoring.play, static_argnums=(0, 1, 3, 4))

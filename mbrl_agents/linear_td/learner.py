@@ -17,9 +17,17 @@ from mbrl_envs import FunctionalEnv
 
 
 class LinearTDHyperparameters(NamedTuple):
-    """Numbers in which runs of one program may differ: the discount factor ``gamma``, float32."""
+    """Numbers in which runs of one program may differ, float32.
+
+    Attributes:
+        gamma: Discount factor.
+        exponent: χ of the step sizes η (1 + n / delay)^(−χ) after n updates; 0 for those that are given from outside.
+        delay: The delay.
+    """
 
     gamma: Any
+    exponent: Any = 0.0
+    delay: Any = 1.0
 
 
 class LinearTDState(NamedTuple):
@@ -28,10 +36,12 @@ class LinearTDState(NamedTuple):
     Attributes:
         params: ``{"weights": w}``, float32 (N,).
         hyper: Hyperparameters.
+        updates: Updates made, int32.
     """
 
     params: dict[str, jax.Array]
     hyper: LinearTDHyperparameters
+    updates: Any
 
 
 class Fresh(NamedTuple):
@@ -94,7 +104,7 @@ class LinearTDLearner:
         """Weights of 0; nothing is random."""
         del key
         hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), hyper)
-        return LinearTDState({"weights": jnp.zeros(self.features.num_features, jnp.float32)}, hyper)
+        return LinearTDState({"weights": jnp.zeros(self.features.num_features, jnp.float32)}, hyper, jnp.int32(0))
 
     def read(self, observation: jax.Array) -> jax.Array:
         """ψ of observations as the environment gives them."""
@@ -116,11 +126,13 @@ class LinearTDLearner:
     def update(self, state: LinearTDState, batch: Fresh, key: jax.Array, now: Now) -> tuple[LinearTDState, dict]:
         """One step, w ← w + (η/B) Σ ψ_t δ_t over all transitions; the key is not used."""
         del key
-        weights, features = state.params["weights"], self.read(batch.observation)
+        weights, features, hyper = state.params["weights"], self.read(batch.observation), state.hyper
         following = batch.goes_on * (self.read(batch.next_observation) @ weights)
-        errors = batch.reward + state.hyper.gamma * following - features @ weights
-        weights = weights + now.learning_rate / self.batch_size * (errors @ features)
-        return state._replace(params={"weights": weights}), {"loss": jnp.mean(jnp.square(errors))}
+        errors = batch.reward + hyper.gamma * following - features @ weights
+        step_size = now.learning_rate * (1 + state.updates / hyper.delay) ** -hyper.exponent
+        weights = weights + step_size / self.batch_size * (errors @ features)
+        metrics = {"loss": jnp.mean(jnp.square(errors)), "learning_rate": step_size}
+        return state._replace(params={"weights": weights}, updates=state.updates + 1), metrics
 
     def update_target(self, state: LinearTDState) -> LinearTDState:
         """Nothing: targets come from the weights themselves."""

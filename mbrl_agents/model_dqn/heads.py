@@ -10,7 +10,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import ACTIVATIONS, CodeDense
+from mbrl_agents.common.networks import ACTIVATIONS, CodeDense, truncated_normal
 from mbrl_agents.common.observations import ObservationCodec
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
@@ -18,6 +18,8 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
 class Heads(nn.Module):
     """Multi-layer perceptrons of equal hidden layers on the same input, which is read once for all of them.
+
+    Kernels start as :func:`~mbrl_agents.common.networks.truncated_normal` draws them, biases at zero.
 
     Attributes:
         hidden: Widths of the hidden layers of each, at least one.
@@ -36,14 +38,18 @@ class Heads(nn.Module):
         """Maps features (n, f), or codes, to outputs (n, outputs[i])."""
         activate, (width, *widths) = ACTIVATIONS[self.activation], self.hidden
         total = width * len(self.outputs)
-        together = CodeDense(total, self.num_values)(x) if self.num_values else nn.Dense(total)(x)
+
+        def dense(outputs: int) -> nn.Dense:
+            return nn.Dense(outputs, kernel_init=truncated_normal)
+
+        together = CodeDense(total, self.num_values)(x) if self.num_values else dense(total)(x)
         said = []
         for i, output in enumerate(self.outputs):
             # One product after the other: as a batch of products they take one and a half times as long on a CPU.
             layer = activate(together[..., i * width : (i + 1) * width])
             for each in widths:
-                layer = activate(nn.Dense(each)(layer))
-            said.append(nn.Dense(output)(layer))
+                layer = activate(dense(each)(layer))
+            said.append(dense(output)(layer))
         return tuple(said)
 
 
@@ -101,9 +107,9 @@ class Emission:
             probability = output if self.raw_logits else jax.nn.sigmoid(output)
             return (jax.random.uniform(key, output.shape) < probability).astype(jnp.float32)
         if self.codec.kind == "index":
-            return jax.nn.one_hot(jax.random.categorical(key, output), self.codec.num_features)
+            return jax.nn.one_hot(jax.random.categorical(key, output), self.codec.num_features, dtype=output.dtype)
         mean, log_std = self._split(output)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape) if self.learned_variance else mean
+        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype) if self.learned_variance else mean
 
     def _split(self, output: jax.Array) -> tuple[jax.Array, jax.Array]:
         if not self.learned_variance:

@@ -7,27 +7,26 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from mbrl_agents.common.networks import MLP, Codes
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.model_dqn.heads import Emission
 from mbrl_agents.model_dqn.latents import Latent
 from mbrl_agents.model_dqn.outcomes import OutcomeModel
-from mbrl_agents.model_dqn.weights import LossWeights
+from mbrl_agents.model_dqn.weights import ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import Outcome
-
-TOWARDS_DYNAMICS = 0.8  # the part of the divergence that moves the dynamics; the rest moves the encoder
 
 
 @jax.custom_jvp
-def scale_gradient(x: jax.Array, scale: float) -> jax.Array:
+def scale_gradient(x: jax.Array, scale: jax.Array) -> jax.Array:
     """x, of whose gradient only a part flows back."""
     del scale
     return x
 
 
 @scale_gradient.defjvp
-def _scale_gradient_jvp(primals: tuple[jax.Array, float], tangents: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
+def _scale_gradient_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
     return primals[0], primals[1] * tangents[0]
 
 
@@ -111,7 +110,7 @@ class LatentModel:
     def _inputs(self, latent: jax.Array | Codes, action: jax.Array) -> Any:
         """Latent variables and an action as the input of a network; the action is one more code, or one-hot."""
         if not self.num_codes:
-            return jnp.concatenate([latent, jax.nn.one_hot(action, self.num_actions)], axis=-1)  # type: ignore[list-item]
+            return jnp.concatenate([latent, jax.nn.one_hot(action, self.num_actions, dtype=jnp.float32)], axis=-1)  # type: ignore[list-item]
         codes = latent if isinstance(latent, Codes) else Codes(latent)
         places = jnp.concatenate([codes.places, (self.num_features + action)[:, None]], axis=-1)
         return Codes(places, codes.through)
@@ -120,34 +119,38 @@ class LatentModel:
         """What is said of the next latent variables, after variables, numbers (n, f) or codes, and actions, int32 (n,)."""
         return self.dynamics.apply({"params": params["dynamics"]}, self._inputs(latent, action))  # type: ignore[return-value]
 
-    def loss(self, params: Any, batch: Batch, key: jax.Array, weights: LossWeights) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Reconstruction, rewards, ends, and the balanced divergence of q(z′|o′) from p(z′|z, a).
 
-        The divergence is 0.8·KL(sg(q′)‖p′) + 0.2·KL(q′‖sg(p′)), sg stopping gradients: the divergence, its
-        gradients scaled.
+        With weights a (``dynamics_kl``, 0.8 as published) and b (``encoder_kl``, 0.2) the latter is
+        a·KL(sg(q′)‖p′) + b·KL(q′‖sg(p′)), sg stopping gradients: one divergence, times a + b, with gradients scaled.
         """
+        towards_dynamics, towards_encoder = hyper.weights.dynamics_kl, hyper.weights.encoder_kl
         size = len(batch.action)
         both = self.encode(params, jnp.concatenate([batch.observation, batch.next_observation]))
         seen, seen_next = both[:size], both[size:]
-        latent = self.latent.draw_for_gradient(seen, key)
-        expected = scale_gradient(self.predict(params, latent, batch.action), TOWARDS_DYNAMICS)
-        divergence = self.latent.divergence(scale_gradient(seen_next, 1 - TOWARDS_DYNAMICS), expected, second_encoded=False)
+        latent = self.latent.draw_for_gradient(seen, key, hyper.min_std)
+        expected = scale_gradient(self.predict(params, latent, batch.action), towards_dynamics)
+        divergence = self.latent.divergence(scale_gradient(seen_next, towards_encoder), expected, hyper.min_std).mean()
+        divergence += (towards_dynamics + towards_encoder - 1) * lax.stop_gradient(divergence)
         counts = 1 - batch.terminated.astype(jnp.float32) if self.published_mask else 1.0
         inputs = self._inputs(latent, batch.action)
         parts = self.outcomes.losses(params["outcomes"], inputs, batch.reward, batch.terminated) | {
             "observation": (counts * self.emission.nll(self.decode(params, latent), batch.observation)).mean(),
-            "dynamics": divergence.mean(),
-            "prior": self.latent.prior_divergence(seen).mean(),
+            "dynamics": divergence,
+            "prior": self.latent.prior_divergence(seen, hyper.min_std).mean(),
         }
-        return weights.total(parts), parts
+        return hyper.weights.total(parts), parts
 
-    def start(self, params: Any, batch: Batch, key: jax.Array) -> jax.Array:
+    def start(self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters) -> jax.Array:
         """Latent variables drawn from what the encoder says of the observations."""
-        return self.latent.draw(self.encode(params, batch.observation), key, encoded=True)
+        return self.latent.draw(self.encode(params, batch.observation), key, hyper.min_std)
 
-    def perceive(self, params: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
+    def perceive(self, params: Any, observation: jax.Array, key: jax.Array, hyper: ModelHyperparameters) -> jax.Array:
         """Latent variables drawn from what the encoder says of the observations."""
-        return self.latent.draw(self.encode(params, observation), key, encoded=True)
+        return self.latent.draw(self.encode(params, observation), key, hyper.min_std)
 
     def read(self, state: jax.Array) -> jax.Array:
         """The latent variables."""
@@ -155,7 +158,7 @@ class LatentModel:
 
     def step(self, params: Any, state: jax.Array, action: jax.Array, key: jax.Array) -> tuple[jax.Array, None]:
         """Latent variables drawn from what is said of them."""
-        return self.latent.draw(self.predict(params, state, action), key, encoded=False), None
+        return self.latent.draw(self.predict(params, state, action), key), None
 
     def outcome(self, params: Any, features: jax.Array, action: jax.Array, known: None) -> Outcome:
         del known

@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
@@ -13,11 +14,18 @@ import jax.numpy as jnp
 
 from mbrl_agents.common.networks import Codes, negative_exp
 
-FEWEST = 0.1  # added to the encoder's standard deviation
+# From what a network says to a standard deviation.
+STD_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "sigmoid": lambda x: 2 * jax.nn.sigmoid(x / 2),
+    "softplus": jax.nn.softplus,
+}
 
 
 class Latent(Protocol):
-    """A kind of latent variable. Distributions are given by what a network says: ``output``, float32 (n, num_outputs)."""
+    """A kind of latent variable. Distributions are given by what a network says: ``output``, float32 (n, num_outputs).
+
+    ``min_std`` is added to a standard deviation, float32 scalar: 0 where the dynamics speak. Categorical variables have none.
+    """
 
     @property
     def num_outputs(self) -> int:
@@ -31,30 +39,32 @@ class Latent(Protocol):
     def num_codes(self) -> int:
         """Number of codes of a drawn variable; 0 if it is numbers."""
 
-    def draw(self, output: jax.Array, key: jax.Array, *, encoded: bool) -> jax.Array:
+    def draw(self, output: jax.Array, key: jax.Array, min_std: Any = 0.0) -> jax.Array:
         """Draws variables for networks that need no gradient: numbers (n, f), or codes (n, num_codes)."""
 
-    def draw_for_gradient(self, output: jax.Array, key: jax.Array) -> jax.Array | Codes:
+    def draw_for_gradient(self, output: jax.Array, key: jax.Array, min_std: Any) -> jax.Array | Codes:
         """Draws variables from the encoder's distribution, through which gradients flow."""
 
-    def divergence(self, first: jax.Array, second: jax.Array, *, second_encoded: bool) -> jax.Array:
-        """KL(first‖second), float32 (n,); the first is always the encoder's."""
+    def divergence(self, first: jax.Array, second: jax.Array, min_std: Any) -> jax.Array:
+        """KL(first‖second), float32 (n,), of the encoder's distribution from the dynamics'; ``min_std`` is the former's."""
 
-    def prior_divergence(self, output: jax.Array) -> jax.Array:
+    def prior_divergence(self, output: jax.Array, min_std: Any) -> jax.Array:
         """KL of the encoder's distribution from a fixed one (standard normal, uniform), float32 (n,)."""
 
 
 @dataclasses.dataclass(frozen=True)
 class GaussianLatent:
-    """Independent Gaussians. Their σ is 2·sigmoid(x/2), plus 0.1 where the encoder speaks.
+    """Independent Gaussians.
 
     Attributes:
         num_units: Number of variables.
         squash: Whether networks read their tanh (which does not change divergences).
+        std_activation: What makes an output a standard deviation, before ``min_std`` is added; a key of ``STD_ACTIVATIONS``.
     """
 
     num_units: int = 32
     squash: bool = False
+    std_activation: str = "sigmoid"
     num_codes = 0
 
     @property
@@ -65,29 +75,29 @@ class GaussianLatent:
     def num_features(self) -> int:
         return self.num_units
 
-    def moments(self, output: jax.Array, *, encoded: bool) -> tuple[jax.Array, jax.Array]:
+    def moments(self, output: jax.Array, min_std: Any = 0.0) -> tuple[jax.Array, jax.Array]:
         """Mean and standard deviation."""
         mean, raw = jnp.split(output, 2, axis=-1)
-        return mean, 2 * jax.nn.sigmoid(raw / 2) + (FEWEST if encoded else 0)
+        return mean, STD_ACTIVATIONS[self.std_activation](raw) + min_std
 
-    def draw(self, output: jax.Array, key: jax.Array, *, encoded: bool) -> jax.Array:
-        mean, std = self.moments(output, encoded=encoded)
-        value = mean + std * jax.random.normal(key, mean.shape)
+    def draw(self, output: jax.Array, key: jax.Array, min_std: Any = 0.0) -> jax.Array:
+        mean, std = self.moments(output, min_std)
+        value = mean + std * jax.random.normal(key, mean.shape, mean.dtype)
         return jnp.tanh(value) if self.squash else value
 
-    def draw_for_gradient(self, output: jax.Array, key: jax.Array) -> jax.Array:
-        return self.draw(output, key, encoded=True)
+    def draw_for_gradient(self, output: jax.Array, key: jax.Array, min_std: Any) -> jax.Array:
+        return self.draw(output, key, min_std)
 
-    def divergence(self, first: jax.Array, second: jax.Array, *, second_encoded: bool) -> jax.Array:
-        mean, std = self.moments(first, encoded=True)
-        other_mean, other_std = self.moments(second, encoded=second_encoded)
+    def divergence(self, first: jax.Array, second: jax.Array, min_std: Any) -> jax.Array:
+        mean, std = self.moments(first, min_std)
+        other_mean, other_std = self.moments(second)
         # In case σ of the dynamics goes to 0: float32 has room down to 1e-19 for its square.
         other_std = jnp.maximum(other_std, 1e-6)
         parts = jnp.log(other_std / std) + (jnp.square(std) + jnp.square(mean - other_mean)) / (2 * jnp.square(other_std)) - 0.5
         return parts.sum(axis=-1)
 
-    def prior_divergence(self, output: jax.Array) -> jax.Array:
-        mean, std = self.moments(output, encoded=True)
+    def prior_divergence(self, output: jax.Array, min_std: Any) -> jax.Array:
+        mean, std = self.moments(output, min_std)
         return (0.5 * (jnp.square(mean) + jnp.square(std) - 1) - jnp.log(std)).sum(axis=-1)
 
 
@@ -126,29 +136,43 @@ class CategoricalLatent:
         most = functools.reduce(jnp.maximum, (logits[..., i, :] for i in range(self.num_classes)))
         mass = negative_exp(logits - most[..., None, :])
         *below, total = itertools.accumulate(mass[..., i, :] for i in range(self.num_classes))
-        threshold = jax.random.uniform(key, total.shape) * total
+        threshold = jax.random.uniform(key, total.shape, total.dtype) * total
         return functools.reduce(jnp.add, ((each <= threshold).astype(jnp.int32) for each in below))
 
-    def draw(self, output: jax.Array, key: jax.Array, *, encoded: bool) -> jax.Array:
-        del encoded
-        return self.num_variables * self.draw_classes(output, key) + jnp.arange(self.num_variables)
+    def draw(self, output: jax.Array, key: jax.Array, min_std: Any = 0.0) -> jax.Array:
+        del min_std
+        return self.num_variables * self.draw_classes(output, key) + jnp.arange(self.num_variables, dtype=jnp.int32)
 
-    def draw_for_gradient(self, output: jax.Array, key: jax.Array) -> Codes:
-        drawn = self.draw(jax.lax.stop_gradient(output), key, encoded=True)
+    def draw_for_gradient(self, output: jax.Array, key: jax.Array, min_std: Any) -> Codes:
+        drawn = self.draw(jax.lax.stop_gradient(output), key, min_std)
         return Codes(drawn, jax.nn.softmax(self.logits(output), axis=-2).reshape(output.shape))
 
-    def divergence(self, first: jax.Array, second: jax.Array, *, second_encoded: bool) -> jax.Array:
-        del second_encoded
+    def divergence(self, first: jax.Array, second: jax.Array, min_std: Any) -> jax.Array:
+        del min_std
         own, other = (jax.nn.log_softmax(self.logits(each), axis=-2) for each in (first, second))
         return (jnp.exp(own) * (own - other)).sum(axis=(-2, -1))
 
-    def prior_divergence(self, output: jax.Array) -> jax.Array:
+    def prior_divergence(self, output: jax.Array, min_std: Any) -> jax.Array:
+        del min_std
         own = jax.nn.log_softmax(self.logits(output), axis=-2)
         return (jnp.exp(own) * (own + math.log(self.num_classes))).sum(axis=(-2, -1))
 
 
-LATENTS: dict[str, Any] = {
-    "categorical": CategoricalLatent(),
-    "gaussian": GaussianLatent(),
-    "tanh_gaussian": GaussianLatent(squash=True),
-}
+LATENTS = ("categorical", "gaussian", "tanh_gaussian")
+
+
+def make_latent(
+    kind: str, *, num_variables: int = 32, num_classes: int = 32, num_units: int = 32, std_activation: str = "sigmoid"
+) -> Latent:
+    """The latent variables of a kind.
+
+    Args:
+        kind: One of ``LATENTS``.
+        num_variables: Number of categorical variables.
+        num_classes: Number of values of each.
+        num_units: Number of Gaussian variables.
+        std_activation: Of Gaussian variables, see :class:`GaussianLatent`.
+    """
+    if kind == "categorical":
+        return CategoricalLatent(num_variables, num_classes)
+    return GaussianLatent(num_units, kind == "tanh_gaussian", std_activation)

@@ -20,7 +20,7 @@ from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.q_learning import Experience, QLearning
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.common.schedules import Now
-from mbrl_agents.model_dqn.weights import LossWeights
+from mbrl_agents.model_dqn.weights import ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import Imagined, WorldModel, imagine
 
 
@@ -32,14 +32,14 @@ class ModelDQNHyperparameters(NamedTuple):
         tau: Fraction of the way that the target network goes to the network at each target update (1 copies it).
         adam: Numbers of both optimisers.
         model_learning_rate: Step size of the model.
-        weights: Weights of the model's losses.
+        model: Numbers of the model.
     """
 
     gamma: Any
     tau: Any
     adam: AdamHyperparameters
     model_learning_rate: Any
-    weights: LossWeights
+    model: ModelHyperparameters
 
 
 class ModelDQNState(NamedTuple):
@@ -72,7 +72,9 @@ class ModelDQNLearner:
         model: The world model.
         rollout_length: Imagined steps from each start.
         batch_size: Transitions that the model learns from.
-        rollout_batch_size: Starts of roll-outs; the first of the transitions, or more of them.
+        rollout_batch_size: Starts of roll-outs.
+        separate_rollout_batch: Whether these are other transitions than those that the model learns from. Both are parts of one
+            draw: of independent ones, so that the last are as good as drawn afresh.
     """
 
     codec: ObservationCodec
@@ -81,6 +83,14 @@ class ModelDQNLearner:
     rollout_length: int = 10
     batch_size: int = 32
     rollout_batch_size: int = 32
+    separate_rollout_batch: bool = False
+
+    @property
+    def num_drawn(self) -> int:
+        """Transitions that an update has to be given."""
+        if self.separate_rollout_batch:
+            return self.batch_size + self.rollout_batch_size
+        return max(self.batch_size, self.rollout_batch_size)
 
     def init(self, key: jax.Array, hyper: ModelDQNHyperparameters) -> ModelDQNState:
         """Fresh parameters; the target network starts as a copy."""
@@ -91,7 +101,7 @@ class ModelDQNLearner:
         return ModelDQNState(params, target, optimizer.init(params), model, model_optimizer, hyper)
 
     def _perceive(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        return self.model.perceive(state.model, self.codec.features(observation), key)
+        return self.model.perceive(state.model, self.codec.features(observation), key, state.hyper.model)
 
     def act(self, state: ModelDQNState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Exploring actions, int32 (n,), for observations of shape (n, …)."""
@@ -102,13 +112,19 @@ class ModelDQNLearner:
         """Greedy actions, int32 (n,); latent models draw what they perceive."""
         return self.q.act_greedily(state.params, self._perceive(state, observation, key))
 
+    def q_values(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Action values, float32 (n, actions), of observations of shape (n, …); latent models draw what they perceive."""
+        return self.q.values(state.params, self._perceive(state, observation, key))
+
     def update(self, state: ModelDQNState, batch: Batch, key: jax.Array, now: Now) -> tuple[ModelDQNState, dict]:
         """One gradient step of the model, and one of the Q-network on what the model then imagines."""
         model_key, start_key, imagine_key = jax.random.split(key, 3)
         metrics: dict[str, jax.Array] = {}
         if self.model.learns:
-            state, metrics = self.update_model(state, _first(batch, self.batch_size), model_key)
-        start = self.model.start(state.model, _first(batch, self.rollout_batch_size), start_key)
+            state, metrics = self.update_model(state, _rows(batch, 0, self.batch_size), model_key)
+        begin = self.batch_size if self.separate_rollout_batch else 0
+        starts = _rows(batch, begin, self.rollout_batch_size)
+        start = self.model.start(state.model, starts, start_key, state.hyper.model)
 
         def choose(features: jax.Array, act_key: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
             return self.q.act_and_tell(state.params, features, act_key, now.explore)
@@ -121,7 +137,7 @@ class ModelDQNLearner:
         """One gradient step of the model; metrics ``model_loss`` and its parts, ``model_…``."""
 
         def loss_function(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return self.model.loss(params, batch, key, state.hyper.weights)
+            return self.model.loss(params, batch, key, state.hyper.model)
 
         (loss, parts), grads = jax.value_and_grad(loss_function, has_aux=True)(state.model)
         metrics = {"model_loss": loss} | {f"model_{name}": part for name, part in parts.items()}
@@ -148,5 +164,5 @@ class ModelDQNLearner:
         return self.q.update_target(state)
 
 
-def _first(batch: Batch, num: int) -> Batch:
-    return jax.tree.map(lambda leaf: leaf[:num], batch)
+def _rows(batch: Batch, begin: int, num: int) -> Batch:
+    return jax.tree.map(lambda leaf: leaf[begin : begin + num], batch)

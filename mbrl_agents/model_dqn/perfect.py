@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.replay import Batch
+from mbrl_agents.model_dqn.weights import ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import Outcome
 from mbrl_envs import FunctionalEnv, draws
 
@@ -38,17 +39,19 @@ class PerfectModel:
         del key
         return {}
 
-    def loss(self, params: Any, batch: Batch, key: jax.Array, weights: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         raise NotImplementedError("the perfect model does not learn")
 
-    def start(self, params: Any, batch: Batch, key: jax.Array) -> Any:
+    def start(self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters) -> Any:
         """The environment's states, as they were stored."""
-        del params, key
+        del params, key, hyper
         return batch.env_state
 
-    def perceive(self, params: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
+    def perceive(self, params: Any, observation: jax.Array, key: jax.Array, hyper: ModelHyperparameters) -> jax.Array:
         """The observation itself."""
-        del params, key
+        del params, key, hyper
         return observation
 
     def read(self, state: Any) -> jax.Array:

@@ -27,13 +27,14 @@ class PerfectModelDQN(ModelDQN):
         env: Functional environment with Discrete actions, its id, or a ``VecEnv`` of such.
         learning_rate: Step size of the Q-network, at least 0; a number or a schedule of the progress remaining (1 to 0).
         buffer_size: Transitions kept for replay, over all environments, at least 1.
-        learning_starts: Transitions collected with uniform actions before learning, at least 0.
-        batch_size: Stored states per update, from which roll-outs start, from 1 to ``buffer_size``.
-        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        learning_starts: Transitions collected before learning, at least 0.
+        batch_size: Stored states per update, from which roll-outs start, at least 1.
+        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, at least 1, or ``(number, "step" | "episode")``.
         gradient_steps: Updates per training; −1 for as many as there were transitions.
         target_update_interval: Transitions between target updates, at least 1.
+        warmup: Actions before learning: ``"uniform"``, or ``"policy"``, the untrained agent's exploration (as published).
         rollout_length: Steps from each start, at least 1.
         rollout_batch_size: Starts of roll-outs, at least 1; None for ``batch_size``.
         exploration: ``"softmax"`` (actions ~ softmax(Q/temperature)) or ``"epsilon_greedy"``; in imagination as well.
@@ -42,6 +43,9 @@ class PerfectModelDQN(ModelDQN):
         exploration_initial_eps: ε at the start, in [0, 1].
         exploration_final_eps: ε at the end, in [0, 1].
         double_q: Whether the network chooses the action that the target network values (arXiv 1509.06461).
+        adam_b1: Decay of AdamW's mean of gradients, in [0, 1).
+        adam_b2: Decay of its mean of squared gradients, in [0, 1).
+        adam_eps: Added to the root of the latter, above 0.
         weight_decay: Fraction of each weight (of the network) taken away per gradient step, in [0, 1], whatever the step size.
         max_grad_norm: Largest norm of a gradient, above 0; None for no clipping.
         stats_window_size: Episodes over which reported statistics are averaged, at least 1.
@@ -68,6 +72,7 @@ class PerfectModelDQN(ModelDQN):
         train_freq: int | tuple[int, str] = 1,
         gradient_steps: int = 1,
         target_update_interval: int = 100,
+        warmup: str = "uniform",
         rollout_length: int = 10,
         rollout_batch_size: int | None = None,
         exploration: str = "softmax",
@@ -76,6 +81,9 @@ class PerfectModelDQN(ModelDQN):
         exploration_initial_eps: float = 1.0,
         exploration_final_eps: float = 0.05,
         double_q: bool = False,
+        adam_b1: float = 0.9,
+        adam_b2: float = 0.99,
+        adam_eps: float = 1e-5,
         weight_decay: float = 1e-6,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,

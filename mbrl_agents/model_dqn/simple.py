@@ -12,7 +12,7 @@ from mbrl_agents.common.networks import MLP
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.model_dqn.heads import Emission
 from mbrl_agents.model_dqn.outcomes import OutcomeModel
-from mbrl_agents.model_dqn.weights import LossWeights
+from mbrl_agents.model_dqn.weights import ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import Outcome
 
 
@@ -60,13 +60,15 @@ class SimpleModel:
         }
 
     def _inputs(self, features: jax.Array, action: jax.Array) -> jax.Array:
-        return jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions)], axis=-1)
+        return jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions, dtype=features.dtype)], axis=-1)
 
     def predict(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:
         """What is said of the next observation, (n, o), after observations and actions."""
         return self.dynamics.apply({"params": params["dynamics"]}, self._inputs(features, action))  # type: ignore[return-value]
 
-    def loss(self, params: Any, batch: Batch, key: jax.Array, weights: LossWeights) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def loss(
+        self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
         """Negative log-likelihood of rewards, ends, and next observations (but of those after an end)."""
         del key
         following = self.predict(params, batch.observation, batch.action)
@@ -74,16 +76,16 @@ class SimpleModel:
         inputs = self._inputs(batch.observation, batch.action)
         parts = self.outcomes.losses(params["outcomes"], inputs, batch.reward, batch.terminated)
         parts["observation"] = (goes_on * self.emission.nll(following, batch.next_observation)).mean()
-        return weights.total(parts), parts
+        return hyper.weights.total(parts), parts
 
-    def start(self, params: Any, batch: Batch, key: jax.Array) -> jax.Array:
+    def start(self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters) -> jax.Array:
         """The observations."""
-        del params, key
+        del params, key, hyper
         return batch.observation
 
-    def perceive(self, params: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
+    def perceive(self, params: Any, observation: jax.Array, key: jax.Array, hyper: ModelHyperparameters) -> jax.Array:
         """The observation itself."""
-        del params, key
+        del params, key, hyper
         return observation
 
     def read(self, state: jax.Array) -> jax.Array:

@@ -28,16 +28,19 @@ class SimpleModelDQN(ModelDQN):
         env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv``.
         learning_rate: Step size of the Q-network, at least 0; a number or a schedule of the progress remaining (1 to 0).
         buffer_size: Transitions kept for replay, over all environments.
-        learning_starts: Transitions collected with uniform actions before learning.
+        learning_starts: Transitions collected before learning.
         batch_size: Transitions on which the model takes a gradient step.
-        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Updates (each of model and Q-network) per training; −1 for as many as there were transitions.
         target_update_interval: Transitions between target updates.
+        warmup: Actions before learning: ``"uniform"``, or ``"policy"``, the untrained agent's exploration (as published).
         model_learning_rate: Step size of the model, at least 0.
         rollout_length: Imagined steps from each start.
         rollout_batch_size: Starts of roll-outs; None for ``batch_size``. With more, the model learns from the first of them.
+        separate_rollout_batch: Whether roll-outs start from transitions drawn afresh, not from those that the model has just
+            learned from.
         reward_weight: Weight of the model's loss of rewards.
         termination_weight: Of ends.
         observation_weight: Of observations.
@@ -53,6 +56,9 @@ class SimpleModelDQN(ModelDQN):
         exploration_initial_eps: ε at the start, in [0, 1].
         exploration_final_eps: ε at the end, in [0, 1].
         double_q: Whether the network chooses the action that the target network values (arXiv 1509.06461).
+        adam_b1: Decay of AdamW's mean of gradients, in [0, 1).
+        adam_b2: Decay of its mean of squared gradients, in [0, 1).
+        adam_eps: Added to the root of the latter, above 0.
         weight_decay: Fraction of each weight (of both networks) taken away per gradient step, whatever the step size.
         max_grad_norm: Largest norm of a gradient; None for no clipping.
         stats_window_size: Episodes over which reported statistics are averaged.
@@ -80,9 +86,11 @@ class SimpleModelDQN(ModelDQN):
         train_freq: int | tuple[int, str] = 1,
         gradient_steps: int = 1,
         target_update_interval: int = 100,
+        warmup: str = "uniform",
         model_learning_rate: float = 2e-4,
         rollout_length: int = 10,
         rollout_batch_size: int | None = None,
+        separate_rollout_batch: bool = False,
         reward_weight: float = 1.0,
         termination_weight: float = 1.0,
         observation_weight: float = 1.0,
@@ -95,6 +103,9 @@ class SimpleModelDQN(ModelDQN):
         exploration_initial_eps: float = 1.0,
         exploration_final_eps: float = 0.05,
         double_q: bool = False,
+        adam_b1: float = 0.9,
+        adam_b2: float = 0.99,
+        adam_eps: float = 1e-5,
         weight_decay: float = 1e-6,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mbrl_agents.common.replay import Batch
+from mbrl_agents.model_dqn.weights import ModelHyperparameters
 
 
 class Outcome(NamedTuple):
@@ -72,13 +73,15 @@ class WorldModel(Protocol):
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters."""
 
-    def loss(self, params: Any, batch: Batch, key: jax.Array, weights: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """The loss on a batch of real transitions and its parts; ``weights`` are those of the parts."""
+    def loss(
+        self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters
+    ) -> tuple[jax.Array, dict[str, jax.Array]]:
+        """The loss on a batch of real transitions and its parts."""
 
-    def start(self, params: Any, batch: Batch, key: jax.Array) -> Any:
+    def start(self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters) -> Any:
         """States in which the transitions of a batch began."""
 
-    def perceive(self, params: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
+    def perceive(self, params: Any, observation: jax.Array, key: jax.Array, hyper: ModelHyperparameters) -> jax.Array:
         """Features of observations as numbers, float32 (n, f), for acting."""
 
     def read(self, state: Any) -> jax.Array:

@@ -6,20 +6,21 @@ from typing import Any
 
 from gymnasium import spaces
 
-from mbrl_agents.common import networks
+from mbrl_agents.common import networks, settings
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
 from mbrl_agents.omd.model_losses import MODEL_LOSSES
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
+EVALUATIONS = ("greedy", "sample")
 _MANY = 2**20
 _NETWORK = {"net_arch": [32, 32], "activation_fn": "relu"}
 
 
 def with_networks(arguments: dict[str, Any], default: dict[str, Any] = _NETWORK) -> dict[str, Any]:
     """The arguments, with the default networks (OMD's Q-networks) filled in."""
-    return arguments | {"policy_kwargs": default | dict(arguments["policy_kwargs"] or {})}
+    return arguments | {"policy_kwargs": default | settings.dictionary("policy_kwargs", arguments["policy_kwargs"])}
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -31,10 +32,30 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     given = check_learning(arguments)
     one_of("model_loss", given["model_loss"], MODEL_LOSSES)
     given["inner_tolerance"] = number_in("inner_tolerance", given["inner_tolerance"], 0)
-    for name in ("warm_start", "carry_optimizer", "soft_targets", "learn_reward"):
+    for name in ("warm_start", "soft_targets", "learn_reward"):
         boolean(name, given[name])
+    if given["carry_optimizer"] is not None:
+        boolean("carry_optimizer", given["carry_optimizer"])
+    one_of("evaluation", given["evaluation"], EVALUATIONS)
     given["num_value_networks"] = integer_in("num_value_networks", given["num_value_networks"], 1, _MANY)
     boolean("twin", given["twin"])
+    return given
+
+
+def of_file(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments of a file, without ``target_update_interval``, which files have from before targets moved inside updates.
+
+    Such files also say how the optimiser goes on, and evaluations were greedy.
+
+    Raises:
+        ValueError: Targets moved less often.
+    """
+    given = {"evaluation": "greedy"} | arguments
+    if (interval := given.pop("target_update_interval", 1)) != 1:
+        raise ValueError(
+            f"the agent was saved with target_update_interval={interval!r}, and OMD's targets now move after each step of the "
+            "Q-networks (1): make a new agent, perhaps with a smaller tau, and give it the saved weights by set_parameters()"
+        )
     return given
 
 
@@ -70,8 +91,10 @@ def check_model(arguments: dict[str, Any], space: spaces.Space[Any]) -> None:
                 raise ValueError(f"{name} must be False where observations are not real-valued, got True for {space}")
 
 
-def make_model(arguments: dict[str, Any], codec: ObservationCodec, num_actions: int) -> DynamicsModel:
-    """The model that checked arguments ask for."""
+def make_model(
+    arguments: dict[str, Any], codec: ObservationCodec, num_actions: int, initializer: str = "orthogonal"
+) -> DynamicsModel:
+    """The model that checked arguments ask for, with initial kernels of a kind."""
     return DynamicsModel(
         codec,
         num_actions,
@@ -79,6 +102,7 @@ def make_model(arguments: dict[str, Any], codec: ObservationCodec, num_actions: 
         activation=arguments["model_activation_fn"],
         stochastic=arguments["stochastic_model"],
         predicts_change=arguments["predict_change"],
+        initializer=initializer,
     )
 
 

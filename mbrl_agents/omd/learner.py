@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -10,7 +12,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from mbrl_agents.common import exploration, optimizer
+from mbrl_agents.common import evaluation, exploration, optimizer
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.networks import MLP, init_many, run_many
@@ -19,8 +21,13 @@ from mbrl_agents.common.optimizer import AdamHyperparameters
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.common.schedules import Now
 from mbrl_agents.omd import implicit, model_losses
+from mbrl_agents.omd.arguments import EVALUATIONS
 from mbrl_agents.omd.dynamics_model import DynamicsModel, Prediction
 from mbrl_agents.omd.linear_solvers import LinearSolver
+from mbrl_envs import FunctionalEnv
+
+INITIALIZER = "orthogonal_small_output"
+"""Initial kernels of Q-networks, model and value functions, as published."""
 
 
 class OMDHyperparameters(NamedTuple):
@@ -28,7 +35,7 @@ class OMDHyperparameters(NamedTuple):
 
     Attributes:
         gamma: Discount factor.
-        tau: Fraction of the way that the target networks go at each target update.
+        tau: Fraction of the way that the target networks go after each gradient step of the Q-networks.
         model_learning_rate: Step size of the model.
         adam: Numbers of both optimisers.
     """
@@ -71,6 +78,7 @@ class OMDLearner:
     transitions, min_θ L_true(w(θ)), with the gradient of :func:`~mbrl_agents.omd.implicit.implicit_gradient`. Both losses are
     squared errors (Q_w(s, a) − y)² with y = r + γ(1 − d) V⁻(s′), where r and s′ are the model's in L_model, the real ones in
     L_true, and V⁻ is the soft maximum of the least of the target networks. Which ends are final is taken from replay.
+    The target networks move after each gradient step of the Q-networks; L_true and the implicit gradient use the moved ones.
 
     Attributes:
         codec: Reads observations.
@@ -81,13 +89,14 @@ class OMDLearner:
         activation: Their activation function.
         num_networks: Number of Q-networks: the least counts in targets, the mean in acting.
         inner_steps: Gradient steps of the Q-networks for each of the model.
-        carry_optimizer: Whether the Q-networks' optimiser goes on from update to update.
+        carry_optimizer: Whether the Q-networks' optimiser goes on from update to update; None for ``model_loss != "omd"``.
         solver: How the linear system of the implicit gradient is solved.
         num_value_networks: Value functions of ``"vep"``.
         inner_tolerance: Norm of the gradient at which the Q-networks' steps end early; 0 for all ``inner_steps``.
-        warm_start: Whether these steps begin at the networks as they are, or at fresh ones.
+        warm_start: Whether these steps begin at the networks and target networks as they are, or at fresh ones.
         soft_targets: Whether targets take the soft maximum, or the maximum.
         learn_reward: Whether the model's rewards are learned and used, or those that really came.
+        evaluation: Which policy is scored: ``"greedy"`` or ``"sample"``.
     """
 
     codec: ObservationCodec
@@ -98,18 +107,29 @@ class OMDLearner:
     activation: str = "relu"
     num_networks: int = 2
     inner_steps: int = 1
-    carry_optimizer: bool = False
+    carry_optimizer: bool | None = None
     solver: LinearSolver = LinearSolver("identity")  # noqa: RUF009  # frozen
     num_value_networks: int = 5
     inner_tolerance: float = 0.0
     warm_start: bool = True
     soft_targets: bool = True
     learn_reward: bool = True
+    evaluation: str = "greedy"
+
+    @property
+    def num_batches(self) -> int:
+        """Batches that an update needs: ``"omd"`` one; others one for the model and another one for the Q-networks."""
+        return 1 if self.model_loss == "omd" else 2
+
+    @property
+    def carries_optimizer(self) -> bool:
+        """Whether the Q-networks' optimiser goes on from update to update."""
+        return self.model_loss != "omd" if self.carry_optimizer is None else self.carry_optimizer
 
     def init(self, key: jax.Array, hyper: OMDHyperparameters) -> OMDState:
         """Fresh parameters; the target networks start as copies."""
         q_key, model_key, value_key = jax.random.split(key, 3)
-        params = init_many(self._network(self.num_actions), self.codec.num_features, q_key, self.num_networks)
+        params = self._init_values(q_key)
         if self.model_loss == "omd":
             self.solver.check_size(params)
         model = self.model.init(model_key)
@@ -128,7 +148,10 @@ class OMDLearner:
         )
 
     def _network(self, outputs: int) -> MLP:
-        return MLP(self.hidden, outputs, self.activation, initializer="orthogonal")
+        return MLP(self.hidden, outputs, self.activation, initializer=INITIALIZER)
+
+    def _init_values(self, key: jax.Array) -> Any:
+        return init_many(self._network(self.num_actions), self.codec.num_features, key, self.num_networks)
 
     # ------------------------------------------------------------------ values and actions
 
@@ -143,18 +166,45 @@ class OMDLearner:
             return least.max(axis=-1)
         return temperature * jax.nn.logsumexp(least / temperature, axis=-1)
 
+    def q_values(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Action values, the mean of the networks', float32 (n, actions); the key is not used."""
+        del key
+        return self.values(state.params, self.codec.features(observation)).mean(axis=0)
+
     def act(self, state: OMDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Actions ~ softmax(Q / α) of the mean of the networks, or with probability ε uniform; int32 (n,)."""
-        values = self.values(state.params, self.codec.features(observation)).mean(axis=0)
         chance_key, uniform_key, soft_key = jax.random.split(key, 3)
-        soft = exploration.select(values, soft_key, "softmax", explore)
-        anything = ActionCodec(self.num_actions).uniform(uniform_key, values.shape[0])
+        soft = self.act_softly(state, observation, soft_key, explore)
+        anything = ActionCodec(self.num_actions).uniform(uniform_key, soft.shape[0])
         return jnp.where(jax.random.uniform(chance_key, soft.shape) < explore.epsilon, anything, soft)
+
+    def act_softly(self, state: OMDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
+        """Actions ~ softmax(Q / α) of the mean of the networks, int32 (n,)."""
+        return exploration.select(self.q_values(state, observation, key), key, "softmax", explore)
 
     def act_greedily(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
         """The best actions by the mean of the networks, int32 (n,); the key is not used."""
-        del key
-        return exploration.greedy(self.values(state.params, self.codec.features(observation)).mean(axis=0))
+        return exploration.greedy(self.q_values(state, observation, key))
+
+    def evaluate(
+        self, env: FunctionalEnv, state: OMDState, key: jax.Array, explore: Exploration, num_episodes: int, num_steps: int
+    ) -> dict[str, jax.Array]:
+        """Scores of the greedy policy and of softmax(Q / α), in the same episodes.
+
+        ``"score"`` is that of :attr:`evaluation`; both are there by their names, ``"score/greedy"`` and ``"score/sample"``.
+        """
+
+        def greedy(observation: jax.Array, step_key: jax.Array) -> jax.Array:
+            return self.act_greedily(state, observation, step_key)
+
+        def soft(observation: jax.Array, step_key: jax.Array) -> jax.Array:
+            return self.act_softly(state, observation, step_key, explore)
+
+        by_name = {
+            name: evaluation.scores_of_policy(act, env, key, num_episodes, num_steps)
+            for name, act in zip(EVALUATIONS, (greedy, soft), strict=True)
+        }
+        return {"score": by_name[self.evaluation]} | {f"score/{name}": scores for name, scores in by_name.items()}
 
     # ------------------------------------------------------------------ losses
 
@@ -169,35 +219,49 @@ class OMDLearner:
             bootstrap: Function that gives the values of these.
         """
         target = reward + batch.discount * bootstrap(following)
-        taken = jax.nn.one_hot(batch.action, self.num_actions)
+        taken = jax.nn.one_hot(batch.action, self.num_actions, dtype=batch.reward.dtype)
         values = (self.values(params, batch.observation) * taken).sum(axis=-1)
         return jnp.square(values - target).mean(axis=-1).sum()
 
     def update(self, state: OMDState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDState, dict]:
-        """One gradient step of the model and ``inner_steps`` of the Q-networks, on one batch.
+        """One gradient step of the model and ``inner_steps`` of the Q-networks and of their targets.
 
-        ``"omd"``: first the Q-networks, then the model, at what they have become. Others: first the model.
+        ``"omd"``: first the Q-networks, then the model, at what these and the target networks have become. Others: first the
+        model, on the first half of the batch, then the Q-networks, on the second half.
+
+        Args:
+            state: The state.
+            batch: :attr:`num_batches` times so many transitions as an update is on.
+            key: Raw key.
+            now: Learning rate of the Q-networks, and temperature.
         """
-
-        def bootstrap(features: jax.Array) -> jax.Array:
-            return self.soft_value(state.target_params, features, now.explore.temperature)
-
-        def on_model(params: Any, model: Any) -> jax.Array:
-            prediction = self._predict(model, batch)
-            return self.loss(params, batch, prediction.reward, prediction.draw(key), bootstrap)
-
-        def on_data(params: Any, model: Any) -> jax.Array:
-            del model
-            return self.loss(params, batch, batch.reward, batch.next_observation, bootstrap)
-
         if self.model_loss == "omd":
-            state, loss = self._learn_values(state, on_model, key, now)
+            state, loss = self._learn_values(state, batch, key, now)
+            bootstrap = self._bootstrap(state.target_params, now)
+
+            def on_data(params: Any, model: Any) -> jax.Array:
+                del model
+                return self.loss(params, batch, batch.reward, batch.next_observation, bootstrap)
+
+            def on_model(params: Any, model: Any) -> jax.Array:
+                return self._loss_on_model(params, model, batch, key, bootstrap)
+
             state, told = implicit.learn_model(state, state.params, on_data, on_model, self.solver)
             return state, told | {"loss": loss}
-        model_loss, grads = jax.value_and_grad(self._direct_loss)(state.model, state, batch, key, bootstrap)
+        half = batch.reward.shape[0] // 2
+        for_model, for_values = (jax.tree.map(operator.itemgetter(part), batch) for part in (slice(half), slice(half, None)))
+        bootstrap = self._bootstrap(state.target_params, now)
+        model_loss, grads = jax.value_and_grad(self._direct_loss)(state.model, state, for_model, key, bootstrap)
         state = optimizer.learn_model(state, grads, clip=False)
-        state, loss = self._learn_values(state, on_model, key, now)
+        state, loss = self._learn_values(state, for_values, key, now)
         return state, {"loss": loss, "model_loss": model_loss}
+
+    def _bootstrap(self, target_params: Any, now: Now) -> Callable[[jax.Array], jax.Array]:
+        return lambda features: self.soft_value(target_params, features, now.explore.temperature)
+
+    def _loss_on_model(self, params: Any, model: Any, batch: Batch, key: jax.Array, bootstrap: Any) -> jax.Array:
+        prediction = self._predict(model, batch)
+        return self.loss(params, batch, prediction.reward, prediction.draw(key), bootstrap)
 
     def _predict(self, model: Any, batch: Batch) -> Prediction:
         """What the model says of a batch; of rewards it says what came, unless it learns them."""
@@ -217,35 +281,39 @@ class OMDLearner:
 
         return model_losses.value_equivalence(prediction, batch, key, values)
 
-    def _learn_values(self, state: OMDState, on_model: Any, key: jax.Array, now: Now) -> tuple[OMDState, jax.Array]:
+    def _learn_values(self, state: OMDState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDState, jax.Array]:
         """Gradient steps of the Q-networks on the model's predictions, some or to convergence; the loss before the last."""
-        first = state.params
+        first, target = state.params, state.target_params
         if not self.warm_start:
-            first = init_many(self._network(self.num_actions), self.codec.num_features, key, self.num_networks)
-        adam = state.optimizer if self.carry_optimizer else optimizer.init(first)
+            first = target = self._init_values(jax.random.fold_in(key, 0))
+        adam = state.optimizer if self.carries_optimizer else optimizer.init(first)
 
         def step(carry: _Descent) -> _Descent:
-            loss, grads = jax.value_and_grad(on_model)(carry.params, state.model)
+            bootstrap = self._bootstrap(carry.target, now)
+            loss, grads = jax.value_and_grad(self._loss_on_model)(carry.params, state.model, batch, key, bootstrap)
             params, adam = optimizer.apply(
                 carry.params, grads, carry.optimizer, now.learning_rate, state.hyper.adam, clip=False
             )
+            target = optimizer.move_towards(carry.target, params, state.hyper.tau)
             slope = optax.tree.norm(grads) if self.inner_tolerance > 0 else carry.slope
-            return _Descent(params, adam, loss, slope, carry.steps + 1)
+            return _Descent(params, target, adam, loss, slope, carry.steps + 1)
 
         def goes_on(carry: _Descent) -> jax.Array:
             return (carry.steps < self.inner_steps) & (carry.slope > self.inner_tolerance)
 
-        begin = _Descent(first, adam, jnp.zeros(()), jnp.asarray(jnp.inf), jnp.int32(0))
+        zero = jnp.zeros_like(now.learning_rate)
+        begin = _Descent(first, target, adam, zero, jnp.full_like(zero, jnp.inf), jnp.int32(0))
         end = step(begin) if self.inner_steps == 1 else lax.while_loop(goes_on, step, begin)
-        return state._replace(params=end.params, optimizer=end.optimizer), end.loss
+        return state._replace(params=end.params, target_params=end.target, optimizer=end.optimizer), end.loss
 
     def update_target(self, state: OMDState) -> OMDState:
-        """Moves the target networks towards the networks by the fraction τ."""
-        return state._replace(target_params=optimizer.move_towards(state.target_params, state.params, state.hyper.tau))
+        """Nothing: target networks move with each gradient step of the Q-networks."""
+        return state
 
 
 class _Descent(NamedTuple):
     params: Any
+    target: Any
     optimizer: Any
     loss: jax.Array  # before the last step
     slope: jax.Array  # norm of the gradient there

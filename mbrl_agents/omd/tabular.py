@@ -1,19 +1,16 @@
 """Optimal Model Design in finite MDPs: which model of bounded size is best for return, and which for likelihood?
 
 A model is θ = (logits, rewards), its transitions are softmax(logits / c). Q*(θ) is the fixed point of its soft Bellman
-operator,
-
-    (B Q)(s, a) = r_θ(s, a) + γ Σ_s' p_θ(s' | s, a) · α log Σ_a' exp(Q(s', a') / α),
-
-and its policy is softmax(Q / α). OMD maximises that policy's return J in the true MDP, through the fixed point (Nikishin et al.
-2022, arXiv 2106.03273); MLE maximises the likelihood of the true transitions and fits the rewards. Both step with Adam and are
-projected on ‖(logits / c, rewards)‖ ≤ b after every step, so that b says how much a model can hold.
+operator (:mod:`mbrl_agents.omd.finite_mdp`), and its policy is softmax(Q* / α). OMD follows the gradient of an outer objective
+through that fixed point (Nikishin et al. 2022, arXiv 2106.03273): J, the policy's return in the true MDP, which is to be
+maximised, or the residual of the true soft Bellman equation, the mean over states and actions of (Q* − B Q*)², to be minimised.
+MLE maximises the likelihood of the true transitions and fits the rewards. Both step with Adam. After every step they are
+projected on ‖(logits / c, rewards)‖ ≤ b, so that b says how much a model can hold, or not projected at all.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -22,55 +19,12 @@ import numpy as np
 import optax
 from jax import lax
 
-from mbrl_agents.omd.implicit import implicit_gradient
+from mbrl_agents.omd.finite_mdp import FiniteMDP, bellman_residual, policy_return, soft_bellman, soft_q_values
+from mbrl_agents.omd.implicit import ImplicitGradient, implicit_gradient
 from mbrl_agents.omd.linear_solvers import LinearSolver
-from mbrl_envs.checks import integer_in, number_in, one_of, set_frozen
+from mbrl_envs.checks import integer_in, number_in, one_of
 
-LOSSES, PROJECTIONS = ("omd", "mle"), ("joint", "per_array")
-_NEWTON_STEPS, _NEWTON_TOLERANCE = 30, 1e-6
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class FiniteMDP:
-    """A Markov decision process with S states and A actions.
-
-    Args:
-        transitions: P(s' | s, a), (A, S, S), rows sum to 1.
-        rewards: r(s, a), (S, A).
-        gamma: Discount factor, at least 0 and below 1.
-        start: Probability of each state at the start, (S,); None for equal ones.
-
-    Raises:
-        ValueError: Shapes do not fit, numbers are not finite, or probabilities do not sum to 1.
-    """
-
-    transitions: np.ndarray
-    rewards: np.ndarray
-    gamma: float = 0.9
-    start: np.ndarray | None = None
-
-    def __post_init__(self) -> None:
-        transitions, rewards = np.asarray(self.transitions, float), np.asarray(self.rewards, float)
-        if rewards.ndim != 2 or transitions.shape != (rewards.shape[1], rewards.shape[0], rewards.shape[0]):
-            raise ValueError(
-                "transitions must have shape (actions, states, states) and rewards (states, actions), "
-                f"got {transitions.shape} and {rewards.shape}"
-            )
-        states = rewards.shape[0]
-        start = np.full(states, 1 / states) if self.start is None else np.asarray(self.start, float)
-        for name, each in (("transitions", transitions), ("start", start)):
-            if not np.isfinite(each).all() or (each < 0).any() or not np.allclose(each.sum(axis=-1), 1, atol=1e-6):
-                raise ValueError(f"{name} must be probabilities that sum to 1 in every row, got {each.tolist()}")
-        if start.shape != (states,) or not np.isfinite(rewards).all():
-            raise ValueError(f"start must have shape ({states},) and rewards be finite, got {start.shape}, {rewards.tolist()}")
-        gamma = number_in("gamma", self.gamma, 0, 1, open_high=True)
-        set_frozen(self, transitions=transitions, rewards=rewards, gamma=gamma, start=start)
-
-
-def two_states() -> FiniteMDP:
-    """The MDP of the published study: two states, two actions, best return 1.02727."""
-    transitions = np.array([[[0.7, 0.3], [0.2, 0.8]], [[0.99, 0.01], [0.99, 0.01]]])
-    return FiniteMDP(transitions, np.array([[-0.45, -0.1], [0.5, 0.5]]), 0.9)
+LOSSES, PROJECTIONS, OUTER_OBJECTIVES = ("omd", "mle"), ("joint", "per_array"), ("return", "bellman")
 
 
 class Model(NamedTuple):
@@ -81,13 +35,13 @@ class Model(NamedTuple):
 
 
 class TabularResult(NamedTuple):
-    """Models for each bound and seed.
+    """Models for each setting (a norm bound and a σ of the noise) and seed; one setting if both are single values.
 
     Attributes:
-        returns: J of their policies in the true MDP, float (bounds, seeds).
-        models: Parameters, leaves (bounds, seeds, …).
-        q_values: Their soft optimal action values, (bounds, seeds, S, A).
-        fallbacks: Steps whose linear system had no finite solution, int (bounds, seeds).
+        returns: J of their policies in the true MDP, float (settings, seeds).
+        models: Parameters, leaves (settings, seeds, …).
+        q_values: Their soft optimal action values, (settings, seeds, S, A).
+        fallbacks: Steps whose linear system had no finite solution, int (settings, seeds).
     """
 
     returns: np.ndarray
@@ -101,6 +55,7 @@ def solve(
     *,
     model_loss: str,
     norm_bound: Any,
+    outer_objective: str = "return",
     projection: str = "joint",
     seeds: int = 1,
     num_steps: int = 10_000,
@@ -108,14 +63,16 @@ def solve(
     temperature: float = 0.01,
     logit_scale: float = 0.01,
     solver: LinearSolver | None = None,
-    inner_noise: float = 0.0,
+    inner_noise: Any = 0.0,
 ) -> TabularResult:
-    """Trains models, for many bounds and seeds in one program.
+    """Trains models, for many bounds, levels of noise and seeds in one program.
 
     Args:
         mdp: The true MDP.
         model_loss: ``"omd"`` or ``"mle"``.
-        norm_bound: b, a number above 0 or a list of such.
+        norm_bound: b, a number above 0, or a list of such; None for no projection.
+        outer_objective: What OMD models are trained for: ``"return"``, J in the true MDP, or ``"bellman"``, the squared
+            residual of the true soft Bellman equation at Q*(θ), which the published studies of noise and of value errors have.
         projection: ``"joint"``: all parameters together are projected on the ball, as the paper has it. ``"per_array"``: as the
             published code does: each array on a ball of its own, in whose norm the first slice is divided by the scale and all
             others are not.
@@ -125,8 +82,10 @@ def solve(
         temperature: α, above 0.
         logit_scale: c, above 0.
         solver: Of the linear system in the implicit gradient; None for a direct one.
-        inner_noise: Standard deviation of Normal noise that is added to Q* before the gradient is taken, at least 0: how much
-            an inexact inner solution hurts.
+        inner_noise: σ, standard deviation of Normal noise that is added to Q* where the outer objective is taken, at least 0:
+            how much an inexact inner solution hurts. It is drawn anew for each step. The derivative dQ*/dθ is taken at Q*
+            itself, and the result's values and returns are without noise. A number or a list of such; if ``norm_bound`` is
+            a list too, of as many.
 
     Returns:
         Returns and models.
@@ -136,88 +95,83 @@ def solve(
     """
     one_of("model_loss", model_loss, LOSSES)
     one_of("projection", projection, PROJECTIONS)
-    listed = list(norm_bound) if np.ndim(norm_bound) else [norm_bound]
-    bounds = np.array([number_in("norm_bound", each, 0, open_low=True) for each in listed], np.float32)
+    one_of("outer_objective", outer_objective, OUTER_OBJECTIVES)
+    bounds, noises = _settings(norm_bound, inner_noise)
     program = _Program(
         mdp,
         model_loss,
+        outer_objective,
         projection,
         integer_in("num_steps", num_steps, 1, 2**31 - 1),
         number_in("learning_rate", learning_rate, 0),
         number_in("temperature", temperature, 0, open_low=True),
         number_in("logit_scale", logit_scale, 0, open_low=True),
         solver or LinearSolver("direct", damping=0.0),
-        number_in("inner_noise", inner_noise, 0),
     )
     keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(integer_in("seeds", seeds, 1, 10**6)))
-    over_seeds = jax.vmap(program.run, in_axes=(None, 0))
-    returns, model, q_values, fallbacks = jax.jit(jax.vmap(over_seeds, in_axes=(0, None)))(bounds, keys)
+    over_seeds = jax.vmap(program.run, in_axes=(None, None, 0))
+    returns, model, q_values, fallbacks = jax.jit(jax.vmap(over_seeds, in_axes=(0, 0, None)))(bounds, noises, keys)
     return TabularResult(np.asarray(returns), jax.tree.map(np.asarray, model), np.asarray(q_values), np.asarray(fallbacks))
+
+
+def _settings(norm_bound: Any, inner_noise: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Bounds and levels of noise, float32, of one length."""
+    bounds = [np.inf]  # all are inside
+    if norm_bound is not None:
+        bounds = [number_in("norm_bound", each, 0, open_low=True) for each in np.atleast_1d(norm_bound).tolist()]
+    noises = [number_in("inner_noise", each, 0) for each in np.atleast_1d(inner_noise).tolist()]
+    lengths = {len(bounds), len(noises)}
+    if 0 in lengths or len(lengths - {1}) > 1:
+        raise ValueError(
+            "norm_bound and inner_noise must be single values or lists of one length, "
+            f"got {len(bounds)} and {len(noises)} values"
+        )
+    both = np.broadcast_arrays(np.array(bounds, np.float32), np.array(noises, np.float32))
+    return both[0], both[1]
 
 
 # --- the parts ----------------------------------------------------------------------------------------------------------------
 
 
-def soft_bellman(
-    q_values: jax.Array, transitions: jax.Array, rewards: jax.Array, gamma: float, temperature: float
-) -> jax.Array:
-    """B Q, the soft Bellman operator at action values.
+def outer_loss(mdp: FiniteMDP, q_values: jax.Array, temperature: float, objective: str) -> jax.Array:
+    """What OMD minimises at action values (S, A): −J for ``"return"``, the mean of (Q − B Q)² for ``"bellman"``."""
+    if objective == "return":
+        return -policy_return(mdp, q_values, temperature)
+    return jnp.square(bellman_residual(mdp, q_values, temperature)).mean()
+
+
+def model_gradient(
+    mdp: FiniteMDP,
+    model: Model,
+    q_values: jax.Array,
+    *,
+    outer_objective: str,
+    temperature: float,
+    logit_scale: float,
+    solver: LinearSolver,
+    noise: jax.Array | float = 0.0,
+) -> ImplicitGradient:
+    """The gradient of the outer loss in the model, through its fixed point: L(Q*(θ) + noise), the noise being held fixed.
 
     Args:
-        q_values: Q, (S, A).
-        transitions: Probabilities of (a, s, s′), (A, S, S).
-        rewards: (S, A).
-        gamma: Discount factor γ, in [0, 1).
-        temperature: α, above 0.
-
-    Returns:
-        r + γ Σ_s′ P(s′ | s, a) α log Σ_a′ exp(Q(s′, a′) / α), (S, A), of Q's dtype.
-    """
-    values = temperature * jax.nn.logsumexp(q_values / temperature, axis=-1)
-    return rewards + gamma * jnp.einsum("ast,t->sa", transitions, values)
-
-
-def soft_q_values(
-    transitions: jax.Array, rewards: jax.Array, gamma: float, temperature: float, guess: jax.Array | None = None
-) -> jax.Array:
-    """The fixed point of the soft Bellman operator, (S, A), by Newton's method on values (soft policy iteration).
-
-    Args:
-        transitions: (A, S, S).
-        rewards: (S, A).
-        gamma: γ.
+        mdp: The true MDP.
+        model: θ.
+        q_values: Q*(θ), (S, A).
+        outer_objective: ``"return"`` or ``"bellman"``.
         temperature: α.
-        guess: Values to begin with, (S, A).
+        logit_scale: c.
+        solver: Of the linear system.
+        noise: Added to Q* in the outer loss, (S, A) or a number.
     """
-    states = rewards.shape[0]
 
-    def q_of(values: jax.Array) -> jax.Array:
-        return rewards + gamma * jnp.einsum("ast,t->sa", transitions, values)
+    def optimality(q_values: jax.Array, model: Model) -> jax.Array:
+        transitions = jax.nn.softmax(model.logits / logit_scale, axis=-1)
+        return q_values - soft_bellman(q_values, transitions, model.rewards, mdp.gamma, temperature)
 
-    def values_of(q_values: jax.Array) -> jax.Array:
-        return temperature * jax.nn.logsumexp(q_values / temperature, axis=-1)
+    def loss(q_values: jax.Array, _: Model) -> jax.Array:
+        return outer_loss(mdp, q_values + noise, temperature, outer_objective)
 
-    def step(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
-        values, _, i = carry
-        q_values = q_of(values)
-        missing = values_of(q_values) - values
-        policy = jax.nn.softmax(q_values / temperature, axis=-1)
-        chain = jnp.einsum("sa,ast->st", policy, transitions)
-        return values + jnp.linalg.solve(jnp.eye(states) - gamma * chain, missing), jnp.abs(missing).max(), i + 1
-
-    def goes_on(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
-        return (carry[1] > _NEWTON_TOLERANCE) & (carry[2] < _NEWTON_STEPS)
-
-    first = jnp.zeros(states) if guess is None else values_of(guess)
-    return q_of(lax.while_loop(goes_on, step, (first, jnp.float32(jnp.inf), jnp.int32(0)))[0])
-
-
-def policy_return(mdp: FiniteMDP, q_values: jax.Array, temperature: float) -> jax.Array:
-    """J: the discounted return from the start under softmax(Q / α), in the true MDP."""
-    policy = jax.nn.softmax(q_values / temperature, axis=-1)
-    chain = jnp.einsum("sa,ast->st", policy, jnp.asarray(mdp.transitions))
-    gain = (policy * jnp.asarray(mdp.rewards)).sum(axis=-1)
-    return jnp.asarray(mdp.start) @ jnp.linalg.solve(jnp.eye(len(gain)) - mdp.gamma * chain, gain)
+    return implicit_gradient(loss, optimality, q_values, model, solver)
 
 
 def project(model: Model, bound: jax.Array, scale: float, projection: str) -> Model:
@@ -237,16 +191,16 @@ def project(model: Model, bound: jax.Array, scale: float, projection: str) -> Mo
 class _Program:
     mdp: FiniteMDP
     model_loss: str
+    outer_objective: str
     projection: str
     num_steps: int
     learning_rate: float
     temperature: float
     logit_scale: float
     solver: LinearSolver
-    inner_noise: float
 
-    def run(self, bound: jax.Array, key: jax.Array) -> tuple[jax.Array, Model, jax.Array, jax.Array]:
-        """One bound, one seed."""
+    def run(self, bound: jax.Array, sigma: jax.Array, key: jax.Array) -> tuple[jax.Array, Model, jax.Array, jax.Array]:
+        """One setting, one seed."""
         actions, states = self.mdp.transitions.shape[:2]
         logits_key, rewards_key, noise_key = jax.random.split(key, 3)
         logits = jax.random.uniform(logits_key, (actions, states, states))
@@ -259,7 +213,8 @@ class _Program:
                 gradient, fell_back = jax.grad(self._likelihood_loss)(model), jnp.bool_(False)
             else:
                 q_values = self._q_values(model, q_values)
-                gradient, fell_back = self._omd_gradient(model, q_values, jax.random.fold_in(noise_key, i))
+                noise = sigma * jax.random.normal(jax.random.fold_in(noise_key, i), q_values.shape)
+                gradient, fell_back = self._omd_gradient(model, q_values, noise)
             moves, state = adam.update(gradient, state, model)
             moved = optax.apply_updates(model, moves)
             return project(moved, bound, self.logit_scale, self.projection), state, q_values, fallbacks + fell_back
@@ -273,14 +228,17 @@ class _Program:
         transitions = jax.nn.softmax(model.logits / self.logit_scale, axis=-1)
         return soft_q_values(transitions, model.rewards, self.mdp.gamma, self.temperature, guess)
 
-    def _omd_gradient(self, model: Model, q_values: jax.Array, key: jax.Array) -> tuple[Model, jax.Array]:
-        def optimality(q_values: jax.Array, model: Model) -> jax.Array:
-            transitions = jax.nn.softmax(model.logits / self.logit_scale, axis=-1)
-            return q_values - soft_bellman(q_values, transitions, model.rewards, self.mdp.gamma, self.temperature)
-
-        noisy = q_values + self.inner_noise * jax.random.normal(key, q_values.shape) if self.inner_noise else q_values
-        outer = functools.partial(policy_return, self.mdp, temperature=self.temperature)
-        found = implicit_gradient(lambda q, _: -outer(q_values=q), optimality, noisy, model, self.solver)
+    def _omd_gradient(self, model: Model, q_values: jax.Array, noise: jax.Array) -> tuple[Model, jax.Array]:
+        found = model_gradient(
+            self.mdp,
+            model,
+            q_values,
+            outer_objective=self.outer_objective,
+            temperature=self.temperature,
+            logit_scale=self.logit_scale,
+            solver=self.solver,
+            noise=noise,
+        )
         return found.gradient, found.fell_back
 
     def _likelihood_loss(self, model: Model) -> jax.Array:

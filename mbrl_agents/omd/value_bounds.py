@@ -4,12 +4,18 @@ With B the true soft Bellman operator, a contraction by γ in the largest differ
 
     ‖Q − Q*‖ ≤ ‖Q − B Q‖ / (1 − γ),
 
-which is what OMD's outer loss is about. If Q is a model's fixed point, then Q − B Q = r̂ − r + γ Σ_s' (p̂ − p)(s') V̂(s'), so that
-the model's errors alone, which MLE lessens, bound it as well, though from further above:
+whose right-hand side OMD's outer objective ``"bellman"`` lessens. If Q is a model's fixed point, then
+Q − B Q = r̂ − r + γ Σ_s' (p̂ − p)(s') V̂(s'), so that the model's errors alone, which MLE lessens, bound it as well, though from
+further above:
 
     ‖Q − B Q‖ ≤ max |r̂ − r| + γ max ½‖p̂ − p‖₁ · (max r̂ − min r̂ + α log A) / (1 − γ),
 
 the last factor being the most by which values V̂ of two states can differ (Kearns & Singh 2002 call this the simulation lemma).
+The published study (Nikishin et al. 2022, arXiv 2106.03273) bounds the error with r_max / (1 − γ) as the last factor:
+
+    ‖Q − Q*‖ ≤ max |r̂ − r| / (1 − γ) + γ max ‖p̂ − p‖₁ r_max / (2 (1 − γ)²),
+
+which holds where the true MDP's optimal values differ by at most r_max / (1 − γ), as they do if its rewards lie in [0, r_max].
 """
 
 from __future__ import annotations
@@ -20,21 +26,24 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl_agents.omd.tabular import FiniteMDP, Model, soft_bellman, soft_q_values
+from mbrl_agents.omd.finite_mdp import FiniteMDP, soft_bellman, soft_q_values
+from mbrl_agents.omd.tabular import Model
 
 
 class ValueBounds(NamedTuple):
-    """Largest differences over states and actions; each is at most the next.
+    """Largest differences over states and actions; each of the first three is at most the next.
 
     Attributes:
         error: ‖Q − Q*‖.
         by_residual: ‖Q − B Q‖ / (1 − γ).
         by_model: The bound from the errors of transitions and rewards.
+        by_model_as_published: The published bound from them, with r_max = max |r|; see above for where it holds.
     """
 
     error: float
     by_residual: float
     by_model: float
+    by_model_as_published: float
 
 
 def value_bounds(
@@ -50,11 +59,9 @@ def value_bounds(
         logit_scale: c.
     """
     logits, rewards, q_values = (np.asarray(each) for each in (*model, q_values))
-    error, residual, by_model = _errors(
-        mdp.transitions, mdp.rewards, logits / logit_scale, rewards, q_values, mdp.gamma, temperature
-    )
-    room = 1 - mdp.gamma
-    return ValueBounds(float(error), float(residual) / room, float(by_model) / room)
+    found = _errors(mdp.transitions, mdp.rewards, logits / logit_scale, rewards, q_values, mdp.gamma, temperature)
+    error, *above = (float(each) for each in found)
+    return ValueBounds(error, *(each / (1 - mdp.gamma) for each in above))
 
 
 @jax.jit
@@ -66,10 +73,11 @@ def _errors(
     q_values: jax.Array,
     gamma: float,
     temperature: float,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
+) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
     best = soft_q_values(transitions, rewards, gamma, temperature)
     after = soft_bellman(q_values, transitions, rewards, gamma, temperature)
     span = (told_rewards.max() - told_rewards.min() + temperature * jnp.log(rewards.shape[1])) / (1 - gamma)
     missed = 0.5 * jnp.abs(jax.nn.softmax(logits, axis=-1) - transitions).sum(axis=-1).max()
-    by_model = jnp.abs(told_rewards - rewards).max() + gamma * missed * span
-    return jnp.abs(q_values - best).max(), jnp.abs(q_values - after).max(), by_model
+    of_rewards = jnp.abs(told_rewards - rewards).max()
+    published = of_rewards + gamma * missed * jnp.abs(rewards).max() / (1 - gamma)
+    return jnp.abs(q_values - best).max(), jnp.abs(q_values - after).max(), of_rewards + gamma * missed * span, published

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import jax.numpy as jnp
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from mbrl_agents.common import settings
+from mbrl_agents.common import optimizer, settings, torch_copy
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
@@ -46,8 +47,8 @@ class OMDSAC(JaxAgent):
         model_learning_rate: Step size of the model, at least 0.
         buffer_size: Transitions kept for replay, over all environments.
         learning_starts: Transitions collected with uniform actions before learning.
-        batch_size: Transitions per update, at most ``buffer_size``.
-        tau: Fraction of the way the target critics go at every update, in (0, 1].
+        batch_size: Transitions per update, drawn with replacement.
+        tau: Fraction of the way the target critics go at every update, in [0, 1].
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Updates per training; −1 for as many as there were transitions.
@@ -158,6 +159,21 @@ class OMDSAC(JaxAgent):
             given["carry_optimizer"],
             checks.make_solver(given),
             given["inner_loop"],
+        )
+
+    def to_torch(self) -> torch_copy.TorchActions:
+        """A copy of the actor as a PyTorch module; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.to_torch`."""
+        network = torch_copy.mlp(self.learner_state.params.actor, self.arguments["policy_kwargs"]["activation_fn"])
+        return torch_copy.TorchActions(self.replay.codec, network, self.actions)
+
+    def _with_argument(self, name: str, state: OMDSACState) -> OMDSACState:
+        if name != "ent_coef":
+            return state
+        # As of a new agent: the coefficient begins at what is given.
+        log_ent_coef = jnp.log(state.hyper.ent_coef)
+        return state._replace(
+            params=state.params._replace(log_ent_coef=log_ent_coef),
+            optimizer=state.optimizer._replace(log_ent_coef=optimizer.init(log_ent_coef)),
         )
 
     def _make_hyperparameters(self) -> SACHyperparameters:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+import functools
+import inspect
+from collections import deque
+from typing import TYPE_CHECKING, Any
 
 from gymnasium import spaces
+from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.common import schedules, settings
 from mbrl_agents.r2d2.exploration import LADDER, SCHEDULE
 from mbrl_envs.checks import boolean, number_in, one_of
+
+if TYPE_CHECKING:
+    from mbrl_agents.r2d2.r2d2 import R2D2
 
 _SWITCHES = ("stored_state", "value_rescaling", "prioritized")
 
@@ -27,6 +34,7 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         TypeError, ValueError: One is out of range; the message names it, what was given and what is allowed.
     """
     given = settings.check_shared(arguments)
+    settings.dictionary("policy_kwargs", given["policy_kwargs"])
     for name in _SWITCHES:
         boolean(name, given[name])
     if given["env"] is None and given["_init_setup_model"]:
@@ -39,6 +47,48 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         number_in(name, given[name], 0)
     schedules.check("importance_exponent", given["importance_exponent"], 0)
     return given
+
+
+# Arguments that shaped what has been made of them: networks, sequences, the priorities in the buffer.
+_FIXED = {
+    *("policy_kwargs", "buffer_size", "n_steps", "burn_in", "sequence_length", "overlap", "stored_state", "prioritized"),
+    *("priority_exponent", "device"),
+}
+
+
+@functools.cache
+def names(cls: type[R2D2]) -> frozenset[str]:
+    """Names of the constructor's arguments."""
+    return frozenset(inspect.signature(cls).parameters) - {"self", "policy", "env", "_init_setup_model"}
+
+
+def set_later(agent: R2D2, name: str, value: Any) -> None:
+    """Sets an argument of an agent that has been made: it acts from then on and is saved.
+
+    Raises:
+        TypeError, ValueError: It is out of range.
+        AttributeError: Networks or replay buffer would have to be other ones.
+    """
+    if name in _FIXED:
+        raise AttributeError(f"{name} cannot be set on an agent that has been made: networks and replay buffer depend on it")
+    own = vars(agent)
+    present = {each: own[each] for each in names(type(agent)) if each in own}
+    given = check(
+        present | {"env": None, "_init_setup_model": False, "stats_window_size": agent._stats_window_size, name: value}
+    )
+    number = given[name]
+    if name == "train_freq":
+        frequency, unit = number if isinstance(number, tuple) else (number, "step")
+        number = TrainFreq(frequency, TrainFrequencyUnit(unit))
+    own["_stats_window_size" if name == "stats_window_size" else name] = number
+    if name == "stats_window_size":
+        for buffer in ("ep_info_buffer", "ep_success_buffer"):
+            own[buffer] = None if own[buffer] is None else deque(own[buffer], maxlen=number)
+    elif name == "learning_rate":
+        agent._setup_lr_schedule()
+    elif name == "seed" and number is not None:
+        agent.set_random_seed(number)
+    agent._make_schedules()
 
 
 def check_spaces(observation_space: spaces.Space, action_space: spaces.Space, policy: Any) -> None:

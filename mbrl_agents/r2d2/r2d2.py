@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import pathlib
 from typing import Any, ClassVar
 
 import numpy as np
@@ -13,17 +11,18 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, get_parameters_by_name, polyak_update
 
+from mbrl_agents.common import given_environment, schedules
 from mbrl_agents.r2d2 import arguments as checks
 from mbrl_agents.r2d2.exploration import LADDER, epsilon_ladder
 from mbrl_agents.r2d2.learning import gradient, gradient_in_numpy
 from mbrl_agents.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy
-from mbrl_agents.r2d2.recurrent_algorithm import RecurrentOffPolicyAlgorithm
+from mbrl_agents.r2d2.saving import SavedRecurrentAlgorithm
 from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
 from mbrl_agents.r2d2.sequences import SequenceLayout
 from mbrl_agents.r2d2.targets import sequence_priorities
 
 
-class R2D2(RecurrentOffPolicyAlgorithm):
+class R2D2(SavedRecurrentAlgorithm):
     """Recurrent Q-learning from replayed sequences.
 
     Kapturowski, Ostrovski, Quan, Munos, Dabney, *Recurrent Experience Replay in Distributed Reinforcement Learning*, ICLR 2019.
@@ -48,7 +47,7 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         buffer_size: Transitions kept for replay, over all environments (each episode takes the place of one more).
         learning_starts: Transitions collected with uniform actions before learning.
         batch_size: Sequences per gradient step.
-        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
         gamma: Discount factor γ, in [0, 1].
         train_freq: Steps (of all environments at once) between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Gradient steps per training; −1 for as many as there were transitions.
@@ -131,7 +130,11 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         device: th.device | str = "auto",
         _init_setup_model: bool = True,
     ) -> None:
-        train_freq = checks.check(locals())["train_freq"]
+        given = checks.check(locals())
+        train_freq, buffer_size, learning_starts = given["train_freq"], given["buffer_size"], given["learning_starts"]
+        batch_size, gradient_steps, n_steps = given["batch_size"], given["gradient_steps"], given["n_steps"]
+        target_update_interval = given["target_update_interval"]
+        env = given_environment.checked(env)
         super().__init__(
             policy,
             env,  # type: ignore[arg-type]
@@ -172,6 +175,14 @@ class R2D2(RecurrentOffPolicyAlgorithm):
             checks.check_spaces(self.observation_space, self.action_space, policy)
         if _init_setup_model:
             self._setup_model()
+        self._constructed = True
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; an argument acts from then on and is saved, or is refused."""
+        if "_constructed" in vars(self) and name in checks.names(type(self)):
+            checks.set_later(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def check_environment(self) -> None:
         """Checks the arguments against the environment; not in the constructor, as ``load`` calls that with the defaults.
@@ -186,7 +197,7 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         self.check_environment()
         self._setup_lr_schedule()
         self._convert_train_freq()
-        self.set_random_seed(self.seed)
+        super().set_random_seed(self.seed)  # and not what was loaded
         self.policy = self.policy_class(  # type: ignore[assignment]
             self.observation_space, self.action_space, self.lr_schedule, **self.policy_kwargs
         ).to(self.device)
@@ -207,10 +218,20 @@ class R2D2(RecurrentOffPolicyAlgorithm):
             self.exploration_rate = float(np.mean(self.epsilons))
         nets = (self.policy.q_net, self.policy.q_net_target)
         self._batch_norm_stats = [get_parameters_by_name(net, ["running_"]) for net in nets]
+        self._make_schedules()
+
+    def _make_schedules(self) -> None:
         self._importance_schedule = FloatSchedule(self.importance_exponent)
         self._exploration_schedule = LinearSchedule(
             self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
         )
+
+    def set_random_seed(self, seed: int | None = None) -> None:
+        """Seeds everything random in the agent and its environments anew; None changes nothing."""
+        super().set_random_seed(seed)
+        if seed is not None:
+            self._seed_streams(seed)
+            self.replay_buffer.seed(seed)
 
     # ------------------------------------------------------------------ exploring
 
@@ -242,8 +263,11 @@ class R2D2(RecurrentOffPolicyAlgorithm):
         """
         if self.replay_buffer.empty:
             return
+        progress = self._current_progress_remaining
+        schedules.at("learning_rate", self.lr_schedule, progress)
         self._update_learning_rate(self.policy.optimizer)
-        importance = self._importance_schedule(self._current_progress_remaining) if self.prioritized else 0.0
+        exponent = float(schedules.at("importance_exponent", self._importance_schedule, progress))
+        importance = exponent if self.prioritized else 0.0
         rescaling = self.rescaling_epsilon if self.value_rescaling else None
         how = {"gamma": self.gamma, "double_q": self.double_q, "rescaling": rescaling}
         policy, in_numpy = self.policy, self.policy.networks_in_numpy(batch_size)
@@ -280,38 +304,3 @@ class R2D2(RecurrentOffPolicyAlgorithm):
     ) -> R2D2:
         """Trains; arguments as for SB3's agents."""
         return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
-
-    @classmethod
-    def load(cls, path: str | pathlib.Path | io.BufferedIOBase, *args: Any, **kwargs: Any) -> R2D2:
-        """Loads an agent, as SB3's agents are loaded: a pickle, WHICH MAY RUN CODE FROM THE FILE. Load only what you trust.
-
-        ``mbrl evaluate``, or making an agent and calling ``set_parameters(path)``, reads only the weights and runs nothing.
-
-        Args:
-            path: The agent's file, or a stream.
-            *args: As for :meth:`stable_baselines3.common.base_class.BaseAlgorithm.load`.
-            **kwargs: Likewise.
-        """
-        return super().load(path, *args, **kwargs)
-
-    def load_replay_buffer(self, path: str | pathlib.Path | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
-        """Loads what ``save_replay_buffer`` saved: a pickle, WHICH MAY RUN CODE FROM THE FILE. Load only what you trust.
-
-        Raises:
-            ValueError: It is another kind of buffer, or was made for other sequences, states or environments.
-        """
-        before = self.replay_buffer
-        super().load_replay_buffer(path, truncate_last_traj)
-        loaded, self.replay_buffer = self.replay_buffer, before
-        if not isinstance(loaded, SequenceReplayBuffer):
-            raise ValueError(f"path must hold a SequenceReplayBuffer, got a {type(loaded).__name__}")
-        for name in ("layout", "state_shapes", "n_envs", "observation_space", "action_space", "stored_state"):
-            if getattr(loaded, name) != getattr(before, name):
-                raise ValueError(f"the replay buffer's {name} must be {getattr(before, name)}, got {getattr(loaded, name)}")
-        self.replay_buffer = loaded
-
-    def _excluded_save_params(self) -> list[str]:
-        return [*super()._excluded_save_params(), "_batch_norm_stats"]
-
-    def _get_torch_save_params(self) -> tuple[list[str], list[str]]:
-        return ["policy", "policy.optimizer"], []

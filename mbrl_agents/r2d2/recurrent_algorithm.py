@@ -30,10 +30,13 @@ class RecurrentOffPolicyAlgorithm(OffPolicyAlgorithm):
 
     def _make_streams(self, seed: int | None) -> None:
         """Random numbers of exploration in training, and in ``predict``, which must not disturb training."""
-        self._rng, self._predict_rng = (np.random.default_rng(None if seed is None else (seed, i)) for i in range(2))
+        self._seed_streams(seed)
         self.exploration_rate = 1.0
         self._states: States = ()  # of the training environments, before their latest observations
         self._states_before: States = ()  # the same, one step ago, for the replay buffer
+
+    def _seed_streams(self, seed: int | None) -> None:
+        self._rng, self._predict_rng = (np.random.default_rng(None if seed is None else (seed, i)) for i in range(2))
 
     def _make_states(self) -> None:
         """States of the training environments, unless loaded ones fit."""

@@ -89,6 +89,10 @@ class SequenceReplayBuffer(ReplayBuffer):
         self.optimize_memory_usage, self.handle_timeout_termination = False, True  # SB3 asks
         self._offsets = np.arange(layout.window)[:, None]
         self._wrapped = np.zeros(n_envs, bool)
+        self.seed(seed)
+
+    def seed(self, seed: int | None) -> None:
+        """Has draws begin anew."""
         self._rng = np.random.default_rng(seed)
 
     # ------------------------------------------------------------------ what there is

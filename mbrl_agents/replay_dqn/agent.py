@@ -31,20 +31,24 @@ class ReplayDQN(QAgent):
         env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv``.
         learning_rate: Step size of Adam, at least 0; a number or a schedule of the progress remaining (1 to 0).
         buffer_size: Transitions kept for replay, over all environments.
-        learning_starts: Transitions collected with uniform actions before learning.
-        batch_size: Transitions per gradient step, at most ``buffer_size``.
-        tau: Fraction of the way the target network goes at a target update, in (0, 1]; 1 copies the network.
+        learning_starts: Transitions collected before learning.
+        batch_size: Transitions per gradient step, drawn with replacement.
+        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
         gamma: Discount factor, in [0, 1].
         train_freq: Steps between trainings, or ``(number, "step" | "episode")``.
         gradient_steps: Gradient steps per training; −1 for as many as there were transitions.
         n_steps: Steps of a return before it bootstraps.
         target_update_interval: Transitions between target updates.
+        warmup: Actions before learning: ``"uniform"``, or ``"policy"``, the untrained agent's exploration (as published).
         exploration: ``"softmax"`` (actions ~ softmax(Q/temperature)) or ``"epsilon_greedy"``.
         temperature: Of the softmax, above 0; a number or a schedule.
         exploration_fraction: Part of the training over which ε falls.
         exploration_initial_eps: ε at the start, in [0, 1].
         exploration_final_eps: ε at the end, in [0, 1].
         double_q: Whether the network chooses the action that the target network values (arXiv 1509.06461).
+        adam_b1: Decay of AdamW's mean of gradients, in [0, 1).
+        adam_b2: Decay of its mean of squared gradients, in [0, 1).
+        adam_eps: Added to the root of the latter, above 0.
         weight_decay: Fraction of each weight taken away per gradient step, whatever the step size.
         max_grad_norm: Largest norm of the gradient; None for no clipping.
         stats_window_size: Episodes over which reported statistics are averaged.
@@ -76,12 +80,16 @@ class ReplayDQN(QAgent):
         gradient_steps: int = 1,
         n_steps: int = 1,
         target_update_interval: int = 100,
+        warmup: str = "uniform",
         exploration: str = "softmax",
         temperature: float | Schedule = 0.1,
         exploration_fraction: float = 0.1,
         exploration_initial_eps: float = 1.0,
         exploration_final_eps: float = 0.05,
         double_q: bool = False,
+        adam_b1: float = 0.9,
+        adam_b2: float = 0.99,
+        adam_eps: float = 1e-5,
         weight_decay: float = 1e-6,
         max_grad_norm: float | None = None,
         stats_window_size: int = 100,

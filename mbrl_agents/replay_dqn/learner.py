@@ -58,6 +58,11 @@ class DQNLearner:
         del key
         return self.q.act_greedily(state.params, self.codec.features(observation))
 
+    def q_values(self, state: DQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
+        """Action values, float32 (n, actions), of observations of shape (n, …); the key is not used."""
+        del key
+        return self.q.values(state.params, self.codec.features(observation))
+
     def update(self, state: DQNState, batch: Batch, key: jax.Array, now: Now) -> tuple[DQNState, dict]:
         """One gradient step on a batch of replayed transitions; the key is not used."""
         del key

@@ -6,13 +6,17 @@
 * :func:`spectrum`, :func:`alignment` — what is learned fast, and what slowly.
 * :func:`simulate_td` — TD itself, many repeats and settings in one program.
 * :func:`suggest_schedule` — the step sizes with the smallest predicted error.
+* :func:`rotated_shaping` — potentials at an angle to the values.
+* :func:`published_study` — settings of the published studies.
 * Second moments: arrays, a finite chain's (:class:`ChainCovariance`), or any environment's (:func:`estimate_covariance`).
 """
 
 from mbrl_agents.td_dynamics.chains import ChainCovariance
 from mbrl_agents.td_dynamics.covariances import DecoupledCovariance, DenseCovariance, FeatureCovariance
 from mbrl_agents.td_dynamics.episodes import EpisodeCovariance, estimate_covariance
+from mbrl_agents.td_dynamics.published import PublishedStudy, published_study
 from mbrl_agents.td_dynamics.schedules import PowerSchedule
+from mbrl_agents.td_dynamics.shaping import rotated_shaping
 from mbrl_agents.td_dynamics.simulation import simulate_td
 from mbrl_agents.td_dynamics.spectrum import Spectrum, alignment, spectrum
 from mbrl_agents.td_dynamics.stability import largest_stable_step_size, spectral_radius
@@ -26,6 +30,7 @@ __all__ = [
     "EpisodeCovariance",
     "FeatureCovariance",
     "PowerSchedule",
+    "PublishedStudy",
     "Spectrum",
     "SuggestedSchedule",
     "alignment",
@@ -33,6 +38,8 @@ __all__ = [
     "fixed_point",
     "largest_stable_step_size",
     "plateau",
+    "published_study",
+    "rotated_shaping",
     "simulate_td",
     "spectral_radius",
     "spectrum",

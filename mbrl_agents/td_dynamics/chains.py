@@ -4,12 +4,16 @@ With Φ the features of the S states, p_t the distribution over them at time t a
 
     Σ(t, t+d) = Φᵀ diag(p_t) P^d Φ.
 
+Episodes may end: what is missing to 1 in a row of P is the probability that the episode ends after that state. From then on
+features, values and rewards are 0, and the formula stands as it is.
+
 Even the true fourth moments are within reach, as ψ_t δ_t depends on two states only (``fourth_moments="exact"``): they are no
 longer those of a Gaussian, so that theory then equals the sampled process, not only nearly so.
 """
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,19 +25,26 @@ from mbrl_envs.checks import integer_in
 
 MOST_IN_POWERS = 500_000_000  # T·S² numbers: 4 GB
 _SUMS_TO_ONE = 1e-9
+_OUTSIDE = 1e-6  # largest part of rewards outside the span of the features that is taken for rounding
 
 
 class ChainCovariance(FeatureCovariance):
     """Second moments of features Φ of a finite Markov chain, from transition probabilities.
 
     Args:
-        transitions: P, float (S, S): ``transitions[i, j]`` is the probability of j after i; dense or scipy sparse.
+        transitions: P, float (S, S): ``transitions[i, j]`` is the probability of j after i; dense or scipy sparse. A row that
+            sums to less than 1 ends the episode with the probability that is missing.
         start: Distribution of the first state, float (S,).
         features: Φ, float (S, N); None for one feature per state.
         num_steps: T, times in an episode, at least 2.
 
+    Attributes:
+        ends: Probability that the episode ends after each state, float64 (S,).
+        visits: Expected visits of each state at the first T − 1 times, float64 (S,).
+
     Raises:
-        ValueError: Shapes do not fit, probabilities do not sum to 1, numbers are not finite, or there are too many states.
+        ValueError: Shapes do not fit, probabilities are negative, a row of ``transitions`` sums to more than 1 or ``start`` not
+            to 1, numbers are not finite, or there are too many states.
     """
 
     fourth_moments = ("published", "gaussian", "exact")
@@ -50,19 +61,58 @@ class ChainCovariance(FeatureCovariance):
                 f"transitions must have shape (S, S), start (S,) and features (S, N), got {self.transitions.shape}, "
                 f"{self.start.shape} and {self.features.shape}"
             )
-        for name, rows in (("transitions", self.transitions), ("start", self.start)):
-            if (rows < 0).any() or np.abs(rows.sum(axis=-1) - 1).max() > _SUMS_TO_ONE:
-                raise ValueError(f"{name} must be probabilities that sum to 1 in every row, got sums {rows.sum(axis=-1)}")
+        sums = self.transitions.sum(axis=1)
+        if (self.transitions < 0).any() or sums.max() > 1 + _SUMS_TO_ONE:
+            raise ValueError(
+                f"transitions must be probabilities that sum to at most 1 in every row, got entries from "
+                f"{self.transitions.min():g} and sums up to {sums.max():g}"
+            )
+        if (self.start < 0).any() or abs(self.start.sum() - 1) > _SUMS_TO_ONE:
+            raise ValueError(f"start must be probabilities that sum to 1, got sum {self.start.sum():g}")
+        self.ends = np.where(np.abs(1 - sums) > _SUMS_TO_ONE, 1 - sums, 0.0)
         self.num_features, self.num_steps = self.features.shape[1], integer_in("num_steps", num_steps, 2, 2**31 - 1)
         if self.num_steps * states**2 > MOST_IN_POWERS:
             raise ValueError(f"num_steps · states² must be at most {MOST_IN_POWERS}, got {self.num_steps} · {states}²")
         self._sparse = sparse.csr_array(self.transitions)
         self.occupancy = self._occupancy()
-        visits = self.occupancy[:-1].sum(axis=0)
-        self.total = self.features.T @ (visits[:, None] * self.features)
-        self.total_next = self.features.T @ (visits[:, None] * (self._sparse @ self.features))
+        self.visits = self.occupancy[:-1].sum(axis=0)
+        self.total = self.features.T @ (self.visits[:, None] * self.features)
+        self.total_next = self.features.T @ (self.visits[:, None] * (self._sparse @ self.features))
         self._powers: np.ndarray | None = None
         self._pairs: tuple[np.ndarray, np.ndarray] | None = None
+
+    def reward_weights(self, rewards: Any) -> np.ndarray:
+        """w_R, for which ψ · w_R is nearest to given rewards of the states, in the mean square over visits.
+
+        With these weights, :func:`~mbrl_agents.td_dynamics.theory.fixed_point` is that of TD with the rewards themselves:
+        Σ̄ w_R = Σ_t ⟨ψ_t r_t⟩. The noise of updates is that of rewards ψ · w_R.
+
+        Args:
+            rewards: Expected reward of a step from each state, float (S,).
+
+        Returns:
+            float64 (N,).
+
+        Raises:
+            ValueError: Rewards are not one finite number for each state.
+
+        Warns:
+            RuntimeWarning: Rewards lie outside the span of the features, so that the theory's noise of updates is too small.
+        """
+        given = arguments.finite_array("rewards", rewards, (1,))
+        if given.shape != self.start.shape:
+            raise ValueError(f"rewards must have one number for each of {self.start.size} states, got shape {given.shape}")
+        root = np.sqrt(self.visits)
+        found = np.linalg.lstsq(root[:, None] * self.features, root * given, rcond=1e-8)[0]
+        left, all_of_it = (np.sqrt(self.visits @ each**2) for each in (given - self.features @ found, given))
+        if left > _OUTSIDE * all_of_it:
+            warnings.warn(
+                f"rewards lie outside the span of the features: {left / all_of_it:.2g} of their root mean square over visits "
+                "is left by the best weights. Fixed points are right; curves and plateaus lack the noise that the rest adds",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        return found
 
     def _occupancy(self) -> np.ndarray:
         """p_t, (T, S)."""
@@ -115,13 +165,16 @@ class ChainCovariance(FeatureCovariance):
         aa, aw, ww = (self.features @ each @ self.features.T for each in moments)
         aw_next, ww_next = aw @ self._sparse.T, ww @ self._sparse.T  # w at the state after the second one
         at_once = np.diagonal(aa) + 2 * gamma * np.diagonal(aw_next) + gamma**2 * (self._sparse @ np.diagonal(ww))
-        visits = self.occupancy[:-1].sum(axis=0)
         first, second = self._pair_weights()
         later = first * (aa + gamma * aw_next)
         after, pointers = self._sparse.indices, self._sparse.indptr
-        # Every state has a successor, so that no row of the sparse matrix is empty, as reduceat needs.
-        later += gamma * np.add.reduceat(second * (aw.T + gamma * ww_next)[after], pointers[:-1], axis=0)
-        both = np.diag(visits * (at_once + reward_noise**2)) + later + later.T
+        goes_on = np.flatnonzero(
+            np.diff(pointers)
+        )  # reduceat takes no empty rows, those of states after which all episodes end
+        if goes_on.size:
+            steps = np.add.reduceat(second * (aw.T + gamma * ww_next)[after], pointers[goes_on], axis=0)
+            later[goes_on] += gamma * steps
+        both = np.diag(self.visits * (at_once + reward_noise**2)) + later + later.T
         return self.features.T @ both @ self.features - self.squared_mean(moments, gamma)
 
     def _pair_weights(self) -> tuple[np.ndarray, np.ndarray]:

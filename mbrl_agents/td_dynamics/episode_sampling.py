@@ -44,7 +44,7 @@ def check_policy(policy: Any, num_cells: int, num_actions: int) -> np.ndarray:
 
 
 def sample(
-    env: FunctionalEnv, cells: TabularBins, policy: Any, *, num_episodes: int, steps: int = 350, seed: int = 0, first: int = 0
+    env: FunctionalEnv, cells: TabularBins, policy: Any, *, num_episodes: int, steps: int = 351, seed: int = 0, first: int = 0
 ) -> Episodes:
     """Draws episodes into memory.
 
@@ -56,7 +56,8 @@ def sample(
         cells: The cells that the policy tells apart, at most 32 768.
         policy: The action in every cell, integers (S,).
         num_episodes: Number of episodes.
-        steps: Steps of each, T, 2 to 32 767; after its end an episode's last cell is repeated.
+        steps: Positions of each, T, 2 to 32 767; after its end an episode's last cell is repeated. (The MountainCar study has
+            351, for 350 transitions.)
         seed: A non-negative integer.
         first: Number of the first episode.
 
@@ -82,7 +83,7 @@ def sample_episodes(
     policy: Any,
     *,
     num_episodes: int,
-    steps: int = 350,
+    steps: int = 351,
     seed: int = 0,
     progress_bar: bool = False,
 ) -> EpisodeStore:
@@ -96,7 +97,7 @@ def sample_episodes(
         cells: The cells that the policy tells apart.
         policy: The action in every cell.
         num_episodes: Number of episodes.
-        steps: Steps of each.
+        steps: Positions of each, as there.
         seed: A non-negative integer.
         progress_bar: Whether to show progress on standard error.
 

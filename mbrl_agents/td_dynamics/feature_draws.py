@@ -140,8 +140,12 @@ def _chain_gaussian(chain: ChainCovariance) -> ChainGaussian:
 
 
 def _chain_episodes(chain: ChainCovariance) -> ChainEpisodes:
-    start, transitions = (_single(np.cumsum(each, axis=-1)) for each in (chain.start, chain.transitions))
-    return ChainEpisodes(start, transitions, _single(chain.features), jnp.zeros(chain.num_steps))
+    start, moves, features = chain.start, chain.transitions, chain.features
+    if chain.ends.any():  # one more state, for what comes after the end
+        start, moves = np.append(start, 0.0), np.block([[moves, chain.ends[:, None]], [np.zeros(len(start)), 1.0]])
+        features = np.vstack([features, np.zeros(chain.num_features)])
+    first, then = (_single(np.cumsum(each, axis=-1)) for each in (start, moves))
+    return ChainEpisodes(first, then, _single(features), jnp.zeros(chain.num_steps))
 
 
 def _root(matrices: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.td_dynamics.linear_features import (
     MAX_FEATURES,
     Features,
@@ -117,7 +118,7 @@ class FunctionFeatures(Features):
     space: spaces.Space[Any] = dataclasses.field(hash=False)
 
     def __post_init__(self) -> None:
-        example = jnp.asarray(np.asarray(self.space.sample()))
+        example = jnp.asarray(ObservationCodec.of(self.space).from_host(self.space.sample()))
         try:
             found = jax.jit(self.function)(example)
         except Exception as error:  # whatever a user's code may raise

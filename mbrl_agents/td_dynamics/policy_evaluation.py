@@ -78,7 +78,8 @@ class BatchTD:
     Args:
         num_cells: Number of cells, S.
         gamma: Discount factor γ, in [0, 1).
-        step_size: η, at least 0. (The MountainCar study divides its learning rate by the number of steps, 350: do so here.)
+        step_size: η, at least 0. (The MountainCar study divides its learning rate by the number of
+            transitions, 350: do so here.)
         batch_size: Episodes of an update, B.
         features: Ψ, (S, N) finite numbers, a row for each cell; None for one feature per cell.
         reward: Reward of every step before an episode's end; after it, rewards are 0.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Any, Self, TypeAlias
 
 import numpy as np
 
@@ -39,6 +40,27 @@ class PowerSchedule:
     def step_sizes(self, num_steps: int) -> np.ndarray:
         """Step sizes of the first ``num_steps`` updates, float64 (num_steps,)."""
         return self.step_size * (1 + np.arange(num_steps) / self.delay) ** -self.exponent
+
+    def to_json(self) -> dict[str, Any]:
+        """The schedule as plain data."""
+        return {"kind": type(self).__name__} | dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The schedule from what :meth:`to_json` returned.
+
+        Raises:
+            TypeError, ValueError: It is no such data, or an argument is unknown, missing or out of range.
+        """
+        values = dict(data)
+        if (kind := values.pop("kind", None)) != cls.__name__:
+            raise ValueError(f"a schedule as plain data must have kind {cls.__name__!r}, got {kind!r}")
+        names = {field.name for field in dataclasses.fields(cls)}
+        if unknown := sorted(set(values) - names):
+            raise TypeError(f"a {cls.__name__} has {', '.join(sorted(names))}, not {', '.join(map(str, unknown))}")
+        if "step_size" not in values:
+            raise TypeError(f"a {cls.__name__} must have a step_size, got {sorted(values)}")
+        return cls(**values)
 
 
 StepSize: TypeAlias = float | np.ndarray | PowerSchedule

@@ -44,12 +44,14 @@ def q_learning(
     *,
     num_episodes: int = 2000,
     max_steps: int = 1000,
-    learning_rate: float = 0.01,
+    learning_rate: float = 0.1,
     gamma: float = 0.99,
     epsilon: float = 0.1,
     seed: int = 0,
 ) -> QTable:
     """Q-learning (Watkins 1989) with ε-greedy actions; Q begins uniform in [0, 1). The defaults are the MountainCar study's.
+
+    (Bordelon et al. 2023, arXiv 2307.04841; its published table of action values was made with a learning rate of .1.)
 
     Args:
         env: The dynamics, with a Box of observations and Discrete actions.

@@ -21,16 +21,17 @@ from mbrl_agents.common.optimizer import PLAIN_ADAM
 from mbrl_agents.common.policy import JaxPolicy
 from mbrl_agents.common.schedules import Schedule
 from mbrl_agents.value_rnn import arguments as checks
-from mbrl_agents.value_rnn import many, reading, scoring
+from mbrl_agents.value_rnn import many, scoring
 from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, ValueRNNLearner, ValueRNNState
 from mbrl_agents.value_rnn.network import TDHyperparameters, ValueNetwork
+from mbrl_agents.value_rnn.reading import ReadsTrials
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
-from mbrl_agents.value_rnn.trial_arrays import is_one, pad
 from mbrl_envs import functional_task
+from mbrl_envs.checks import number_in
 
 
-class ValueRNN(JaxAgent):
+class ValueRNN(ReadsTrials, JaxAgent):
     """A recurrent network that learns the value of what it sees by temporal-difference learning.
 
     The model of *Emergence of belief-like representations through reinforcement learning* (Hennig et al., PLOS Computational
@@ -159,9 +160,7 @@ class ValueRNN(JaxAgent):
         super()._check_spaces()
         if self._vec_normalize_env is not None:
             raise ValueError("env must not be a VecNormalize: use gymnasium.wrappers.NormalizeObservation inside of it")
-        task = functional_task(self.env)
-        if task is not None and task.env.continuing and self.gamma == 1:
-            raise ValueError(f"gamma must be below 1 in {task.env.env_id}, which never ends, got 1")
+        self._check_gamma(self.gamma)
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
         # Its policy is to draw, whatever is asked for.
@@ -176,8 +175,10 @@ class ValueRNN(JaxAgent):
     def fit(
         self,
         trials: Any,
+        rewards: Any = None,
         epochs: int = 150,
         *,
+        reward_column: int | None = None,
         validation: Any = None,
         shuffle: bool = True,
         terminal_target: bool = True,
@@ -189,9 +190,13 @@ class ValueRNN(JaxAgent):
 
         Args:
             trials: A list of trials of unequal length, at least 2 steps each: of :func:`mbrl_envs.conditioning.sample_trials`,
-                or arrays (T, F) whose last feature is the reward. After the latter, nothing of value follows.
+                or arrays, for which ``rewards`` or ``reward_column`` is needed (see :func:`make_trials`, which also has trials
+                that were only cut: after arrays, nothing of value follows).
+            rewards: For each array (T, C) of cues its rewards, (T,), which the network sees as the last feature.
             epochs: How often all trials are gone through.
+            reward_column: In place of ``rewards``: which column of the arrays has them.
             validation: Trials whose loss decides which weights are best and when to stop; None for those that are learned.
+                A pair (trials, rewards), if ``rewards`` are given.
             shuffle: Whether batches are drawn anew in every epoch.
             terminal_target: Whether the value after the last step of a trial that is over for good learns to be 0. Without it
                 that value is a target that never learns, and TD learning has many fixed points: small loss, wrong values.
@@ -210,7 +215,9 @@ class ValueRNN(JaxAgent):
         return many.fit_many(
             [self],
             trials,
+            rewards,
             epochs,
+            reward_column=reward_column,
             validation=validation,
             shuffle=shuffle,
             terminal_target=terminal_target,
@@ -292,45 +299,30 @@ class ValueRNN(JaxAgent):
 
     def _set_frozen(self, frozen: set[str]) -> Self:
         self.arguments["frozen"] = [part for part in checks.PARTS if part in frozen]
+        self._renew_hyperparameters()
+        return self
+
+    @property
+    def gamma(self) -> float:
+        """The discount factor. One that is set later counts from then on, in learning, reading, analyses and files."""
+        return float(self.arguments["gamma"])
+
+    @gamma.setter
+    def gamma(self, gamma: float) -> None:
+        self._check_gamma(number_in("gamma", gamma, 0, 1))
+        self.arguments["gamma"] = float(gamma)
+        self._renew_hyperparameters()
+
+    def _check_gamma(self, gamma: float) -> None:
+        task = functional_task(self.env) if self.env is not None else None
+        if task is not None and task.env.continuing and gamma == 1:
+            raise ValueError(f"gamma must be below 1 in {task.env.env_id}, which never ends, got 1")
+
+    def _renew_hyperparameters(self) -> None:
+        """Puts the arguments as they are now into the learner's state."""
         if hasattr(self, "learner_state"):
             hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), self._make_hyperparameters())
             self.learner_state = self._put(self.learner_state._replace(hyper=hyper))
-        return self
-
-    # ------------------------------------------------------------------ what the network makes of trials
-
-    def value(self, trials: Any) -> Any:
-        """Values V(t) after each step.
-
-        Args:
-            trials: A trial or a list of trials, as for :meth:`fit`, of any length.
-
-        Returns:
-            float32 (T,), or a list of such.
-
-        Raises:
-            TypeError, ValueError: They are no trials, or of another width than the network's.
-        """
-        return self._each(trials, reading.values)
-
-    def rpe(self, trials: Any) -> Any:
-        """Prediction errors δ(t) = r(t) + γ V(t) − V(t−1) at t = 1 … T−1, float32 (T−1,), or a list, as :meth:`value`."""
-        gamma = self.arguments["gamma"]
-        return self._each(trials, lambda network, state, padded: reading.prediction_errors(network, state, padded, gamma))
-
-    def distribution(self, trials: Any) -> Any:
-        """The values of all heads, float32 (T, num_values), or a list; as :meth:`value`."""
-        return self._each(trials, reading.heads)
-
-    def hidden_activity(self, trials: Any) -> Any:
-        """The activity of the hidden units after each step, float32 (T, hidden_size), or a list; as :meth:`value`."""
-        return self._each(trials, reading.hidden)
-
-    def _each(self, trials: Any, read: Any) -> Any:
-        padded = pad([trials] if is_one(trials) else trials)
-        self.prepare(padded.num_features)
-        arrays = read(self.learner.network, self.learner_state, padded)
-        return arrays[0] if is_one(trials) else arrays
 
 
 def _of_width(num_features: int) -> spaces.Box:

@@ -16,7 +16,7 @@ from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.value_rnn import fitting
 from mbrl_agents.value_rnn.fitting import FitPlan, FitState
 from mbrl_agents.value_rnn.network import Sequences
-from mbrl_agents.value_rnn.trial_arrays import pad
+from mbrl_agents.value_rnn.trial_arrays import given_trials, pad
 from mbrl_envs.checks import boolean, integer_in
 
 if TYPE_CHECKING:
@@ -44,8 +44,10 @@ class Fit(NamedTuple):
 def fit_many(
     networks: Sequence[ValueRNN],
     trials: Any,
+    rewards: Any = None,
     epochs: int = 150,
     *,
+    reward_column: int | None = None,
     validation: Any = None,
     shuffle: bool = True,
     terminal_target: bool = True,
@@ -62,8 +64,10 @@ def fit_many(
     Args:
         networks: Which, all different objects.
         trials: This and all others: as for :meth:`ValueRNN.fit`.
+        rewards: For each trial its rewards, if trials are arrays.
         epochs: How often all trials are gone through.
-        validation: Trials that decide which weights are best.
+        reward_column: In place of ``rewards``: which column of the arrays has them.
+        validation: Trials that decide which weights are best; a pair (trials, rewards) if rewards are apart.
         shuffle: Whether batches are drawn anew in every epoch.
         terminal_target: Whether values after the end learn to be 0.
         keep_best: Whether the best weights are kept.
@@ -84,8 +88,11 @@ def fit_many(
         boolean(name, value)
     if len({id(network) for network in networks}) < len(networks):
         raise ValueError("networks must be different objects: one of them is there twice")
-    padded = pad(trials, shortest=2)
-    judges = None if validation is None else pad(validation, padded.num_features, shortest=2, name="validation")
+    padded = pad(given_trials(trials, rewards, reward_column), shortest=2)
+    judges = None
+    if validation is not None:
+        others = given_trials(*_validation(validation, rewards), reward_column)
+        judges = pad(others, padded.num_features, shortest=2, name="validation")
     for network in networks:
         network.check_width(padded.num_features)
     for network in networks:
@@ -103,6 +110,15 @@ def fit_many(
             fits.update(zip(members, found, strict=True))
             pending.raise_if_pressed()
     return [fits[i] for i in range(len(networks))]
+
+
+def _validation(validation: Any, rewards: Any) -> tuple[Any, Any]:
+    """Validation trials and their rewards: a pair, if rewards of the other trials are apart, too."""
+    if rewards is None:
+        return validation, None
+    if not isinstance(validation, Sequence) or len(validation) != 2:
+        raise TypeError("validation must be a pair (trials, rewards), as rewards are given apart")
+    return validation[0], validation[1]
 
 
 def _fit_group(

@@ -1,10 +1,10 @@
-"""What a network makes of trials: hidden activity, values, prediction errors."""
+"""Reading networks: states, hidden activity, values, prediction errors of trials."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,75 @@ import numpy as np
 
 from mbrl_agents.value_rnn.learner import ValueRNNState
 from mbrl_agents.value_rnn.network import ValueNetwork
-from mbrl_agents.value_rnn.trial_arrays import Trials
+from mbrl_agents.value_rnn.trial_arrays import Trials, given_trials, is_one, pad
+
+if TYPE_CHECKING:
+    from mbrl_agents.value_rnn.agent import ValueRNN
 
 _AT_ONCE = 256  # trials in one call
 _STEP_MULTIPLE = 32  # arrays are padded to so many steps, so that few lengths have to be compiled for
+
+
+class ReadsTrials:
+    """The part of :class:`~mbrl_agents.ValueRNN` that reads trials: one, or a list of any lengths.
+
+    Trials are as for :meth:`~mbrl_agents.ValueRNN.fit`: with ``rewards``, arrays of cues; arrays without are taken as what the
+    network sees. All methods raise TypeError or ValueError where they are no trials, or of another width than the network's.
+    """
+
+    def value(self, trials: Any, rewards: Any = None) -> Any:
+        """Values V(t) after each step.
+
+        Args:
+            trials: A trial or a list of trials.
+            rewards: Rewards of each, if trials are arrays of cues alone.
+
+        Returns:
+            float32 (T,), or a list of such.
+        """
+        return self._each(trials, rewards, None, values)
+
+    def rpe(self, trials: Any, rewards: Any = None, *, reward_column: int | None = None) -> Any:
+        """Prediction errors δ(t) = r(t) + γ V(t) − V(t−1) at t = 1 … T−1.
+
+        Args:
+            trials: A trial or a list of trials.
+            rewards: Rewards of each, if trials are arrays of cues alone.
+            reward_column: Which column has the reward, if trials are arrays of all that is seen.
+
+        Returns:
+            float32 (T−1,), or a list of such.
+        """
+        gamma = cast("ValueRNN", self).gamma
+        return self._each(
+            trials,
+            rewards,
+            reward_column,
+            lambda *network_and_trials: prediction_errors(*network_and_trials, gamma),
+            rewarded=True,
+        )
+
+    def distribution(self, trials: Any, rewards: Any = None) -> Any:
+        """The values of all heads, float32 (T, num_values), or a list; as :meth:`value`."""
+        return self._each(trials, rewards, None, heads)
+
+    def hidden_activity(self, trials: Any, rewards: Any = None) -> Any:
+        """The activity of the hidden units after each step, float32 (T, hidden_size), or a list; as :meth:`value`."""
+        return self._each(trials, rewards, None, hidden)
+
+    def _each(self, trials: Any, rewards: Any, reward_column: int | None, read: Any, *, rewarded: bool = False) -> Any:
+        agent, single = cast("ValueRNN", self), is_one(trials)
+        if single:
+            trials, rewards = [trials], None if rewards is None else [rewards]
+        padded = pad(given_trials(trials, rewards, reward_column), rewarded=rewarded)
+        agent.prepare(padded.num_features)
+        arrays = read(agent.learner.network, agent.learner_state, padded)
+        return arrays[0] if single else arrays
+
+
+def states(network: ValueNetwork, state: ValueRNNState, trials: Trials) -> list[np.ndarray]:
+    """Whole states after each step of each trial, float32 (T, S): of an LSTM hidden activity and cells."""
+    return _read(network, "states", state, trials)
 
 
 def hidden(network: ValueNetwork, state: ValueRNNState, trials: Trials) -> list[np.ndarray]:
@@ -68,6 +133,8 @@ def _parts(trials: Trials) -> Iterator[Trials]:
 def _program(network: ValueNetwork, what: str) -> Any:
     def read(params: Any, levels: jax.Array, observations: jax.Array) -> jax.Array:
         unrolled = network.cell.unroll(params, jnp.asarray(observations))
+        if what == "states":
+            return unrolled
         if what == "hidden":
             return network.cell.hidden(unrolled)
         return network.heads(params, unrolled) if what == "heads" else network.value(params, unrolled, levels)

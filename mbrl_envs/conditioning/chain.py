@@ -60,6 +60,7 @@ class Design:
         iti_min: Least number of steps between trials, before the cue.
         iti_probability: Probability per step that the interval ends once it may: it takes iti_min + Geometric − 1 steps.
         padding: Steps after the outcome that still belong to the trial.
+        omission_waits: Whether a trial without outcome lasts as long as its longest delay; else it is over with its cue.
     """
 
     slots: tuple[Slot, ...]
@@ -67,6 +68,7 @@ class Design:
     iti_min: int
     iti_probability: float
     padding: int = 0
+    omission_waits: bool = True
 
 
 class Micro(NamedTuple):
@@ -170,7 +172,7 @@ def _successors(design: Design, state: Micro) -> list[tuple[Micro, float]]:
         if state.elapsed < design.iti_min:
             return [(state._replace(elapsed=state.elapsed + 1), 1.0)]
         return _after_interval(design, state.slot)
-    if state.phase == "trial":
+    if state.phase == "trial" and not _ends_at_cue(design, state):
         return _within_trial(slot.kinds[state.kind], state)
     if not _is_last(design, state):
         return [(Micro(state.slot, "after", elapsed=state.elapsed + 1), 1.0)]
@@ -202,7 +204,12 @@ def _within_trial(kind: Kind, state: Micro) -> list[tuple[Micro, float]]:
 
 
 def _is_last(design: Design, state: Micro) -> bool:
-    return state.phase in ("outcome", "after") and state.elapsed == design.padding
+    over = state.phase in ("outcome", "after") or _ends_at_cue(design, state)
+    return over and state.elapsed == design.padding
+
+
+def _ends_at_cue(design: Design, state: Micro) -> bool:
+    return state.omitted and not design.omission_waits
 
 
 def _merged(pairs: list[tuple[Micro, float]]) -> dict[Micro, float]:

@@ -19,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mbrl_envs.checks import number_in
+from mbrl_envs.conditioning.chain import Chain
+from mbrl_envs.conditioning.observers import observer
 from mbrl_envs.conditioning.task import ConditioningTask
 from mbrl_envs.conditioning.trials import conditioning_task
 
@@ -46,7 +48,7 @@ def state_values(env: Any, gamma: float) -> np.ndarray:
     return _state_values(task, gamma).copy()
 
 
-def beliefs(env: Any, observations: Any, *, reward_noise: float = 0.0) -> np.ndarray:
+def beliefs(env: Any, observations: Any, *, reward_noise: float = 0.0, omission: str = "late") -> np.ndarray:
     """The probability of each hidden state given all observations up to each step, from the start of an episode.
 
     Args:
@@ -54,16 +56,20 @@ def beliefs(env: Any, observations: Any, *, reward_noise: float = 0.0) -> np.nda
         observations: (T, F), or (N, T, F) for several of one length; T at least 1. The first is that of a reset.
         reward_noise: Standard deviation of a Normal by which the observer takes the size of a reward to be blurred, so that a
             size that the task does not have tells it something, too; 0 for an observer that knows sizes exactly.
+        omission: ``"late"``: the observer knows the task, in which a trial without reward lasts as long as its longest delay.
+            ``"at_cue"``: it takes such a trial to be over with its cue, as the published study does. See
+            :mod:`mbrl_envs.conditioning.observers`.
 
     Returns:
-        float64 (T, S) or (N, T, S), in the order of ``env.chain.states``.
+        float64 (T, S) or (N, T, S), in the order of ``env.chain.states``; with ``"at_cue"`` (…, G), G groups of states.
 
     Raises:
         TypeError, ValueError: An argument is of a wrong type or out of range, or the task cannot show these observations.
     """
     task = conditioning_task(env)
-    array = _checked(task, observations)
-    filtered = np.stack([belief.T for belief in _filtered(task, array, reward_noise)], axis=1)
+    array, model = _checked(task, observations), observer(task, omission)
+    steps = [np.asarray(model.groups @ belief).T for belief in _filtered(task, model.chain, array, reward_noise)]
+    filtered = np.stack(steps, axis=1)
     return filtered[0] if array.ndim == 2 else filtered
 
 
@@ -77,7 +83,7 @@ def values(env: Any, observations: Any, gamma: float, *, reward_noise: float = 0
     """
     task = conditioning_task(env)
     array, of_states = _checked(task, observations), state_values(task, gamma)
-    filtered = np.stack([of_states @ belief for belief in _filtered(task, array, reward_noise)], axis=1)
+    filtered = np.stack([of_states @ belief for belief in _filtered(task, task.chain, array, reward_noise)], axis=1)
     return filtered[0] if array.ndim == 2 else filtered
 
 
@@ -99,12 +105,15 @@ def prediction_errors(env: Any, observations: Any, gamma: float, *, reward_noise
     return rewards + gamma * expected[..., 1:] - expected[..., :-1]
 
 
-@functools.lru_cache(maxsize=64)
 def transition_matrix(task: ConditioningTask) -> csr_array:
     """P(s, s') as a sparse matrix (S+1, S); row S is where an episode begins, and rows of terminal states are empty."""
+    return _matrix_of(task.chain)
+
+
+@functools.lru_cache(maxsize=64)
+def _matrix_of(chain: Chain) -> csr_array:
     from scipy.sparse import csr_array
 
-    chain = task.chain
     kept = chain.probabilities * ~np.append(chain.terminal, False)[:, None]
     rows = np.broadcast_to(np.arange(chain.num_states + 1)[:, None], kept.shape)
     matrix = csr_array((kept.ravel(), (rows.ravel(), chain.successors.ravel())), (chain.num_states + 1, chain.num_states))
@@ -118,11 +127,11 @@ def _state_values(task: ConditioningTask, gamma: float) -> np.ndarray:
     from scipy.sparse.linalg import spsolve
 
     matrix = transition_matrix(task)[: task.chain.num_states]
-    return np.atleast_1d(spsolve((eye_array(task.chain.num_states) - gamma * matrix).tocsc(), matrix @ _rewards(task)))
+    return np.atleast_1d(spsolve((eye_array(task.chain.num_states) - gamma * matrix).tocsc(), matrix @ _rewards(task.chain)))
 
 
-def _rewards(task: ConditioningTask) -> np.ndarray:
-    return task.chain.reward.astype(np.float64)
+def _rewards(chain: Chain) -> np.ndarray:
+    return chain.reward.astype(np.float64)
 
 
 def _checked(task: ConditioningTask, observations: Any) -> np.ndarray:
@@ -141,18 +150,18 @@ def _checked(task: ConditioningTask, observations: Any) -> np.ndarray:
     return array
 
 
-def _filtered(task: ConditioningTask, array: np.ndarray, reward_noise: float) -> Iterator[np.ndarray]:
-    """Beliefs of each step in turn, (S, N)."""
+def _filtered(task: ConditioningTask, chain: Chain, array: np.ndarray, reward_noise: float) -> Iterator[np.ndarray]:
+    """Beliefs of each step in turn, (S, N), of an observer who takes the task to be a chain."""
     noise = number_in("reward_noise", reward_noise, 0, 1e6)
     batch = array if array.ndim == 3 else array[None]
     cues = np.where(batch[..., :-1].any(axis=-1), batch[..., :-1].argmax(axis=-1), -1)
     rewards = batch[..., -1]
-    forward = transition_matrix(task).T.tocsr()
-    belief = np.zeros((task.chain.num_states + 1, len(batch)))
+    forward = _matrix_of(chain).T.tocsr()
+    belief = np.zeros((chain.num_states + 1, len(batch)))
     belief[-1] = 1.0  # before the start
     for t in range(batch.shape[1]):
         predicted = forward @ belief
-        likely = predicted * _likelihood(task, cues[:, t], rewards[:, t], noise, predicted)
+        likely = predicted * _likelihood(chain, cues[:, t], rewards[:, t], noise, predicted)
         total = likely.sum(axis=0)
         if (total <= 0).any():
             n = int(np.argmax(total <= 0))
@@ -166,15 +175,13 @@ def _filtered(task: ConditioningTask, array: np.ndarray, reward_noise: float) ->
         belief[:-1], belief[-1] = now, 0.0
 
 
-def _likelihood(
-    task: ConditioningTask, cues: np.ndarray, rewards: np.ndarray, noise: float, predicted: np.ndarray
-) -> np.ndarray:
+def _likelihood(chain: Chain, cues: np.ndarray, rewards: np.ndarray, noise: float, predicted: np.ndarray) -> np.ndarray:
     """How likely each state shows these cues and rewards, up to a factor for each column, (S, N)."""
-    same_cue = task.chain.cue[:, None] == cues
-    given = task.chain.reward[:, None]
+    same_cue = chain.cue[:, None] == cues
+    given = chain.reward[:, None]
     if noise == 0:
         return same_cue & (given == rewards)
-    distance = np.where((given != 0) & (rewards != 0), (_rewards(task)[:, None] - rewards) / noise, 0.0)
+    distance = np.where((given != 0) & (rewards != 0), (_rewards(chain)[:, None] - rewards) / noise, 0.0)
     possible = same_cue & ((given != 0) == (rewards != 0)) & (predicted > 0)
     # The nearest possible size counts as 1: far away from all of them, densities would all round to 0.
     nearest = np.where(possible, distance**2, np.inf).min(axis=0)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from gymnasium import spaces
 
 from mbrl_envs import draws
 from mbrl_envs.button_grid import ButtonGrid, draw_layout
+from mbrl_envs.checks import boolean
 from mbrl_envs.functional import Transition
 from mbrl_envs.grid import GridWorld, boolean_space
 from mbrl_envs.multi_agent import players
@@ -24,9 +26,9 @@ class ContestEvents(NamedTuple):
     """What may happen at random in one step.
 
     Attributes:
-        all_alike: Whether all buttons turn the same way, bool scalar.
-        way: Which way: True for on, bool scalar.
-        layout: The layout that takes the place of the current one if the step was a success.
+        all_alike: Whether the random event happens (with either meaning), bool scalar.
+        way: Which way all buttons turn then: True for on, bool scalar.
+        layout: The layout that takes the place of the current one if it is drawn anew.
     """
 
     all_alike: jax.Array
@@ -46,11 +48,14 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
 
     **Step.** In this order: if all buttons are on or all are off *before the move*, a team has won; all players move at the
     same time (several may be in one cell); a button toggles *once for each player*, of either team, who enters its cell by
-    moving; with probability 1 / (10·n²) all buttons turn on or all turn off, each with one half; after a win the layout
-    (players, buttons, states) is drawn anew.
+    moving; with probability 1 / (10·n²) all buttons turn on or all turn off, each with one half (or, without
+    ``activate_on_reset``, the layout is drawn anew); after a win the layout (players, buttons, states) is drawn anew.
 
     **Reward.** 1 for every player of the team that has won, −1 for the others, else 0. Between teams that play equally well it
     is 0 on average: the game is symmetric.
+
+    **Options of a reset.** ``positions``, a row and a column for each player; ``buttons``, k different rows and columns;
+    ``on``, k booleans. Anything else is as drawn.
 
     Args:
         grid_size: Side length n, 2 to 32.
@@ -60,6 +65,8 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
         sight: None if players see the whole grid; else, 0 to n − 1, how many rows and columns around its own cell each sees.
         observation: ``"flat"`` for a vector of booleans, ``"planes"`` for shape (n, n, c): c = 4, or 6 with several players in
             a team; one more with ``sight``.
+        activate_on_reset: Whether the random event turns all buttons the same way; else it draws the layout anew, without a
+            reward.
 
     Observation planes:
         player: The cell of the player who sees it.
@@ -77,12 +84,15 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
     spontaneous: bool = True
     sight: int | None = None
     observation: str = "flat"
+    activate_on_reset: bool = True
 
     env_id: ClassVar[str] = "button_contest_v0"
     continuing: ClassVar[bool] = True
+    reset_options: ClassVar[tuple[str, ...]] = ("positions", "buttons", "on")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        boolean("activate_on_reset", self.activate_on_reset)
         players.check(self, "players_per_team", teams=2, fewest_buttons=2)
 
     @property
@@ -100,13 +110,20 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
 
     @property
     def all_alike_probability(self) -> float:
-        """Probability per step that all buttons turn the same way; that of ButtonGrid's event."""
+        """Probability per step of the random event; that of ButtonGrid."""
         return ButtonGrid(self.grid_size, self.num_buttons, self.spontaneous).all_on_probability
 
     @property
     def observation_space(self) -> spaces.Box:
         planes = (4 if self.players_per_team == 1 else 6) + (self.sight is not None)
         return boolean_space((self.grid_size, self.grid_size, planes), self.observation)
+
+    @property
+    def state_space(self) -> spaces.Box:
+        return boolean_space((self.grid_size, self.grid_size, self.num_agents + 2), self.observation)
+
+    def global_state(self, state: PlayersState) -> np.ndarray:
+        return players.everything(state, self.grid_size).reshape(self.state_space.shape)
 
     def reset(self, key: jax.Array) -> PlayersState:
         return self.events(key).layout
@@ -123,8 +140,12 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
     def transition(self, state: PlayersState, action: jax.Array, events: ContestEvents) -> Transition:
         won = state.on.all().astype(jnp.int32) - (~state.on).all().astype(jnp.int32)  # by team on
         stepped = players.walk(state, action, self.grid_size)
-        stepped = stepped._replace(on=jnp.where(events.all_alike, events.way, stepped.on))
-        state = jax.tree.map(lambda new, old: jnp.where(won != 0, new, old), events.layout, stepped)
+        anew = won != 0
+        if self.activate_on_reset:
+            stepped = stepped._replace(on=jnp.where(events.all_alike, events.way, stepped.on))
+        else:
+            anew = anew | events.all_alike
+        state = jax.tree.map(lambda new, old: jnp.where(anew, new, old), events.layout, stepped)
         side = np.where(np.arange(self.num_agents) % 2 == 0, 1, -1)
         return Transition(state, (won * side).astype(jnp.float32), jnp.bool_(False))
 
@@ -138,6 +159,9 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
         for_on = (number % 2 == 0)[:, None]
         buttons = jnp.where(for_on, lit, dark), jnp.where(for_on, dark, lit)
         return players.seen([here, *others, *buttons], state.positions, self.sight, self.grid_size, self.observation)
+
+    def start_with(self, state: PlayersState, options: Mapping[str, Any]) -> PlayersState:
+        return players.start_with(state, options, self.grid_size)
 
     def picture(self, state: PlayersState) -> Picture:
         return players.picture(state, self.grid_size, self.teams, ["player for on", "player for off"], "players of both teams")

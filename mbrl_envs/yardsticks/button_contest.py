@@ -24,12 +24,13 @@ MOST_ITERATIONS = 100_000
 @optimal_solver.register(ButtonContest)
 def _optimal(env: ButtonContest, steps: int | None) -> Score:
     """Of team on, against team off acting uniformly."""
-    return Score(_best_answer(env.grid_size, env.num_buttons, env.players_per_team, env.all_alike_probability, steps))
+    size = (env.grid_size, env.num_buttons, env.players_per_team)
+    return Score(_best_answer(*size, env.all_alike_probability, not env.activate_on_reset, steps))
 
 
 @functools.lru_cache(maxsize=64)
-def _best_answer(n: int, k: int, per_team: int, event: float, steps: int | None) -> float:
-    game = _Game(n, k, per_team, event)
+def _best_answer(n: int, k: int, per_team: int, event: float, restarts: bool, steps: int | None) -> float:
+    game = _Game(n, k, per_team, event, restarts)
     return _long_run(game) if steps is None else _finite(game, steps)
 
 
@@ -47,7 +48,7 @@ class _Game:
         ValueError: They are too large.
     """
 
-    def __init__(self, n: int, k: int, per_team: int, event: float) -> None:
+    def __init__(self, n: int, k: int, per_team: int, event: float, restarts: bool) -> None:
         check_size(n, k, 2 * per_team, "ButtonContest")
         self.sets: ButtonSets = all_sets(n, k)
         self.shape = (*(n * n,) * (2 * per_team), 1 << k)
@@ -57,7 +58,7 @@ class _Game:
                 f"the best score of ButtonContest is out of reach with grid_size={n}, num_buttons={k}, {2 * per_team} players: "
                 f"all layouts together may have at most {MOST_STATES} joint states, got {states}"
             )
-        self.event, self.acting = event, ["max", "mean"] * per_team
+        self.event, self.restarts, self.acting = event, restarts, ["max", "mean"] * per_team
         self.steps = [player_steps(buttons, n) for buttons in self.sets.cells]
         self.starts = distinct_starts(n, 2 * per_team)
 
@@ -66,13 +67,14 @@ class _Game:
         means = [table[..., 1:-1][self.starts].mean() for table in tables]
         return float(self.sets.weights @ means)
 
-    def before(self, tables: list[np.ndarray], won: float, lost: float, cost: float = 0.0) -> list[np.ndarray]:
-        """What undecided states expect of tables after a step, less its cost; decided ones get ``won`` and ``lost``."""
+    def before(self, tables: list[np.ndarray], anew: float, cost: float = 0.0) -> list[np.ndarray]:
+        """Tables one step earlier, less the step's cost; ``anew`` is what a layout drawn anew is worth."""
         expected = []
         for table, steps in zip(tables, self.steps, strict=True):
-            by_event = (table.flat[0] + table.flat[-1]) / 2  # no matter where the players are
+            # No matter where the players are.
+            by_event = anew if self.restarts else (table.flat[0] + table.flat[-1]) / 2
             after = (1 - self.event) * joint_step(table, steps, self.acting) + self.event * by_event - cost
-            after[..., 0], after[..., -1] = lost, won
+            after[..., 0], after[..., -1] = anew - 1 - cost, anew + 1 - cost
             expected.append(after)
         return expected
 
@@ -81,13 +83,12 @@ def _finite(game: _Game, steps: int) -> float:
     """Backward induction: the reward to come in the last t steps."""
     tables = [np.zeros(game.shape) for _ in game.steps]
     for _ in range(steps):
-        anew = game.at_start(tables)
-        tables = game.before(tables, 1 + anew, -1 + anew)
+        tables = game.before(tables, game.at_start(tables))
     return game.at_start(tables) / steps
 
 
 def _long_run(game: _Game) -> float:
-    """The gain g at which a round, from a layout to the step of its success, brings just g for each of its steps.
+    """The gain g at which a round, from a layout to the step that draws the next, brings just g for each of its steps.
 
     What a round brings beyond that is a decreasing convex function of g; its root is found by the secant method.
     """
@@ -96,7 +97,7 @@ def _long_run(game: _Game) -> float:
     def surplus(gain: float) -> float:
         nonlocal tables
         for _ in range(MOST_ITERATIONS):
-            following = game.before(tables, 1 - gain, -1 - gain, cost=gain)
+            following = game.before(tables, 0.0, cost=gain)
             change = max(float(np.abs(new - old).max()) for new, old in zip(following, tables, strict=True))
             tables = following
             if change < PRECISION:

@@ -3,7 +3,7 @@
 The random event comes with probability q per step whatever the agent does, and a success draws a new layout whatever came
 before. So a policy matters only through the time τ until it has switched all buttons on, and earlier is always better: the
 steps saved are spent on the next layouts, where more steps never mean fewer successes. The shortest way is therefore optimal
-both in the long run and over any number of steps.
+both in the long run and over any number of steps. The same holds if the event, too, draws a new layout, then without a success.
 
 Few enough button sets are enumerated (up to symmetry), more are sampled; starts are always averaged exactly.
 """
@@ -29,15 +29,15 @@ OPERATIONS = 2e9  # what an average may cost: less than ten seconds of one core
 @optimal_solver.register(ButtonGrid)
 def _optimal(env: ButtonGrid, steps: int | None) -> Score:
     """The shortest way over the buttons."""
-    return _routes(env.grid_size, env.num_buttons, env.all_on_probability, steps)
+    return _routes(env.grid_size, env.num_buttons, env.all_on_probability, not env.activate_on_reset, steps)
 
 
 @uniform_solver.register(ButtonGrid)
 def _uniform(env: ButtonGrid, steps: int | None) -> Score:
     """The random walk over the buttons."""
     if steps is None:
-        return _long_walk(env.grid_size, env.num_buttons, env.all_on_probability)
-    return _walk(env.grid_size, env.num_buttons, env.all_on_probability, steps)
+        return _long_walk(env.grid_size, env.num_buttons, env.all_on_probability, not env.activate_on_reset)
+    return _walk(env.grid_size, env.num_buttons, env.all_on_probability, not env.activate_on_reset, steps)
 
 
 def _for_sets(function: Callable[[np.ndarray], np.ndarray], sets: ButtonSets, elements: float) -> np.ndarray:
@@ -62,20 +62,21 @@ def _length_histogram(n: int, k: int) -> tuple[np.ndarray, ButtonSets]:
 
 
 @functools.lru_cache(maxsize=64)
-def _routes(n: int, k: int, event: float, steps: int | None) -> Score:
+def _routes(n: int, k: int, event: float, restarts: bool, steps: int | None) -> Score:
     fractions, sets = _length_histogram(n, k)
-    return with_error(lambda histogram: route_rate(histogram, event, steps), fractions, sets.weights, sets.sampled)
+    return with_error(lambda row: route_rate(row, event, steps, restarts=restarts), fractions, sets.weights, sets.sampled)
 
 
 @functools.lru_cache(maxsize=64)
-def _long_walk(n: int, k: int, event: float) -> Score:
+def _long_walk(n: int, k: int, event: float, restarts: bool) -> Score:
     sets = _sets(n, k, 20 * k**3 * 2**k)
+    restart = event if restarts else 0.0
     searches = _for_sets(lambda buttons: mean_search(buttons, n, event), sets, k * k * 2**k)
-    return with_error(lambda mean: long_run_rate(float(mean)), searches, sets.weights, sets.sampled)
+    return with_error(lambda mean: long_run_rate(float(mean), restart), searches, sets.weights, sets.sampled)
 
 
 @functools.lru_cache(maxsize=64)
-def _walk(n: int, k: int, event: float, steps: int) -> Score:
+def _walk(n: int, k: int, event: float, restarts: bool, steps: int) -> Score:
     affordable = OPERATIONS / (n * n * 2**k * steps)
     if affordable < min(FEWEST_SETS, math.comb(n * n, k)):
         raise ValueError(
@@ -83,5 +84,6 @@ def _walk(n: int, k: int, event: float, steps: int) -> Score:
             f"steps * grid_size**2 * 2**num_buttons may be at most {OPERATIONS / FEWEST_SETS:.0e}; steps=None is feasible"
         )
     sets = button_sets(n, k, affordable)
+    restart = event if restarts else 0.0
     searching = _for_sets(lambda buttons: still_searching(buttons, n, event, steps), sets, n * n * 2**k)
-    return with_error(finite_rate, searching, sets.weights, sets.sampled)
+    return with_error(lambda row: finite_rate(row, restart), searching, sets.weights, sets.sampled)

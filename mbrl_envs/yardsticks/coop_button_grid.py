@@ -25,7 +25,8 @@ PRECISION = 1e-11
 @optimal_solver.register(CoopButtonGrid)
 def _optimal(env: CoopButtonGrid, steps: int | None) -> Score:
     """The shortest joint way over the buttons."""
-    return _routes(env.grid_size, env.num_buttons, env.num_agents, env.all_on_probability, steps)
+    size = (env.grid_size, env.num_buttons, env.num_agents)
+    return _routes(*size, env.all_on_probability, not env.activate_on_reset, steps)
 
 
 @uniform_solver.register(CoopButtonGrid)
@@ -33,8 +34,8 @@ def _uniform(env: CoopButtonGrid, steps: int | None) -> Score:
     """The joint random walk over the buttons."""
     size = (env.grid_size, env.num_buttons, env.num_agents)
     if steps is None:
-        return _long_walk(*size, env.all_on_probability)
-    return _walk(*size, env.all_on_probability, steps)
+        return _long_walk(*size, env.all_on_probability, not env.activate_on_reset)
+    return _walk(*size, env.all_on_probability, not env.activate_on_reset, steps)
 
 
 def _sets(n: int, k: int, players: int, joint_steps: float) -> ButtonSets:
@@ -107,20 +108,22 @@ def _length_histogram(n: int, k: int, players: int) -> tuple[np.ndarray, ButtonS
 
 
 @functools.lru_cache(maxsize=64)
-def _routes(n: int, k: int, players: int, event: float, steps: int | None) -> Score:
+def _routes(n: int, k: int, players: int, event: float, restarts: bool, steps: int | None) -> Score:
     fractions, sets = _length_histogram(n, k, players)
-    return with_error(lambda histogram: route_rate(histogram, event, steps), fractions, sets.weights, sets.sampled)
+    return with_error(lambda row: route_rate(row, event, steps, restarts=restarts), fractions, sets.weights, sets.sampled)
 
 
 @functools.lru_cache(maxsize=64)
-def _long_walk(n: int, k: int, players: int, event: float) -> Score:
+def _long_walk(n: int, k: int, players: int, event: float, restarts: bool) -> Score:
     sets, starts = _sets(n, k, players, 200), distinct_starts(n, players)
+    restart = event if restarts else 0.0
     searches = np.array([mean_joint_search(buttons, n, players, event)[starts].mean() for buttons in sets.cells])
-    return with_error(lambda mean: long_run_rate(float(mean)), searches, sets.weights, sets.sampled)
+    return with_error(lambda mean: long_run_rate(float(mean), restart), searches, sets.weights, sets.sampled)
 
 
 @functools.lru_cache(maxsize=64)
-def _walk(n: int, k: int, players: int, event: float, steps: int) -> Score:
+def _walk(n: int, k: int, players: int, event: float, restarts: bool, steps: int) -> Score:
     sets = _sets(n, k, players, steps)
+    restart = event if restarts else 0.0
     searching = np.stack([still_searching(buttons, n, players, event, steps) for buttons in sets.cells])
-    return with_error(finite_rate, searching, sets.weights, sets.sampled)
+    return with_error(lambda row: finite_rate(row, restart), searching, sets.weights, sets.sampled)

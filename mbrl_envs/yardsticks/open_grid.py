@@ -13,7 +13,8 @@ from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
 def _optimal(env: OpenGrid, steps: int | None) -> Score:
     """Straight to the corner: from (row, column) it is 2(n − 1) − row − column moves away."""
     distance = np.add.outer(np.arange(env.grid_size), np.arange(env.grid_size))
-    return Score(-float(shortest_episode_length(distance, env.teleport_probability, steps).mean()))
+    at_once = not env.teleport_on_termination
+    return Score(-float(shortest_episode_length(distance, env.teleport_probability, steps, at_once=at_once).mean()))
 
 
 @uniform_solver.register(OpenGrid)
@@ -21,4 +22,5 @@ def _uniform(env: OpenGrid, steps: int | None) -> Score:
     """A random walk from a uniform start to the last cell; see :func:`~.random_walk.mean_episode_length`."""
     walk = walk_matrix(np.arange(env.num_cells)[None], env.grid_size)
     goal = slice(env.goal, env.goal + 1)
-    return Score(-mean_episode_length(walk, env.teleport_probability, steps, goal).item())
+    at_once = not env.teleport_on_termination
+    return Score(-mean_episode_length(walk, env.teleport_probability, steps, goal, at_once=at_once).item())

@@ -34,13 +34,13 @@ def _typical_open_cells(n: int) -> float:
 @optimal_solver.register(ProcMaze)
 def _optimal(env: ProcMaze, steps: int | None) -> Score:
     """The shortest path, averaged over mazes, starts and goals."""
-    return _shortest(env.grid_size, env.teleport_probability, steps)
+    return _shortest(env.grid_size, env.teleport_probability, not env.teleport_on_termination, steps)
 
 
 @uniform_solver.register(ProcMaze)
 def _uniform(env: ProcMaze, steps: int | None) -> Score:
-    """The random walk, averaged over mazes, starts and goals; finite without a cap and without teleports too."""
-    return _walk(env.grid_size, env.teleport_probability, steps)
+    """The random walk, averaged over mazes, starts and goals; finite without a cap and without random events too."""
+    return _walk(env.grid_size, env.teleport_probability, not env.teleport_on_termination, steps)
 
 
 def tree_distances(walk: np.ndarray) -> np.ndarray:
@@ -62,19 +62,19 @@ def tree_distances(walk: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=64)
-def _shortest(n: int, event: float, steps: int | None) -> Score:
+def _shortest(n: int, event: float, at_once: bool, steps: int | None) -> Score:
     def value(cells: np.ndarray) -> np.ndarray:
         distance = tree_distances(walk_matrix(cells, n))
-        return -shortest_episode_length(distance, event, steps).mean(axis=(1, 2))
+        return -shortest_episode_length(distance, event, steps, at_once=at_once).mean(axis=(1, 2))
 
     m = _typical_open_cells(n)
     return average(_mazes(n, 0.2 * m**3 + 40 * m**2), value)
 
 
 @functools.lru_cache(maxsize=64)
-def _walk(n: int, event: float, steps: int | None) -> Score:
+def _walk(n: int, event: float, at_once: bool, steps: int | None) -> Score:
     def value(cells: np.ndarray) -> np.ndarray:
-        return -mean_episode_length(walk_matrix(cells, n), event, steps).mean(axis=1)
+        return -mean_episode_length(walk_matrix(cells, n), event, steps, at_once=at_once).mean(axis=1)
 
     m = _typical_open_cells(n)
     if steps is None:

@@ -6,6 +6,10 @@ short.
 
 Throughout, an *event* of probability q per step ends the search as well, whatever the walk does. The search then takes
 N = min(τ, G) steps, with τ the walk's own first-passage time and G geometric, and P(N > t) = (1 − q)^t · P(τ > t).
+
+An episode ends on the step after the arrival, L = min(τ, G) + 1 = N + 1, if the event takes the walk to the goal. If it ends
+the episode at once (``at_once``), L = min(τ + 1, G), so that P(L > t + 1) = (1 − q) · P(N > t) and
+E[min(L, S)] = 1 + (1 − q) · E[min(N, S − 1)].
 """
 
 from __future__ import annotations
@@ -42,21 +46,23 @@ def walk_matrix(cells: np.ndarray, n: int) -> np.ndarray:
     return between
 
 
-def mean_episode_length(walk: np.ndarray, event: float, steps: int | None, goals: slice = slice(None)) -> np.ndarray:
+def mean_episode_length(
+    walk: np.ndarray, event: float, steps: int | None, goals: slice = slice(None), *, at_once: bool = False
+) -> np.ndarray:
     """Expected length of an episode of the uniform policy, from a uniform start, for each of several goals.
-
-    An episode's length is N + 1: it ends on the step after the arrival.
 
     Args:
         walk: Transition matrices P of connected grids, float64 (B, m, m).
         event: Probability q per step that the event ends the search, in [0, 1).
         steps: Cap on the length, or None.
         goals: Which of the m cells to take as goals, G of them.
+        at_once: Whether the event ends the episode at once.
 
     Returns:
         Expected lengths, float64 (B, G).
     """
-    return 1 + (_mean_search(walk, event)[:, goals] if steps is None else _capped_search(walk, event, steps - 1, goals))
+    search = _mean_search(walk, event)[:, goals] if steps is None else _capped_search(walk, event, steps - 1, goals)
+    return 1 + (1 - event if at_once else 1) * search
 
 
 def _mean_search(walk: np.ndarray, event: float) -> np.ndarray:
@@ -89,7 +95,7 @@ def _capped_search(walk: np.ndarray, event: float, most: int, goals: slice) -> n
     return total / m
 
 
-def shortest_episode_length(distance: np.ndarray, event: float, steps: int | None) -> np.ndarray:
+def shortest_episode_length(distance: np.ndarray, event: float, steps: int | None, *, at_once: bool = False) -> np.ndarray:
     """Expected length of an episode on a shortest path of ``distance`` moves.
 
     1 + Σ_{t<d} (1 − q)^t = 1 + (1 − (1 − q)^d) / q, and with a cap S on the length, d is at most S − 1. The event comes
@@ -99,9 +105,11 @@ def shortest_episode_length(distance: np.ndarray, event: float, steps: int | Non
         distance: Moves to the goal, int array of any shape.
         event: Probability q per step that the event ends the search.
         steps: Cap S on the length, or None.
+        at_once: Whether the event ends the episode at once.
 
     Returns:
         Expected lengths, float64 of the same shape.
     """
     moves = distance if steps is None else np.minimum(distance, steps - 1)
-    return 1 + (moves if event == 0 else -np.expm1(moves * np.log1p(-event)) / event)
+    search = moves if event == 0 else -np.expm1(moves * np.log1p(-event)) / event
+    return 1 + (1 - event if at_once else 1) * search

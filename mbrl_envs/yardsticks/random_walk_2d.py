@@ -12,11 +12,14 @@ from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
 
 def moves(env: RandomWalk2D) -> np.ndarray:
     """Where each action leads from each cell, int (n·n, 4)."""
-    return successors(env.grid_size)[:, 1:]  # there, action 0 is to stay
+    ends = successors(env.grid_size)[:, 1:]  # there, action 0 is to stay
+    if env.edges == "bounce":
+        return np.where(ends == np.arange(env.num_cells)[:, None], np.roll(ends, 2, axis=1), ends)  # the opposite action's
+    return ends
 
 
 def walk(env: RandomWalk2D) -> sparse.csr_array:
-    """Transition matrix of the uniform policy, float64 (n·n, n·n); symmetric."""
+    """Transition matrix of the uniform policy, float64 (n·n, n·n); symmetric if walkers stay at edges."""
     ends = moves(env)
     starts = np.repeat(np.arange(env.num_cells), ends.shape[1])
     shares = np.full(ends.size, 1 / ends.shape[1])
@@ -30,10 +33,23 @@ def values(env: RandomWalk2D, gamma: float) -> np.ndarray:
     return spsolve((sparse.eye_array(env.num_cells) - gamma * walk(env)).tocsc(), env.rewards)
 
 
+def visits(env: RandomWalk2D) -> np.ndarray:
+    """Share of time that the uniform policy spends in each cell in the long run, float64 (n·n,).
+
+    Walkers that stay at edges have a symmetric matrix, so all cells share alike. Walkers that bounce visit edges half as often
+    and corners a quarter as often: rows and columns are two walks of their own, each with 1 : 2 : … : 2 : 1 (detailed balance).
+    """
+    share = np.ones(env.grid_size)
+    if env.edges == "bounce":
+        share[[0, -1]] = 0.5
+    share /= share.sum()
+    return np.outer(share, share).ravel()
+
+
 @uniform_solver.register(RandomWalk2D)
 def _uniform(env: RandomWalk2D, steps: int | None) -> Score:
-    if steps is None:  # The matrix is symmetric: in the long run every cell is visited as often.
-        return Score(float(env.rewards.mean()))
+    if steps is None:
+        return Score(float(visits(env) @ env.rewards))
     matrix, share, total = walk(env), np.eye(1, env.num_cells, env.start)[0], 0.0
     for _ in range(steps):
         total += float(share @ env.rewards)

@@ -8,9 +8,13 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
+from gymnasium import spaces
 
+import mbrl_envs
+import mbrl_envs.multi_agent.coop_pan_flute_v0
 from mbrl_agents import R2D2, ReplayDQN
 from mbrl_agents.common.checks import finite
+from tests.agents.comparing import assert_same
 
 CASES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"learning_rate": math.nan}, ValueError, r"learning_rate must be a finite number of at least 0, got nan"),
@@ -22,11 +26,10 @@ CASES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"temperature": math.inf}, ValueError, "temperature"),
     ({"batch_size": 0}, ValueError, r"batch_size must be an integer (from|of at least|between) 1"),
     ({"batch_size": 2.5}, TypeError, "batch_size"),
-    ({"batch_size": 33, "buffer_size": 32}, ValueError, r"batch_size must be at most buffer_size = 32, got 33"),
     ({"buffer_size": -5}, ValueError, "buffer_size"),
     ({"buffer_size": 320, "n_steps": 400}, ValueError, r"buffer_size must be at least n_steps \* n_envs = 400, got 320"),
     ({"gamma": 1.5}, ValueError, r"gamma .* at most 1, got 1.5"),
-    ({"tau": 0}, ValueError, "tau .* above 0"),
+    ({"tau": -0.1}, ValueError, "tau .* of at least 0"),
     ({"train_freq": 0}, ValueError, "train_freq"),
     ({"train_freq": (1, "week")}, ValueError, r"unit of train_freq must be one of 'step', 'episode'; got 'week'"),
     ({"gradient_steps": -2}, ValueError, "gradient_steps"),
@@ -45,6 +48,9 @@ CASES: list[tuple[dict[str, Any], type[Exception], str]] = [
     ({"policy_kwargs": {"net_arch": [0]}}, ValueError, "every width in net_arch"),
     ({"policy_kwargs": {"net_arch": 64}}, TypeError, "net_arch must be a list"),
     ({"policy_kwargs": {"activation_fn": "swoosh"}}, ValueError, r"activation_fn must be one of 'elu', .* got 'swoosh'"),
+    ({"policy_kwargs": "abc"}, TypeError, r"policy_kwargs must be a dictionary such as .* got 'abc' of type str"),
+    ({"policy_kwargs": [200]}, TypeError, r"policy_kwargs must be a dictionary such as .* got \[200\] of type list"),
+    ({"buffer_size": 1e4 + 0.5}, TypeError, "buffer_size must be an integer"),
     ({"policy_kwargs": {"width": 3}}, TypeError, r"policy_kwargs has no 'width'; it has 'net_arch', 'activation_fn'"),
     ({"learning_rates": 1e-3}, TypeError, "learning_rates"),
 ]
@@ -65,6 +71,65 @@ def test_bad_policies_environments_and_spaces() -> None:
         ReplayDQN("MlpPolicy", "Pendulum-v1")
     with pytest.raises(gymnasium.error.NameNotFound, match="PanFlut"):
         ReplayDQN("MlpPolicy", "mbrl/PanFlut-v0")
+
+
+NO_ENVIRONMENTS: list[tuple[Any, str]] = [
+    (lambda: gymnasium.make_vec("mbrl/CartPole-v0", num_envs=2), r"make_vec_env\('mbrl/CartPole-v0', n_envs=2\)"),
+    (lambda: mbrl_envs.ProcMaze(), r"got the dynamics ProcMaze\(.*\): wrap them, as mbrl_envs.FunctionalGymEnv"),
+    (
+        lambda: mbrl_envs.multi_agent.coop_pan_flute_v0.parallel_env(),
+        "the PettingZoo environment .* mbrl_envs.FunctionalVecEnv",
+    ),
+    (lambda: 3, "env must be an environment, its Gymnasium id, or a VecEnv, got 3 of type int"),
+]
+
+
+@pytest.mark.parametrize(("make", "message"), NO_ENVIRONMENTS, ids=["vector", "dynamics", "parallel", "number"])
+@pytest.mark.parametrize(("cls", "policy"), [(ReplayDQN, "MlpPolicy"), (R2D2, "MlpLstmPolicy")])
+def test_what_is_no_environment_is_told_what_to_become(cls: Any, policy: str, make: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        cls(policy, make())
+
+
+@pytest.mark.parametrize(("cls", "policy"), [(ReplayDQN, "MlpPolicy"), (R2D2, "MlpLstmPolicy")])
+def test_ids_of_modules_that_are_not_imported(cls: Any, policy: str) -> None:
+    with pytest.raises(gymnasium.error.NamespaceNotFound, match="import it first, or write 'module:nobody/Maze-v0'"):
+        cls(policy, "nobody/Maze-v0")
+
+
+class Dictionary(gymnasium.Env):
+    """Shows a dictionary."""
+
+    observation_space = spaces.Dict(a=spaces.Box(0, 1, (2,)))
+    action_space = spaces.Discrete(2)
+
+
+def test_dictionaries_are_told_what_to_become() -> None:
+    """And not to use a policy that there is not."""
+    with pytest.raises(ValueError, match=r"must be a Box.*got Dict.*FlattenObservation \(R2D2's MultiInputLstmPolicy"):
+        ReplayDQN("MlpPolicy", Dictionary())
+    with pytest.raises(ValueError, match="policy must be one of 'MlpPolicy', got 'MultiInputPolicy'"):
+        ReplayDQN("MultiInputPolicy", Dictionary())
+    with pytest.raises(TypeError, match="policy_kwargs must be a dictionary"):
+        R2D2("MlpLstmPolicy", "mbrl/CartPole-v0", policy_kwargs="abc")  # type: ignore[arg-type]
+
+
+def test_what_sb3_allows_is_allowed() -> None:
+    """A batch above the memory's size, whole numbers written as floats, target networks that never move."""
+    with pytest.warns(UserWarning, match="batch_size = 300 is above buffer_size = 200: transitions are drawn with replacement"):
+        agent = ReplayDQN(
+            *("MlpPolicy", "mbrl/CartPole-v0"),
+            **{"buffer_size": 2e2, "batch_size": 300, "tau": 0, "learning_starts": 10, "target_update_interval": 1},
+            policy_kwargs={"net_arch": [4]},
+        )
+    before = agent.get_parameters()
+    agent.learn(2.5e2)  # type: ignore[arg-type]
+    after = agent.get_parameters()
+    assert (agent.buffer_size, agent.memory.size(), agent.num_timesteps) == (200, 200, 250)
+    assert_same(after["policy.target"], before["policy.target"])
+    assert not np.array_equal(after["policy"]["Dense_0/kernel"], before["policy"]["Dense_0/kernel"])
+    recurrent = R2D2("MlpLstmPolicy", "mbrl/CartPole-v0", buffer_size=1e4, tau=0)  # type: ignore[arg-type]
+    assert recurrent.learn(1.2e1).num_timesteps == 12  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("total", [0, -5, 1.5, None])

@@ -152,22 +152,23 @@ def test_q_learning_does_not_change_the_model(name: str) -> None:
 @pytest.mark.parametrize("cls", [SimpleModelDQN, LatentModelDQN])
 def test_weights_of_the_models_losses_reach_the_learner(cls: type[JaxAgent]) -> None:
     own = {"reward": 0.5, "termination": 2.0, "observation": 0.25}
-    own |= {"dynamics": 3.0, "prior": 0.125} if cls is LatentModelDQN else {}
+    own |= {"dynamics": 3.0, "prior": 0.125, "dynamics_kl": 0.5, "encoder_kl": 0.75} if cls is LatentModelDQN else {}
     given = {f"{name}_weight": value for name, value in own.items()}
     model = cls("MlpPolicy", "mbrl/PanFlute-v0", **(SMALL | given))
-    weights = model.learner_state.hyper.weights._asdict()
+    weights = model.learner_state.hyper.model.weights._asdict()
     assert {name: float(weights[name]) for name in own} == own
 
 
+@pytest.mark.parametrize("separate", [False, True])
 @pytest.mark.parametrize("sizes", [(16, None), (16, 4), (4, 16)], ids=str)
 def test_roll_outs_may_be_more_or_fewer_than_the_models_batch(
-    sizes: tuple[int, int | None], monkeypatch: pytest.MonkeyPatch
+    sizes: tuple[int, int | None], separate: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The model learns from the first of the transitions that are drawn, and roll-outs start from the first of them."""
-    size, rollout = sizes
-    model = agent("simple", batch_size=size, rollout_batch_size=rollout).learn(60)
+    """The model learns from the first transitions that are drawn; roll-outs start from these, too, or from further ones."""
+    size, rollout = sizes[0], sizes[1] or sizes[0]
+    model = agent("simple", batch_size=size, rollout_batch_size=sizes[1], separate_rollout_batch=separate).learn(60)
     assert model._n_updates == 10
-    assert model.plan.batch_size == max(size, rollout or size)
+    assert model.plan.batch_size == (size + rollout if separate else max(size, rollout))
     batch = model.memory.sample(model.plan.batch_size, jax.random.PRNGKey(0), 0.9)
     used: dict[str, Any] = {}
     learn, imagine = ModelDQNLearner.update_model, dqn_learner.imagine
@@ -185,7 +186,8 @@ def test_roll_outs_may_be_more_or_fewer_than_the_models_batch(
     now = Now(model.exploration_at(1.0), np.float32(1e-3))
     found = jax.jit(lambda: (model.learner.update(model.learner_state, batch, jax.random.PRNGKey(0), now), used)[1])()
     np.testing.assert_array_equal(found["model"], batch.observation[:size])
-    np.testing.assert_array_equal(found["roll-outs"], batch.observation[: rollout or size])
+    begin = size if separate else 0
+    np.testing.assert_array_equal(found["roll-outs"], batch.observation[begin : begin + rollout])
 
 
 # --- SB3's contract -----------------------------------------------------------------------------------------------------------
@@ -254,6 +256,20 @@ def test_the_perfect_model_needs_dynamics() -> None:
         (SimpleModelDQN, {"model_learning_rate": float("nan")}, ValueError, "model_learning_rate must be"),
         (SimpleModelDQN, {"observation_weight": -1.0}, ValueError, "observation_weight must be"),
         (SimpleModelDQN, {"raw_logits": 1}, TypeError, "raw_logits must be True or False"),
+        (SimpleModelDQN, {"separate_rollout_batch": 2}, TypeError, "separate_rollout_batch must be True or False"),
+        (SimpleModelDQN, {"warmup": "greedy"}, ValueError, "warmup must be one of 'uniform', 'policy'; got 'greedy'"),
+        (SimpleModelDQN, {"adam_b2": 1.0}, ValueError, "adam_b2 must be a finite number of at least 0 and below 1, got 1.0"),
+        (SimpleModelDQN, {"adam_eps": 0.0}, ValueError, "adam_eps must be a finite number above 0, got 0.0"),
+        (LatentModelDQN, {"latent_classes": 1}, ValueError, "latent_classes must be an integer from 2"),
+        (LatentModelDQN, {"latent_units": 2.5}, TypeError, "latent_units must be an integer from 1"),
+        (LatentModelDQN, {"latent_min_std": -0.1}, ValueError, "latent_min_std must be"),
+        (
+            LatentModelDQN,
+            {"latent_std_activation": "exp"},
+            ValueError,
+            "latent_std_activation must be one of 'sigmoid', 'softp",
+        ),
+        (LatentModelDQN, {"encoder_kl_weight": -1}, ValueError, "encoder_kl_weight must be"),
         (SimpleModelDQN, {"continuing": "no"}, TypeError, "continuing must be True or False"),
         (
             LatentModelDQN,

@@ -39,7 +39,7 @@ def ours(hidden_size: int, networks: int, epochs: int) -> float:
             ValueRNN(hidden_size=hidden_size, cell="lstm", readout="relu_sum", gamma=GAMMA, seed=i) for i in range(networks)
         ]
         began = time.process_time()
-        fit_many(fresh, TRIALS, epochs, patience=None)
+        fit_many(fresh, TRIALS, epochs=epochs, patience=None)
         return time.process_time() - began
 
     run(WARM_UP)  # compiles

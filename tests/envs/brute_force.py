@@ -27,11 +27,10 @@ class Weighted(NamedTuple):
 
 
 class Process(NamedTuple):
-    """transitions (S·A, S), rewards (S, A), continues (S, A): 1.0 where the step does not terminate; start (S,)."""
+    """transitions (S·A, S), without those that terminate; rewards (S, A); start (S,)."""
 
     transitions: sparse.csr_array
     rewards: np.ndarray
-    continues: np.ndarray
     start: np.ndarray
 
 
@@ -55,12 +54,11 @@ def build(env: FunctionalEnv, states: Any, start: np.ndarray, events: Weighted) 
     assert np.array_equal(codes[following], reached_codes), "the states are not closed under transition"
     following = following.reshape(outcome.reward.shape)
     pair = np.repeat(np.arange(len(start) * num_actions), len(events.probabilities))
-    probabilities = np.broadcast_to(events.probabilities, following.shape).reshape(-1)
+    probabilities = (events.probabilities * (1 - np.asarray(outcome.terminated, np.float64))).reshape(-1)
     shape = (len(start) * num_actions, len(start))
     transitions = sparse.coo_array((probabilities, (pair, following.reshape(-1))), shape).tocsr()
     rewards = np.asarray(outcome.reward, np.float64) @ events.probabilities
-    continues = 1 - np.asarray(outcome.terminated, np.float64) @ events.probabilities
-    return Process(transitions, rewards, continues, start)
+    return Process(transitions, rewards, start)
 
 
 def solve(process: Process, choose: str, steps: int | None, continuing: bool) -> float:
@@ -71,7 +69,7 @@ def solve(process: Process, choose: str, steps: int | None, continuing: bool) ->
         return _gain(process, reduce)
     for _ in range(steps or 100_000):
         after = (process.transitions @ value).reshape(process.rewards.shape)
-        before, value = value, reduce(process.rewards + process.continues * after, axis=1)
+        before, value = value, reduce(process.rewards + after, axis=1)
         if steps is None and np.abs(value - before).max() < 1e-12:
             break
     return float(process.start @ value) / (steps if continuing and steps else 1)

@@ -64,7 +64,7 @@ def game(env: FunctionalEnv) -> Game:
         case CueRecall(delay=delay, num_cues=num_cues):
             return _alone(lambda s: CueRecallSimulator(delay, num_cues, int(s.cue)), _recall, _recalled, guide=_cue)
         case RandomWalk2D():
-            walk = RandomWalkSimulator(env.grid_size, env.goal, env.reward_width)
+            walk = RandomWalkSimulator(env.grid_size, env.goal, env.reward_width, env.edges)
             return _alone(
                 lambda _: walk.start(),
                 lambda s, action, _: walk.step(s, action),

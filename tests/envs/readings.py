@@ -42,13 +42,14 @@ def pipes_of(state: Any, num_pipes: int) -> list[list[bool]]:
 
 def adapter(env: FunctionalEnv) -> Adapter:
     match env:
-        case ProcMaze(grid_size=n):
-            return Adapter(simulators.ProcMazeSimulator(n), lambda s: maze_of(s, n), lambda e: (bool(e.teleport),), "teleport")
-        case OpenGrid(grid_size=n):
-            simulator = simulators.OpenGridSimulator(n)
+        case ProcMaze(grid_size=n, teleport_on_termination=teleports):
+            simulator = simulators.ProcMazeSimulator(n, teleports)
+            return Adapter(simulator, lambda s: maze_of(s, n), lambda e: (bool(e.teleport),), "teleport")
+        case OpenGrid(grid_size=n, teleport_on_termination=teleports):
+            simulator = simulators.OpenGridSimulator(n, teleports)
             return Adapter(simulator, lambda s: cell_of(s.position, n), lambda e: (bool(e.teleport),), "teleport")
-        case ButtonGrid(grid_size=n):
-            simulator = simulators.ButtonGridSimulator(n)
+        case ButtonGrid(grid_size=n, activate_on_reset=activates):
+            simulator = simulators.ButtonGridSimulator(n, activates)
             return Adapter(simulator, lambda s: buttons_of(s, n), lambda e: (bool(e.all_on), buttons_of(e.layout, n)), "all_on")
         case PanFlute(num_pipes=p):
             return Adapter(simulators.PanFluteSimulator(p), lambda s: pipes_of(s, p), lambda e: (bool(e.all_on),), "all_on")

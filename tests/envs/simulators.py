@@ -52,8 +52,10 @@ class Maze(NamedTuple):
 
 
 class ProcMazeSimulator:
-    def __init__(self, n: int) -> None:
-        self.n = n
+    """The random event teleports, or, without ``teleports``, ends the episode."""
+
+    def __init__(self, n: int, teleports: bool) -> None:
+        self.n, self.teleports = n, teleports
 
     def step(self, state: Maze, action: int, teleport: bool) -> Step:
         terminated = state.player == state.goal
@@ -61,8 +63,10 @@ class ProcMazeSimulator:
         there = target(player, action)
         if on_grid(there, self.n) and not state.wall[there[0]][there[1]]:
             player = there
-        if teleport:
+        if teleport and self.teleports:
             player = state.goal
+        elif teleport:
+            terminated = True
         return Step(Maze(player, state.goal, state.wall), -1.0, terminated)
 
     def observe(self, state: Maze, form: str) -> list:
@@ -73,7 +77,7 @@ class ProcMazeSimulator:
                 player = state.player == (row, column)
                 goal = state.goal == (row, column)
                 wall = state.wall[row][column]
-                empty = not (player or goal or wall)
+                empty = not wall
                 planes[row].append([player, goal, wall, empty])
         return planes if form == "planes" else flatten(planes)
 
@@ -87,10 +91,10 @@ def proc_maze_teleport_probability(n: int) -> Fraction:
 
 
 class OpenGridSimulator:
-    """The state is the player's cell."""
+    """The state is the player's cell. The random event teleports, or, without ``teleports``, ends the episode."""
 
-    def __init__(self, n: int) -> None:
-        self.n = n
+    def __init__(self, n: int, teleports: bool) -> None:
+        self.n, self.teleports = n, teleports
         self.goal = (n - 1, n - 1)
 
     def step(self, player: Cell, action: int, teleport: bool) -> Step:
@@ -98,8 +102,10 @@ class OpenGridSimulator:
         there = target(player, action)
         if on_grid(there, self.n):
             player = there
-        if teleport:
+        if teleport and self.teleports:
             player = self.goal
+        elif teleport:
+            terminated = True
         return Step(player, -1.0, terminated)
 
     def observe(self, player: Cell, form: str) -> list:
@@ -121,8 +127,10 @@ class Buttons(NamedTuple):
 
 
 class ButtonGridSimulator:
-    def __init__(self, n: int) -> None:
-        self.n = n
+    """The random event activates all buttons, or, without ``activates``, brings a new layout."""
+
+    def __init__(self, n: int, activates: bool) -> None:
+        self.n, self.activates = n, activates
 
     def step(self, state: Buttons, action: int, all_on: bool, layout: Buttons) -> Step:
         success = all(state.on)
@@ -134,10 +142,12 @@ class ButtonGridSimulator:
         for i, cell in enumerate(state.cells):
             if moved and cell == player:
                 on[i] = not on[i]
-        if all_on:
+        if all_on and self.activates:
             on = [True for _ in on]
         following = Buttons(player, state.cells, on)
         if success:
+            following = layout
+        if all_on and not self.activates:
             following = layout
         return Step(following, 1.0 if success else 0.0, False)
 
@@ -218,8 +228,8 @@ class CueRecallSimulator:
 class RandomWalkSimulator:
     """The state is the walker's cell."""
 
-    def __init__(self, n: int, goal: Cell | None, reward_width: int) -> None:
-        self.n, self.goal, self.reward_width = n, goal or (n // 4, n // 4), reward_width
+    def __init__(self, n: int, goal: Cell | None, reward_width: int, edges: str) -> None:
+        self.n, self.goal, self.reward_width, self.edges = n, goal or (n // 4, n // 4), reward_width, edges
 
     def start(self) -> Cell:
         return self.n // 2, self.n // 2
@@ -227,8 +237,12 @@ class RandomWalkSimulator:
     def step(self, here: Cell, action: int) -> Step:
         squared = (here[0] - self.goal[0]) ** 2 + (here[1] - self.goal[1]) ** 2
         reward = math.exp(-squared / (2 * self.reward_width**2)) if self.reward_width else float(squared == 0)
-        there = target(here, action + 1)  # there is no way to stay
-        return Step(there if on_grid(there, self.n) else here, reward, False)
+        axis, by = [(0, -1), (1, -1), (0, +1), (1, +1)][action]
+        there = list(here)
+        there[axis] += by
+        if not 0 <= there[axis] < self.n:
+            there[axis] = here[axis] - by if self.edges == "bounce" else here[axis]
+        return Step((there[0], there[1]), reward, False)
 
     def observe(self, here: Cell, one_hot: bool) -> list[float]:
         if one_hot:

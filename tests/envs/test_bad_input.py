@@ -11,6 +11,7 @@ import pytest
 
 from mbrl_envs import checks
 from mbrl_envs.button_grid import ButtonGrid
+from mbrl_envs.multi_agent import ButtonContest, CoopButtonGrid
 from mbrl_envs.open_grid import OpenGrid
 from mbrl_envs.pan_flute import PanFlute
 from mbrl_envs.proc_maze import ProcMaze
@@ -89,11 +90,18 @@ def test_unknown_observation_forms(environment: type, value: Any) -> None:
     assert f"got {value!r} of type" in message
 
 
-@pytest.mark.parametrize("environment", ALL, ids=case_name)
+SWITCHES = [
+    *[(environment, "spontaneous") for environment in ALL],
+    *[(environment, "teleport_on_termination") for environment in (ProcMaze, OpenGrid)],
+    *[(environment, "activate_on_reset") for environment in (ButtonGrid, CoopButtonGrid, ButtonContest)],
+]
+
+
+@pytest.mark.parametrize(("environment", "argument"), SWITCHES, ids=case_name)
 @pytest.mark.parametrize("value", [0, 1, 0.1, "True", None, [], np.bool_(True), jnp.bool_(True)], ids=repr)
-def test_spontaneous_that_is_no_boolean(environment: type, value: Any) -> None:
-    message = message_of(TypeError, environment, spontaneous=value)
-    names_all(message, "spontaneous", "True or False", type(value).__qualname__)
+def test_switches_that_are_no_booleans(environment: type, argument: str, value: Any) -> None:
+    message = message_of(TypeError, environment, **{argument: value})
+    names_all(message, argument, "True or False", type(value).__qualname__)
     assert f"got {value!r} of type" in message
 
 

@@ -34,6 +34,12 @@ ENVS = [
     *[ButtonGrid(grid_size=n, num_buttons=k) for n, k in ((2, 1), (2, 4), (5, 3), (10, 3))],
     *[PanFlute(num_pipes=p) for p in (1, 2, 5, 8)],
 ]
+# What the random event does instead, by the published option.
+OTHERWISE = [
+    ProcMaze(grid_size=4, teleport_on_termination=False),
+    OpenGrid(grid_size=5, teleport_on_termination=False),
+    ButtonGrid(grid_size=3, num_buttons=2, activate_on_reset=False),
+]
 ONE_OF_EACH = [ProcMaze(grid_size=6), OpenGrid(grid_size=5), ButtonGrid(grid_size=5, num_buttons=3), PanFlute(num_pipes=5)]
 
 
@@ -115,7 +121,7 @@ def happenings(env: FunctionalEnv, state: Any, action: int, events: tuple, step:
     if not on_grid:
         happened.append("edge")
     if isinstance(env, ProcMaze | OpenGrid) and step.terminated and events[0] and there != player and on_grid:
-        happened.append("terminated and event at once")
+        happened.append("terminated and event at once" if env.teleport_on_termination else "ended by the event")
     if isinstance(env, ProcMaze) and on_grid and state.wall[there[0]][there[1]]:
         happened.append("wall")
     if isinstance(env, ButtonGrid):
@@ -131,6 +137,8 @@ def happenings(env: FunctionalEnv, state: Any, action: int, events: tuple, step:
 def expected_happenings(env: FunctionalEnv) -> set[str]:
     """What must have occurred at least twice in a test."""
     match env:
+        case ProcMaze() | OpenGrid() if not env.teleport_on_termination:
+            return {"event", "terminated", "edge", "ended by the event"}
         case ProcMaze():
             return {"event", "terminated", "edge", "wall", "terminated and event at once"}
         case OpenGrid():
@@ -147,7 +155,7 @@ def expected_happenings(env: FunctionalEnv) -> set[str]:
 
 @pytest.mark.parametrize(
     ("env", "spontaneous"),
-    [*[(env, True) for env in ENVS], *[(env, False) for env in ONE_OF_EACH]],
+    [*[(env, True) for env in (*ENVS, *OTHERWISE)], *[(env, False) for env in ONE_OF_EACH]],
     ids=lambda value: name(value) if isinstance(value, FunctionalEnv) else "spontaneous" if value else "quiet",
 )
 def test_every_step_equals_the_simulator(env: FunctionalEnv, spontaneous: bool) -> None:
@@ -233,6 +241,7 @@ def all_states(env: FunctionalEnv) -> Any:
     [
         *[ProcMaze(2), ProcMaze(3), OpenGrid(2), OpenGrid(3)],
         *[ButtonGrid(2, 1), ButtonGrid(2, 2), ButtonGrid(2, 3), PanFlute(1), PanFlute(2), PanFlute(3)],
+        *[dataclasses.replace(env, grid_size=2) for env in OTHERWISE],
     ],
     ids=name,
 )
@@ -309,6 +318,27 @@ def test_spaces_have_the_published_sizes(env: FunctionalEnv, flat: tuple, planes
     assert dataclasses.replace(env, observation="planes").observation_space.shape == planes
     assert env.action_space.n == 5
     assert env.continuing == isinstance(env, ButtonGrid | PanFlute)
+
+
+def test_an_observation_of_proc_maze_written_down_by_hand() -> None:
+    """Bit for bit, from the definition: the player in the top right corner, the goal in the middle of the bottom row."""
+    maze = ["..@", "#.#", ".G."]
+    expected = [
+        [0, 0, 0, 1], [0, 0, 0, 1], [1, 0, 0, 1],
+        [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 1, 0],
+        [0, 0, 0, 1], [0, 1, 0, 1], [0, 0, 0, 1],
+    ]  # fmt: skip
+    cells = "".join(maze)
+    words = np.array([sum(1 << i for i, cell in enumerate(cells) if cell != "#")], np.uint32)
+    state = MazeState(np.int32(cells.index("@")), np.int32(cells.index("G")), words)
+    flat = np.asarray(ProcMaze(3).observe(state))
+    assert flat.dtype == np.bool_
+    assert flat.astype(int).tolist() == [bit for cell in expected for bit in cell]
+    planes = np.asarray(ProcMaze(3, observation="planes").observe(state))
+    assert planes.astype(int).reshape(9, 4).tolist() == expected
+    assert (planes[..., 2] ^ planes[..., 3]).all()
+    together = np.asarray(ProcMaze(3).observe(state._replace(position=state.goal)))
+    assert together[28:32].astype(int).tolist() == [1, 1, 0, 1]
 
 
 # --- Distribution of the events -------------------------------------------------------------------------------------------

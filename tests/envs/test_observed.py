@@ -29,10 +29,17 @@ def test_what_no_state_has():
     cells = picture_of(ProcMaze(2), off).cells
     assert (cells == "contradiction").all()  # neither open nor wall
     off[0, 0] = True, False, True, False
-    off[0, 1] = True, True, False, False
+    off[0, 1] = True, True, False, True
     off[1, 0] = False, False, False, True
+    off[1, 1] = False, False, True, False
     cells = picture_of(ProcMaze(2), off.ravel()).cells
-    assert cells.tolist() == [["contradiction", "player on goal"], ["empty", "contradiction"]]
+    assert cells.tolist() == [["contradiction", "player on goal"], ["empty", "wall"]]
+    off[0, 0] = False, False, True, True  # both
+    off[0, 1] = True, True, False, False  # stands on nothing
+    off[1, 0] = False, True, False, True
+    off[1, 1] = True, False, True, True
+    cells = picture_of(ProcMaze(2), off).cells
+    assert cells.tolist() == [["contradiction", "contradiction"], ["goal", "contradiction"]]
     both = np.array([[[0, 1, 1], [1, 1, 0]], [[1, 0, 0], [0, 0, 0]]], bool)
     cells = picture_of(ButtonGrid(2, 2), both).cells
     assert cells.tolist() == [["contradiction", "player on button on"], ["player", "empty"]]

@@ -15,18 +15,21 @@ from scipy import stats
 
 import mbrl_envs
 from mbrl_envs import RandomWalk2D, yardsticks
-from mbrl_envs.random_walk_2d import NoEvents, RandomWalkState
+from mbrl_envs.random_walk_2d import EDGES, NoEvents, RandomWalkState
 from mbrl_envs.rendering import ansi, rgb_array
 from mbrl_envs.yardsticks import random_walk_2d
 from tests.envs import brute_force
 from tests.envs.simulators import RandomWalkSimulator
 
+BOUNCING = [RandomWalk2D(n, goal, width, edges="bounce") for n, goal, width in ((2, (0, 1), 1), (3, (0, 1), 0), (4, (0, 0), 2))]
 MOVES = ((-1, 0), (0, -1), (1, 0), (0, 1))
 
 
-@pytest.mark.parametrize("env", [RandomWalk2D(), RandomWalk2D(2, (1, 0), 0), RandomWalk2D(5, (0, 3), 1)], ids=str)
+@pytest.mark.parametrize(
+    "env", [RandomWalk2D(), RandomWalk2D(2, (1, 0), 0), RandomWalk2D(5, (0, 3), 1), RandomWalk2D(4, edges="bounce")], ids=str
+)
 def test_every_step_equals_the_simulator(env: RandomWalk2D) -> None:
-    simulator = RandomWalkSimulator(env.grid_size, env.goal, env.reward_width)
+    simulator = RandomWalkSimulator(env.grid_size, env.goal, env.reward_width, env.edges)
     transition, observe = jax.jit(env.transition), jax.jit(env.observe)
     state, here = env.reset(jax.random.key(0)), simulator.start()
     rng = np.random.default_rng(0)
@@ -48,7 +51,7 @@ def test_one_hot_observations_tell_the_cell() -> None:
         assert np.flatnonzero(seen).tolist() == [cell]
 
 
-@pytest.mark.parametrize("env", [RandomWalk2D(2), RandomWalk2D(3, (0, 1), 0), RandomWalk2D(4, (1, 2), 1)], ids=str)
+@pytest.mark.parametrize("env", [RandomWalk2D(2), RandomWalk2D(3, (0, 1), 0), RandomWalk2D(4, (1, 2), 1), *BOUNCING], ids=str)
 def test_scores_agree_with_brute_force(env: RandomWalk2D) -> None:
     states = RandomWalkState(jnp.arange(env.num_cells))
 
@@ -59,7 +62,7 @@ def test_scores_agree_with_brute_force(env: RandomWalk2D) -> None:
             return super().transition(state, action, NoEvents())
 
     nothing = brute_force.Weighted(jnp.zeros(1), np.ones(1))
-    same = WithEvent(env.grid_size, env.goal, env.reward_width)
+    same = WithEvent(env.grid_size, env.goal, env.reward_width, edges=env.edges)
     process = brute_force.build(same, states, np.eye(env.num_cells)[env.start], nothing)
     for steps in (None, 1, 7):
         best, random = (brute_force.solve(process, choose, steps, True) for choose in ("optimal", "uniform"))
@@ -67,11 +70,27 @@ def test_scores_agree_with_brute_force(env: RandomWalk2D) -> None:
         assert yardsticks.uniform_score(env, steps=steps) == pytest.approx(random, abs=1e-6)
 
 
-def test_the_uniform_policy_is_the_walk() -> None:
-    env, num = RandomWalk2D(5), 40_000
+def test_bouncing_off_edges_from_every_cell() -> None:
+    """A step from x to x − 1 over the edge leads to x + 1; all others are ordinary steps."""
+    env = RandomWalk2D(3, edges="bounce")
+    cells, actions = jnp.repeat(jnp.arange(9), 4), jnp.tile(jnp.arange(4), 9)
+    found = jax.vmap(env.transition, (0, 0, None))(RandomWalkState(cells), actions, NoEvents()).state.position
+    expected = [  # up, left, down, right
+        [3, 1, 3, 1], [4, 0, 4, 2], [5, 1, 5, 1],
+        [0, 4, 6, 4], [1, 3, 7, 5], [2, 4, 8, 4],
+        [3, 7, 3, 7], [4, 6, 4, 8], [5, 7, 5, 7],
+    ]  # fmt: skip
+    assert found.reshape(9, 4).tolist() == expected == random_walk_2d.moves(env).tolist()
+    assert random_walk_2d.visits(env) @ random_walk_2d.walk(env) == pytest.approx(random_walk_2d.visits(env))
+    assert random_walk_2d.visits(env).reshape(3, 3) * 16 == pytest.approx(np.array([[1, 2, 1], [2, 4, 2], [1, 2, 1]]))
+
+
+@pytest.mark.parametrize("edges", EDGES)
+def test_the_uniform_policy_is_the_walk(edges: str) -> None:
+    env, num = RandomWalk2D(5, edges=edges), 40_000
     share = np.eye(25)[env.start]
     state, step = jnp.full(num, env.start), jax.jit(jax.vmap(lambda s, a: env.transition(RandomWalkState(s), a, NoEvents())))
-    for t in range(3):
+    for t in range(4):
         state = step(state, jax.random.randint(jax.random.key(t), (num,), 0, 4)).state.position
         share = share @ random_walk_2d.walk(env)
     counts = np.bincount(np.asarray(state), minlength=25)
@@ -127,6 +146,7 @@ def test_pictures() -> None:
         ({"goal": (0, 17)}, ValueError, "goal must be an integer from 0 to 16, got 17"),
         ({"reward_width": -1}, ValueError, "reward_width must be an integer from 0 to 64"),
         ({"one_hot": 1}, TypeError, "one_hot must be True or False"),
+        ({"edges": "wrap"}, ValueError, "edges must be one of 'stay', 'bounce'; got 'wrap'"),
     ],
 )
 def test_bad_arguments(arguments: dict[str, Any], error: type[Exception], message: str) -> None:

@@ -146,6 +146,15 @@ def make_vec() -> gymnasium.vector.VectorEnv:
 
 
 @pytest.mark.filterwarnings("ignore:The environment is already wrapped:UserWarning")
+def make_sb3() -> FunctionalVecEnv:
+    return FunctionalVecEnv(MAZE, 3)
+
+
+def subclass(cls: Any) -> Any:
+    """A class of the same name."""
+    return type(cls.__name__, (cls,), {})
+
+
 @pytest.mark.parametrize(
     ("env", "expected"),
     [
@@ -177,6 +186,18 @@ def make_vec() -> gymnasium.vector.VectorEnv:
         (lambda: gymnasium.make_vec("mbrl/ProcMaze-v0", num_envs=2, vectorization_mode="sync"), None),
         (lambda: DummyVecEnv([make, lambda: make(max_episode_steps=7)]), None),
         (lambda: DummyVecEnv([lambda: gymnasium.make("CartPole-v1")]), None),
+        # Monitors that copy from infos, or what was given to reset.
+        (lambda: Monitor(make(), info_keywords=("goal",)), None),
+        (lambda: Monitor(make(), reset_keywords=("goal",)), None),
+        (lambda: VecMonitor(make_sb3(), info_keywords=("goal",)), None),
+        # Subclasses may change anything.
+        (lambda: subclass(gymnasium.wrappers.TimeLimit)(make(), 20), None),
+        (lambda: subclass(gymnasium.wrappers.RecordEpisodeStatistics)(make()), None),
+        (lambda: subclass(Monitor)(make()), None),
+        (lambda: subclass(mbrl_envs.FunctionalGymEnv)(MAZE), None),
+        (lambda: subclass(FunctionalVecEnv)(MAZE, 3), None),
+        (lambda: subclass(VecMonitor)(make_sb3()), None),
+        (lambda: subclass(DummyVecEnv)([make]), None),
         (lambda: 5, None),
         (lambda: None, None),
     ],

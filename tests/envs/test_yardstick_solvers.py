@@ -31,6 +31,10 @@ TINY = [
     *(OpenGrid(n, spontaneous=s) for n in (2, 3) for s in (True, False)),
     *(ProcMaze(n, spontaneous=s) for n in (2, 3) for s in (True, False)),
     *(ButtonGrid(2, k, spontaneous=s) for k in (1, 2, 3, 4) for s in (True, False)),
+    *(OpenGrid(n, teleport_on_termination=False) for n in (2, 3)),
+    *(ProcMaze(n, teleport_on_termination=False) for n in (2, 3)),
+    *(ButtonGrid(2, k, activate_on_reset=False) for k in (1, 2, 3, 4)),
+    ButtonGrid(3, 2, activate_on_reset=False),
     ButtonGrid(3, 1, spontaneous=False),
     ButtonGrid(3, 2),
 ]
@@ -106,7 +110,7 @@ def test_sampled_mazes_agree_with_all_mazes(monkeypatch):
     # The exact values first: the public functions remember what they found, and must not remember a sample.
     exact = [solver(ProcMaze(4), steps=100).value for solver in (yardsticks.optimal, yardsticks.uniform)]
     monkeypatch.setattr(proc_maze, "EXACT_GRID_SIZE", 0)
-    sampled = [function.__wrapped__(4, event, 100) for function in (proc_maze._shortest, proc_maze._walk)]
+    sampled = [function.__wrapped__(4, event, False, 100) for function in (proc_maze._shortest, proc_maze._walk)]
     for (value, error), expected in zip(sampled, exact, strict=True):
         assert 0 < error < 0.2
         assert value == pytest.approx(expected, abs=4 * error)
@@ -119,10 +123,10 @@ def test_sampled_buttons_agree_with_all_sets(monkeypatch):
     monkeypatch.setattr(button_layouts, "MOST_SETS", 2000)
     monkeypatch.setattr(button_grid, "_length_histogram", button_grid._length_histogram.__wrapped__)
     sampled = [
-        button_grid._routes.__wrapped__(5, 3, event, None),
-        button_grid._routes.__wrapped__(5, 3, event, 100),
-        button_grid._long_walk.__wrapped__(5, 3, event),
-        button_grid._walk.__wrapped__(5, 3, event, 100),
+        button_grid._routes.__wrapped__(5, 3, event, False, None),
+        button_grid._routes.__wrapped__(5, 3, event, False, 100),
+        button_grid._long_walk.__wrapped__(5, 3, event, False),
+        button_grid._walk.__wrapped__(5, 3, event, False, 100),
     ]
     for (value, error), expected in zip(sampled, exact, strict=True):
         assert expected.standard_error == 0

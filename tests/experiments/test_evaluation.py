@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import types
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
@@ -11,12 +11,14 @@ import pytest
 from stable_baselines3 import PPO
 
 import mbrl_envs
-from mbrl_agents import LinearTD, ReplayDQN, ValueRNN
+from mbrl_agents import LinearTD, ReplayDQN, ValueRNN, train_sweep
 from mbrl_agents.common import evaluation as on_device
 from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
+from mbrl_agents.experiments.evaluation import Evaluator, default_sizes
 from mbrl_agents.experiments.scores import score_name, yardsticks_of
-from mbrl_envs import yardsticks
+from mbrl_envs import FunctionalVecEnv, functional_task, yardsticks
+from tests.agents import probes
+from tests.agents.probes import Probe
 
 SPECS = [
     EnvironmentSpec("mbrl/PanFlute-v0"),
@@ -130,3 +132,41 @@ def test_scores_are_named_for_what_they_are() -> None:
         assert score_name(agent, dynamics, 100) == "minus the RMS error of values"
         assert yardsticks_of(agent, dynamics, 100) is None
     assert yardsticks_of(ReplayDQN, dynamics, 100) is not None
+
+
+# --- Time limits ----------------------------------------------------------------------------------------------------------
+
+
+class Short(Probe):
+    """A user's own dynamics, whose episodes are meant to last 40 steps."""
+
+    max_episode_steps: ClassVar[int] = 40
+
+
+@pytest.mark.parametrize(
+    ("env", "steps"),
+    [
+        (probes.make(Probe(0, "always"), 40), 40),
+        (probes.make(Probe(0, "always"), 400), 100),
+        (probes.make(Probe(0, "always")), 100),
+        (Short(0, "always"), 40),
+        (probes.make(Short(0, "always"), 30), 30),
+        (FunctionalVecEnv(Short(0, "always"), 2), 40),
+    ],
+    ids=["40", "400", "none", "own", "30", "vector"],
+)
+def test_an_environment_is_scored_over_its_own_time_limit(env: Any, steps: int) -> None:
+    """Every step is rewarded with 1, so the score is the number of steps."""
+    assert default_sizes(functional_task(env), None, None)[1] == steps
+    assert default_sizes(functional_task(env), None, 7)[1] == 7
+    if not isinstance(env, FunctionalVecEnv):
+        spec = EnvironmentSpec.of(env)
+        assert Evaluator(spec, 3).scores(agent_for(spec)).tolist() == [steps] * 3
+
+
+def test_a_sweep_scores_over_the_time_limit() -> None:
+    env = probes.make(Probe(0, "always"), 40)
+    result = train_sweep(
+        ReplayDQN, env, {"learning_starts": 50, "batch_size": 8}, seeds=1, total_timesteps=100, eval_episodes=2
+    )
+    assert set(result.table()["score"]) == {40.0}

@@ -8,7 +8,6 @@ import pathlib
 import pytest
 import yaml
 
-import mbrl_agents
 from mbrl_agents.experiments import preset_files, published
 from mbrl_agents.experiments.config import EvaluationConfig
 from mbrl_agents.experiments.preset_files import Found, Regime
@@ -19,28 +18,13 @@ FOUND = {"study": "x", "objective": "final", "direction": "maximize", "value": 0
 QUICK = ["--eval-interval", "100", "--eval-episodes", "2", "--eval-steps", "5", "--set", "policy_kwargs={'net_arch': [8]}"]
 
 
-def test_there_are_thirty_settings_of_real_agents() -> None:
-    presets = published.presets()
-    assert set(presets) == {f"{env}-{regime}" for env in ("procmaze", "buttongrid", "panflute") for regime in ("high", "low")}
-    for preset in presets.values():
-        assert set(preset.arguments) == set(published.AGENTS)
-        for label, arguments in preset.arguments.items():
-            cls = getattr(mbrl_agents, published.AGENTS[label][0])
-            agent = cls("MlpPolicy", preset.environment.make(), **arguments, seed=0, _init_setup_model=False)
-            assert agent.arguments["gamma"] == 0.9
-
-
-def test_settings_are_the_published_ones() -> None:
-    """A few of the table's rows, and what the regimes say."""
+def test_an_agent_is_found_by_its_class() -> None:
+    """What tells agents of one class apart decides, and what is given goes before the preset."""
     high, low = published.preset("procmaze-high"), published.preset("PanFlute-low")
-    assert (high.regime.steps, high.regime.eval_interval) == (1_000_000, 500)
-    assert (low.regime.steps, low.regime.eval_interval) == (100_000, 50)
     assert high.for_agent("LatentModelDQN", {"latent": "gaussian"})["temperature"] == 12.8
     assert high.for_agent("LatentModelDQN")["learning_rate"] == 2e-4  # categorical
-    expected = {"gradient_steps": 10, "target_update_interval": 10, "learning_rate": 3.125e-6, "temperature": 0.8}
-    assert low.for_agent("ReplayDQN") == expected
+    assert low.for_agent("ReplayDQN") == low.arguments["replay"]
     assert low.for_agent("ReplayDQN", {"temperature": 3.0})["temperature"] == 3.0
-    assert low.environment.max_episode_steps == -1
 
 
 def test_unknown_presets_and_agents() -> None:
@@ -139,9 +123,9 @@ def test_all_that_a_file_may_say(tmp_path: pathlib.Path, capsys: pytest.CaptureF
     study = published.preset("panflute-high")
     regime = Regime(200, 100, {}, n_envs=2, eval_episodes=3, eval_steps=7)
     found = Found("mine", "last-3", "minimize", 0.25, (0, 1), 0.5, (2, 3, 4))
-    preset_files.write(dataclasses.replace(study, regime=regime, found=found), file)
+    preset_files.write(dataclasses.replace(study, regime=regime, found=found, notes="For tests."), file)
     again = preset_files.read(file)
-    assert (again.regime, again.found) == (regime, found)
+    assert (again.regime, again.found, again.notes) == (regime, found, "For tests.")
     train = ["train", "ReplayDQN", "--preset", str(file), *QUICK[-2:]]
     assert cli.main([*train, "--out", str(tmp_path / "run")]) == 0
     error = capsys.readouterr().err
@@ -161,6 +145,7 @@ def test_all_that_a_file_may_say(tmp_path: pathlib.Path, capsys: pytest.CaptureF
         ("[1]", "must be a mapping with agents, environment"),
         ("{", "is not YAML"),
         ("extra: 1\n", "must have no key but agents, environment, eval_episodes, eval_interval, .*, steps, got extra"),
+        ("notes: 3\n", "notes must be a text, got 3"),
         ("agents: {a: {agent: Nobody}}\n", "Nobody"),
         ("agents: {}\n", "agents must name at least one agent"),
         ("steps: 0\n", "steps must be"),

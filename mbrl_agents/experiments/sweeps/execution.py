@@ -18,8 +18,9 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from mbrl_agents.common import device_training, evaluation
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, jit
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, jit, plain_jit
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, StepRecord
+from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.processes import usable_cores
 from mbrl_agents.common.replay import ReplayState
@@ -64,8 +65,8 @@ class Unit(Protocol):
     def advance(self, num: int) -> list[Chunk]:
         """At least one and at most ``num`` steps of every run; the agents' counters are kept up to date."""
 
-    def evaluate(self) -> list[float]:
-        """Mean greedy score of every run as it is now."""
+    def evaluate(self) -> list[dict[str, float]]:
+        """What is measured of every run as it is now, means over episodes by name, ``"score"`` among them."""
 
     def hand_over(self, indices: Sequence[int]) -> None:
         """Gives the arrays of some runs to their agents, to be saved."""
@@ -140,10 +141,11 @@ class _SingleRun:
         device_training.count_chunk(agent, records, total)
         return [Chunk(records, metrics)]
 
-    def evaluate(self) -> list[float]:
+    def evaluate(self) -> list[dict[str, float]]:
         member = self.members[0]
-        scores = evaluation.compiled_scores(*_played(member))(member.agent.learner_state, _key(member))
-        return [float(np.asarray(scores).mean())]
+        compiled = evaluation.compiled_evaluation(*_played(member))
+        measured = compiled(member.agent.learner_state, _key(member), member.agent.exploration_at())
+        return [{name: float(np.asarray(each).mean()) for name, each in measured.items()}]
 
     def hand_over(self, indices: Sequence[int]) -> None:
         """The agent has its arrays all along."""
@@ -198,10 +200,12 @@ class _MappedRuns:
             chunks.append(Chunk(own, {name: values[i] for name, values in metrics.items()}))
         return chunks
 
-    def evaluate(self) -> list[float]:
+    def evaluate(self) -> list[dict[str, float]]:
         keys = self._stacked([_key(member) for member in self.members], True)
-        scores = _mapped_scores(*_played(self.members[0]), self.mesh)(self.state.learner, keys)
-        return [float(each.mean()) for each in np.asarray(scores)[: len(self.members)]]
+        explores = self._stacked([member.agent.exploration_at() for member in self.members], True)
+        measured = _mapped_evaluation(*_played(self.members[0]), self.mesh)(self.state.learner, keys, explores)
+        host = {name: np.asarray(each) for name, each in measured.items()}
+        return [{name: float(each[i].mean()) for name, each in host.items()} for i in range(len(self.members))]
 
     def hand_over(self, indices: Sequence[int]) -> None:
         # All at once: a slice on the device would be a program for each index.
@@ -266,8 +270,8 @@ def _key(member: Member) -> jax.Array:
 
 
 @functools.lru_cache(maxsize=32)
-def _mapped_scores(learner: Any, env: FunctionalEnv, episodes: int, steps: int, mesh: Mesh) -> Any:
-    def scores(state: Any, key: jax.Array) -> jax.Array:
-        return evaluation.scores_of(learner, env, state, key, episodes, steps)
+def _mapped_evaluation(learner: Any, env: FunctionalEnv, episodes: int, steps: int, mesh: Mesh) -> Any:
+    def measured(state: Any, key: jax.Array, explore: Exploration) -> dict[str, jax.Array]:
+        return evaluation.evaluate(learner, env, state, key, explore, episodes, steps)
 
-    return jax.jit(_mapped(scores, mesh, (True, True), True))
+    return plain_jit(_mapped(measured, mesh, (True, True, True), True))

@@ -169,10 +169,10 @@ class UnitInTraining:
     def _score(self, chunks: Sequence[Chunk] | None) -> None:
         """Evaluates, and writes what is known."""
         assert self.unit is not None
-        for i, (run, score) in enumerate(zip(self.runs, self.unit.evaluate(), strict=True)):
+        for i, (run, measured) in enumerate(zip(self.runs, self.unit.evaluate(), strict=True)):
             if run.state == RUNNING:
-                run.score = score
-                run.folder.append_metrics(run.timesteps, {SCORE: score} | (chunk_metrics(chunks[i]) if chunks else {}))
+                run.score = measured[SCORE]
+                run.folder.append_metrics(run.timesteps, measured | (chunk_metrics(chunks[i]) if chunks else {}))
                 run.arrive()
 
     def _save(self, began: float) -> None:

@@ -6,10 +6,16 @@ import pathlib
 from typing import Any
 
 import gymnasium
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from mbrl_agents import OMD, train_sweep
+from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.experiments.evaluation import Evaluator
+from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_envs import cli
 from tests.agents.comparing import assert_same
 
 TINY: dict[str, Any] = {
@@ -46,10 +52,73 @@ def test_acting() -> None:
     observation = np.zeros((4000, 4), np.float32)
     assert len(np.unique(agent.predict(observation, deterministic=True)[0])) == 1
     assert abs(agent.predict(observation)[0].mean() - 0.5) < 0.04  # softmax at a high temperature
-    cold = OMD("MlpPolicy", ENV, seed=0, temperature=1e-4, exploration_initial_eps=0.5, **TINY)
+    cold = OMD("MlpPolicy", ENV, seed=0, temperature=1e-8, exploration_initial_eps=0.5, **TINY)  # values are small at first
     actions = cold.predict(np.full((4000, 4), 0.3, np.float32))[0]
     best = cold.predict(np.full(4, 0.3, np.float32), deterministic=True)[0]
     assert abs((actions == best).mean() - 0.75) < 0.04  # half of them uniform
+
+
+def hot_agent(**changes: Any) -> OMD:
+    """Its greedy policy always pushes to the right; its soft one tosses a coin, and training is all uniform."""
+    flat = {"temperature": 1e6, "exploration_initial_eps": 1.0, "exploration_final_eps": 1.0}
+    agent = OMD("MlpPolicy", ENV, seed=0, **TINY | flat | changes)
+    params = jax.tree.map(jnp.zeros_like, agent.learner_state.params)
+    params["Dense_1"]["bias"] = params["Dense_1"]["bias"].at[:, 1].set(1.0)
+    agent.learner_state = agent.learner_state._replace(params=params)
+    return agent
+
+
+def test_evaluations_score_the_policy_that_is_asked_for() -> None:
+    """Greedy and drawn actions by their names, in one program; each is "score" where it is the one asked for."""
+    evaluator = Evaluator(EnvironmentSpec("mbrl/CartPole-v0"), episodes=200, steps=100)
+    greedy, soft = (evaluator.measure(hot_agent(evaluation=name)) for name in ("greedy", "sample"))
+    for measured, name in ((greedy, "greedy"), (soft, "sample")):
+        assert set(measured) == {"score", "score/greedy", "score/sample"}
+        np.testing.assert_array_equal(measured["score"], measured[f"score/{name}"])
+    np.testing.assert_array_equal(greedy["score/greedy"], soft["score/greedy"])
+    np.testing.assert_array_equal(greedy["score/sample"], soft["score/sample"])
+    assert abs(greedy["score/greedy"].mean() - 9.4) < 0.3  # always the same push: Gymnasium's cart, 9.35
+    assert abs(soft["score/sample"].mean() - 22.2) < 2.5  # uniform pushes: 22.2
+
+
+def test_drawn_actions_in_any_environment() -> None:
+    """Through SB3's evaluate_policy: softmax(Q/α) at the temperature of now, without the uniform actions of training."""
+    evaluator = Evaluator(EnvironmentSpec("CartPole-v1"), episodes=60)
+    assert abs(evaluator.scores(hot_agent(evaluation="sample")).mean() - 22.2) < 5
+    assert abs(evaluator.scores(hot_agent()).mean() - 9.4) < 0.6
+    cold = hot_agent(evaluation="sample", temperature=1e-6)
+    observation = np.full((500, 4), 0.3, np.float32)
+    actions = cold.evaluation_policy.predict(observation, deterministic=True)[0]
+    np.testing.assert_array_equal(actions, cold.predict(observation, deterministic=True)[0])
+    assert len(np.unique(cold.predict(observation)[0])) == 2  # training's
+    evaluator.close()
+
+
+def test_sweeps_and_training_write_both(tmp_path: pathlib.Path) -> None:
+    """The two trainers write the same numbers."""
+    sizes: dict[str, Any] = {"total_timesteps": 40, "eval_interval": 40, "eval_episodes": 4, "execution": "vmap"}
+    swept = train_sweep(OMD, ENV, TINY | {"model_net_arch": [[4]]}, seeds=1, folder=tmp_path / "sweep", **sizes)
+    table = swept.table().set_index(["timestep", "metric"])["value"]
+    command = f"train OMD {ENV} --steps 40 --eval-interval 40 --eval-episodes 4".split()
+    given = [f"{name}={value!r}" for name, value in TINY.items()]
+    command += [part for each in given for part in ("--set", each)]
+    assert cli.main([*command, "--out", str(tmp_path / "run")]) == 0
+    run = RunFolder.open(tmp_path / "run").metrics().set_index(["timestep", "metric"])["value"]
+    for timestep in (0, 40):
+        for name in ("score", "score/greedy", "score/sample"):
+            assert run[timestep, name] == pytest.approx(table[timestep, name], abs=1e-5)
+
+
+def test_files_from_before_targets_moved_inside_updates(tmp_path: pathlib.Path) -> None:
+    """They have ``target_update_interval``; the usual 1 is what is always done now, anything else is refused."""
+    agent = OMD("MlpPolicy", ENV, seed=3, **TINY)
+    agent.arguments["target_update_interval"] = 1
+    agent.save(tmp_path / "old")
+    assert_same(OMD.load(tmp_path / "old").learner_state, agent.learner_state)
+    agent.arguments["target_update_interval"] = 5
+    agent.save(tmp_path / "other")
+    with pytest.raises(ValueError, match="was saved with target_update_interval=5, and OMD's targets now move after each step"):
+        OMD.load(tmp_path / "other")
 
 
 @pytest.mark.parametrize(
@@ -69,6 +138,7 @@ def test_acting() -> None:
         ({"damping": -1.0}, "damping must be"),
         ({"twin": 2}, "twin must be"),
         ({"carry_optimizer": "no"}, "carry_optimizer must be"),
+        ({"evaluation": "softmax"}, "evaluation must be one of 'greedy', 'sample'; got 'softmax'"),
         ({"model_net_arch": [0]}, "every width in model_net_arch"),
         ({"model_net_arch": "32"}, "model_net_arch must be"),
         ({"model_activation_fn": "swosh"}, "model_activation_fn must be"),

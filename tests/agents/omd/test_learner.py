@@ -79,7 +79,7 @@ def test_the_models_gradient_is_that_of_solving_anew() -> None:
         learner = OMDLearner(
             CODEC, ACTIONS, DynamicsModel(CODEC, ACTIONS, hidden=()), hidden=(), solver=LinearSolver("direct", damping=0.0)
         )
-        hyper = OMDHyperparameters(GAMMA, 0.01, huge, AdamHyperparameters(b2=0.999, eps=huge, weight_decay=0.0))
+        hyper = OMDHyperparameters(GAMMA, 0.0, huge, AdamHyperparameters(b2=0.999, eps=huge, weight_decay=0.0))
         state = wide(learner.init(jax.random.PRNGKey(0), hyper))
         other = wide(learner.init(jax.random.PRNGKey(1), hyper))
         state = state._replace(target_params=other.params, model=other.model)
@@ -92,14 +92,18 @@ def test_the_models_gradient_is_that_of_solving_anew() -> None:
 
 
 def linear_update(seed: int, learning_rate: float = 0.0, **changes: Any) -> tuple[Any, Any, Batch, Any]:
-    """Linear networks after one update, whose steps are plain gradient steps with momentum: before, after, batch, metrics."""
+    """Linear networks after one update, whose steps are plain gradient steps with momentum: before, after, batch, metrics.
+
+    Targets stay where they are; where model and Q-networks have batches of their own, these are equal.
+    """
     huge, batch = 1e8, batch_of(np.random.default_rng(0))
     learner = OMDLearner(CODEC, ACTIONS, DynamicsModel(CODEC, ACTIONS, hidden=()), hidden=(), **changes)
-    hyper = OMDHyperparameters(GAMMA, 0.01, huge, AdamHyperparameters(b2=0.999, eps=huge, weight_decay=0.0))
+    hyper = OMDHyperparameters(GAMMA, 0.0, huge, AdamHyperparameters(b2=0.999, eps=huge, weight_decay=0.0))
     before, other = (wide(learner.init(jax.random.PRNGKey(key), hyper)) for key in (0, 1 + seed))
     before = before._replace(params=other.params)
     now = Now(Exploration(ALPHA, 0.0), jnp.float64(learning_rate * huge))
-    after, told = jax.jit(learner.update)(before, batch, jax.random.PRNGKey(2), now)
+    batches = jax.tree.map(lambda leaf: np.concatenate([leaf] * learner.num_batches), batch)
+    after, told = jax.jit(learner.update)(before, batches, jax.random.PRNGKey(2), now)
     return before, after, batch, told
 
 
@@ -232,8 +236,8 @@ def test_predictions_stay_where_observations_are() -> None:
 
 SMALL: dict[str, Any] = {
     "learning_rate": LinearSchedule(3e-3, 1e-5, 1.0),  # as OMD's steps are all of one size
-    "model_learning_rate": 1e-2,
-    "buffer_size": 2000,
+    "model_learning_rate": 5e-3,
+    "buffer_size": 4000,
     "learning_starts": 50,
     "batch_size": 64,
     "gamma": GAMMA,
@@ -261,7 +265,7 @@ def values(agent: OMD, *observations: tuple[float, float]) -> np.ndarray:
 def test_values_of_a_reward_two_steps_away(model_loss: str, device_loop: bool) -> None:
     """Through the model alone: γ before, 1 at the step itself, whatever the model learns for."""
     probe = make(Probe(2, "last"))
-    agent = OMD("MlpPolicy", probe, model_loss, device_loop=device_loop, **SMALL).learn(2500)
+    agent = OMD("MlpPolicy", probe, model_loss, device_loop=device_loop, **SMALL).learn(4000)
     np.testing.assert_allclose(values(agent, (1, 1), (1, -1)), 1.0, atol=0.05)
     np.testing.assert_allclose(values(agent, (0, 1), (0, -1)), GAMMA, atol=0.05)
     assert agent.learner_state.fallbacks == 0

@@ -26,7 +26,7 @@ from tests.agents.r2d2.agents import Counting, agent
         ({"lstm_hidden_size": 0}, "lstm_hidden_size must be an integer from 1"),
         ({"net_arch": [8, -1]}, "every width in net_arch must be an integer from 1"),
         ({"gamma": 1.5}, "gamma must be a finite number of at least 0 and at most 1, got 1.5"),
-        ({"tau": 0}, "tau must be a finite number above 0 and at most 1, got 0"),
+        ({"tau": 2}, "tau must be a finite number of at least 0 and at most 1, got 2"),
         ({"batch_size": 0}, "batch_size must be an integer from 1"),
         ({"stats_window_size": 0}, "stats_window_size must be an integer from 1"),
         ({"exploration": "softmax"}, "exploration must be one of 'schedule', 'ladder'; got 'softmax'"),

@@ -76,6 +76,16 @@ def test_without_chance_lengths_are_known_and_seeds_matter():
     assert (other.lengths != first.lengths).any()
 
 
+def test_the_learning_rate_is_the_published_one_unless_another_is_asked_for():
+    """A single step changes a single entry by .1 of its error, −1 + .9 · (the best of the next place) − Q."""
+    before = q_learning(Corridor(), CELLS, num_episodes=1, max_steps=1, learning_rate=1e-9, gamma=0.9, seed=4).values
+    after = q_learning(Corridor(), CELLS, num_episodes=1, max_steps=1, gamma=0.9, seed=4).values
+    ((cell, action),) = np.argwhere(before != after)
+    assert cell == 0
+    error = -1 + 0.9 * before[action].max() - before[0, action]  # left (0) stays at place 0, right (1) leads to 1
+    assert after[0, action] - before[0, action] == pytest.approx(0.1 * error, rel=1e-5)
+
+
 @pytest.mark.parametrize(
     ("env", "cells", "changes", "message"),
     [

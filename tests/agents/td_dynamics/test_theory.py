@@ -245,7 +245,7 @@ def test_bad_input(changes: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"transitions": [[0.5, 0.4], [0.4, 0.6]]}, "transitions must be probabilities that sum to 1"),
+        ({"transitions": [[0.5, 0.6], [0.4, 0.6]]}, "transitions must be probabilities that sum to at most 1"),
         ({"transitions": [[1.5, -0.5], [0.4, 0.6]]}, "transitions must be probabilities"),
         ({"start": [0.5, 0.6]}, "start must be probabilities"),
         ({"start": [1.0]}, "transitions must have shape"),

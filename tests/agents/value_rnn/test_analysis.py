@@ -76,7 +76,7 @@ def test_states_are_decoded() -> None:
 
 
 def test_memory_of_a_delay_line() -> None:
-    table = analysis.memory(delay_line(steps=6), num_steps=20)
+    table = analysis.memory(delay_line(steps=6), num_steps=20, threshold=5e-4)
     assert table.groupby("input")["duration"].first().tolist() == [6, 6, 6]
     deaf = delay_line()
     kernel = {"kernel": jnp.zeros((3, 18)), "bias": jnp.zeros(18)}
@@ -88,8 +88,8 @@ def test_memory_of_a_delay_line() -> None:
 
 
 def test_memory_needs_a_threshold_that_can_be_passed() -> None:
-    with pytest.raises(ValueError, match="threshold must be a finite number above 0 and below 1, got 1"):
-        analysis.memory(delay_line(), threshold=1.0)
+    with pytest.raises(ValueError, match="threshold must be a finite number above 0, got 0"):
+        analysis.memory(delay_line(), threshold=0.0)
 
 
 def test_errors_by_delay() -> None:
@@ -106,21 +106,47 @@ def test_errors_by_delay() -> None:
         assert table.set_index("delay")["exact"][delay] == pytest.approx(wanted, abs=2e-3)
 
 
+def test_responses_by_block() -> None:
+    """Of a network without values: errors are rewards. The exact observer knows two sizes, and blurs them."""
+    task, network = conditioning.Babayan(), ValueRNN(gamma=0.93, seed=0)
+    shown = conditioning.sample_trials(conditioning.Babayan(sizes=(1.0, 5.5, 10.0)), 20, seed=0, trials_per_episode=20)
+    table = analysis.block_responses(network, task, shown, reward_noise=1.0).set_index(["size", "trial"])
+    assert table.index.tolist() == [(size, trial) for size in (1.0, 5.5, 10.0) for trial in range(1, 6)]
+    assert table["count"].groupby("size").nunique().tolist() == [1, 1, 1]
+    assert table["count"].sum() == 400
+    np.testing.assert_allclose(table["rpe"], table.index.get_level_values("size"))
+    exact = table["exact_value"].unstack()
+    low, middle, high = (exact.loc[size, 2:5] for size in (1.0, 5.5, 10.0))
+    assert (low < 1.5).all()
+    assert (high > 4).all()
+    np.testing.assert_allclose(middle[2], (low[2] + high[2]) / 2, rtol=0.05)  # as likely one as the other
+    observer = conditioning.prediction_errors(task, shown[0].observations, 0.93, reward_noise=1.0)
+    first = int(np.flatnonzero(shown[0].rewards)[0])
+    alone = analysis.block_responses(network, task, [_head(shown[0], first + 1)], reward_noise=1.0)
+    assert alone["exact_rpe"].tolist() == [pytest.approx(observer[first - 1])]
+    with pytest.raises(TypeError, match="env must be a Babayan task"):
+        analysis.block_responses(network, ENV, TRIALS)
+
+
+def _head(trial: conditioning.Trial, steps: int) -> conditioning.Trial:
+    return conditioning.Trial(trial.observations[:steps], trial.rewards[:steps], trial.states[:steps], terminated=False)
+
+
 def test_controls() -> None:
     network = ValueRNN(hidden_size=3, gamma=0.8, seed=0)
     before = network.hidden_activity(TRIALS[0])
-    network.fit(TRIALS, 5)
+    network.fit(TRIALS, epochs=5)
     control = analysis.untrained(network, seed=0)
     np.testing.assert_array_equal(control.hidden_activity(TRIALS[0]), before)
     assert np.abs(control.hidden_activity(TRIALS[0]) - network.hidden_activity(TRIALS[0])).max() > 1e-3
     copied = analysis.clone(network)
-    copied.fit(TRIALS, 5)
+    copied.fit(TRIALS, epochs=5)
     assert np.abs(copied.value(TRIALS[0]) - network.value(TRIALS[0])).max() > 0
 
 
 def test_pictures(tmp_path: pathlib.Path) -> None:
     network = ValueRNN(hidden_size=3, gamma=0.8, seed=0)
-    fit = network.fit(TRIALS, 3)
+    fit = network.fit(TRIALS, epochs=3)
     drawn = {
         "trials": value_rnn_plots.trials_figure(ENV, TRIALS[:3], "Trials"),
         "losses": value_rnn_plots.losses_figure({"3 units": [fit.losses, fit.losses[:2]]}, "Losses"),

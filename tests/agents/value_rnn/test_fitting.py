@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents.value_rnn import ValueRNN, fit_many, fitting, targets
+from mbrl_agents.value_rnn import OwnTrial, ValueRNN, fit_many, fitting, targets
 from mbrl_agents.value_rnn.network import Sequences, ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import pad
 from mbrl_envs import conditioning
-from tests.agents.value_rnn.trials import NETWORKS, TRIALS, hyper, some_params
+from tests.agents.value_rnn.trials import ARRAYS, NETWORKS, TRIALS, hyper, some_params
 
 
 def windows() -> Sequences:
@@ -67,7 +67,7 @@ def test_a_padded_batch_is_its_trials_one_by_one(network: ValueNetwork) -> None:
     params, numbers = some_params(network), hyper(network, td_lambda=0.4)
     compiled = jax.jit(jax.value_and_grad(network.loss_of))
 
-    def gradient(trials: list[np.ndarray]) -> tuple[float, Any]:
+    def gradient(trials: list[OwnTrial]) -> tuple[float, Any]:
         data: Sequences = fitting.as_sequences(pad(trials), terminal_target=True)
         loss, grads = compiled(params, data, numbers)
         steps = float(data.trained.sum())
@@ -81,7 +81,7 @@ def test_a_padded_batch_is_its_trials_one_by_one(network: ValueNetwork) -> None:
 
 def test_what_is_trained_on() -> None:
     class Cut:
-        observations, rewards, terminated = TRIALS[0], TRIALS[0][:, -1], False
+        observations, rewards, terminated = ARRAYS[0], ARRAYS[0][:, -1], False
 
     padded = pad([TRIALS[1], Cut, TRIALS[0]])
     with_end, without = (fitting.as_sequences(padded, terminal_target=end) for end in (True, False))
@@ -97,7 +97,7 @@ def test_values_of_certain_rewards_are_learned(cell: str) -> None:
     env, gamma = conditioning.CueReward(delays=(3, 5)), 0.7
     trials = conditioning.sample_trials(env, 60, seed=1)
     network = ValueRNN(hidden_size=12, cell=cell, gamma=gamma, learning_rate=1e-2, seed=0)
-    fit = network.fit(trials, 250)
+    fit = network.fit(trials, epochs=250)
     assert fit.losses[-1] < 0.05 * fit.losses[0]
     for one, value in zip(trials[:10], network.value(trials[:10]), strict=True):
         seen = slice(int(one.observations[:, :-1].any(axis=1).argmax()), None)
@@ -113,9 +113,9 @@ def test_two_networks_of_one_shape_are_as_each_alone() -> None:
         ]
 
     together, alone = fresh(), fresh()
-    fits = fit_many(together, TRIALS, 30)
+    fits = fit_many(together, TRIALS, epochs=30)
     for ours, theirs, fit in zip(together, alone, fits, strict=True):
-        other = theirs.fit(TRIALS, 30)
+        other = theirs.fit(TRIALS, epochs=30)
         np.testing.assert_allclose(fit.losses, other.losses, rtol=1e-3)
         np.testing.assert_allclose(ours.value(TRIALS[1]), theirs.value(TRIALS[1]), atol=1e-3)
         assert fit.best_epoch == other.best_epoch
@@ -126,7 +126,7 @@ def test_batches_are_those_given_or_drawn() -> None:
 
     def values(order: list[int], shuffle: bool = False) -> np.ndarray:
         network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.03, batch_size=2)
-        network.fit([TRIALS[i] for i in order], 7, shuffle=shuffle, keep_best=False)
+        network.fit([TRIALS[i] for i in order], epochs=7, shuffle=shuffle, keep_best=False)
         return network.value(TRIALS[1])
 
     given = values([0, 1, 2, 3])
@@ -138,28 +138,28 @@ def test_batches_are_those_given_or_drawn() -> None:
 def test_a_loss_that_is_not_finite_loses_nothing() -> None:
     network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=lambda progress: 1e-2 if progress > 0.3 else 1e30)
     with pytest.warns(UserWarning, match="the loss was no longer finite"):
-        first = network.fit(TRIALS, 20)
+        first = network.fit(TRIALS, epochs=20)
     best = network.value(TRIALS[0])
     assert np.isfinite(best).all()
     assert 0 < first.best_epoch <= 15
     with pytest.warns(UserWarning, match="the loss was no longer finite"):
-        second = network.fit(TRIALS, 20)
+        second = network.fit(TRIALS, epochs=20)
     assert second.losses[0] == pytest.approx(np.nanmin(first.losses), rel=0.1)  # it went on from there
     assert np.isfinite(network.value(TRIALS[0])).all()
 
 
 def test_it_stops_when_nothing_gets_better() -> None:
     network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.0)
-    fit = network.fit(TRIALS, 400, patience=10)
+    fit = network.fit(TRIALS, epochs=400, patience=10)
     assert fit.stopped_early
     assert len(fit.losses) == 11
     assert fit.best_epoch == 1
-    assert not ValueRNN(hidden_size=4, seed=0, learning_rate=0.0).fit(TRIALS, 30, patience=None).stopped_early
+    assert not ValueRNN(hidden_size=4, seed=0, learning_rate=0.0).fit(TRIALS, epochs=30, patience=None).stopped_early
 
 
 def test_fitting_goes_on() -> None:
     network = ValueRNN(hidden_size=4, gamma=0.8, learning_rate=3e-2, seed=0)
-    first, second = network.fit(TRIALS, 30, keep_best=False), network.fit(TRIALS, 30, keep_best=False)
+    first, second = network.fit(TRIALS, epochs=30, keep_best=False), network.fit(TRIALS, epochs=30, keep_best=False)
     assert second.losses[-1] < 0.9 * first.losses[-1]
     assert network._n_updates == 60
 
@@ -167,9 +167,9 @@ def test_fitting_goes_on() -> None:
 @pytest.mark.parametrize("part", ["input", "recurrent", "readout"])
 def test_frozen_parts_stay(part: str) -> None:
     network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, weight_decay=1e-3)
-    network.fit(TRIALS, 5, keep_best=False)  # Adam has momentum now
+    network.fit(TRIALS, epochs=5, keep_best=False)  # Adam has momentum now
     before = jax.tree.map(np.array, network.learner_state.params)
-    network.freeze(part).fit(TRIALS, 5, keep_best=False)
+    network.freeze(part).fit(TRIALS, epochs=5, keep_best=False)
     after = network.learner_state.params
     for name in before:
         same = [
@@ -177,25 +177,25 @@ def test_frozen_parts_stay(part: str) -> None:
             for old, new in zip(jax.tree.leaves(before[name]), jax.tree.leaves(after[name]), strict=True)
         ]
         assert all(same) if name == part else not any(same)
-    network.thaw().fit(TRIALS, 5, keep_best=False)
+    network.thaw().fit(TRIALS, epochs=5, keep_best=False)
     assert not np.array_equal(before[part]["kernel"], network.learner_state.params[part]["kernel"])
 
 
 def test_saving_and_loading(tmp_path: pathlib.Path) -> None:
     network = ValueRNN(hidden_size=4, cell="lstm", readout="relu_sum", gamma=0.8, seed=0)
-    network.fit(TRIALS, 5)
+    network.fit(TRIALS, epochs=5)
     network.freeze("input").save(tmp_path / "network")
     loaded = ValueRNN.load(tmp_path / "network")
     np.testing.assert_array_equal(loaded.value(TRIALS[0]), network.value(TRIALS[0]))
     assert loaded.arguments == network.arguments
-    first, second = network.fit(TRIALS, 5), loaded.fit(TRIALS, 5)
+    first, second = network.fit(TRIALS, epochs=5), loaded.fit(TRIALS, epochs=5)
     np.testing.assert_array_equal(first.losses, second.losses)
 
 
 def test_what_is_read_of_trials() -> None:
     network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, initialization="uniform")
     values, errors, hidden = network.value(TRIALS), network.rpe(TRIALS), network.hidden_activity(TRIALS)
-    for one, value, error, activity in zip(TRIALS, values, errors, hidden, strict=True):
+    for one, value, error, activity in zip(ARRAYS, values, errors, hidden, strict=True):
         assert value.shape == (len(one),)
         assert activity.shape == (len(one), 4)
         np.testing.assert_allclose(error, one[1:, -1] + 0.8 * value[1:] - value[:-1], atol=1e-6)
@@ -210,43 +210,47 @@ def test_what_is_read_of_trials() -> None:
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [
-        ([TRIALS[0], TRIALS[1][:1]], ValueError, r"trials\[1\] must have at least 2 steps, got 1"),
+        ([ARRAYS[0], ARRAYS[1][:1]], ValueError, r"trials\[1\] must have at least 2 steps, got 1"),
         ([], ValueError, "at least one trial, got none"),
-        (TRIALS[0], TypeError, "trials must be a list of trials, got ndarray"),
+        (ARRAYS[0], ValueError, r"trials\[0\] must be an array of 2 dimensions"),
+        (3, TypeError, "trials must be a list with an array for each trial, got int"),
         (
-            [TRIALS[0], np.full((4, 3), np.nan)],
+            [ARRAYS[0], np.full((4, 3), np.nan)],
             ValueError,
             r"trials\[1\] must be finite numbers, got NaN or infinity at step 0",
         ),
-        ([TRIALS[0], np.zeros((4, 2))], ValueError, r"trials\[1\] must have 3 features, got 2"),
+        ([ARRAYS[0], np.zeros((4, 2))], ValueError, r"trials\[1\] must have 3 features, got 2"),
         ([np.zeros((4, 3, 2))], ValueError, r"trials\[0\] must be an array of 2 dimensions"),
         ([[["a"]]], TypeError, r"trials\[0\] must be an array of numbers"),
+        (TRIALS, TypeError, r"trials\[0\] must be an array of numbers, got OwnTrial"),
     ],
 )
-def test_bad_trials(given: Any, error: type[Exception], message: str) -> None:
+def test_bad_arrays(given: Any, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        ValueRNN(seed=0).fit(given, 1)
+        ValueRNN(seed=0).fit(given, reward_column=-1, epochs=1)
 
 
 def test_other_bad_trials() -> None:
     class Half:
-        observations = TRIALS[0]
+        observations = ARRAYS[0]
 
     with pytest.raises(TypeError, match=r"trials\[0\] has observations, but no rewards and no terminated"):
-        ValueRNN(seed=0).fit([Half], 1)
+        ValueRNN(seed=0).fit([Half], epochs=1)
     with pytest.raises(ValueError, match=r"validation\[0\] must have 3 features, got 2"):
-        ValueRNN(seed=0).fit(TRIALS, 1, validation=[np.zeros((4, 2))])
+        ValueRNN(seed=0).fit(ARRAYS, reward_column=-1, epochs=1, validation=[np.zeros((4, 2))])
+    with pytest.raises(TypeError, match="trials must be a list of trials, got OwnTrial"):
+        ValueRNN(seed=0).fit(TRIALS[0], epochs=1)
     with pytest.raises(ValueError, match="the network is made when it sees its first trials"):
         ValueRNN(seed=0).save("nowhere")
 
 
 def test_a_network_keeps_its_width() -> None:
     network = ValueRNN(hidden_size=2, seed=0)
-    network.fit(TRIALS, 1)
+    network.fit(TRIALS, epochs=1)
     with pytest.raises(ValueError, match="trials must have the 3 features that this network reads, got 2"):
-        network.fit([np.zeros((4, 2))], 1)
+        network.fit([np.zeros((4, 2))], reward_column=-1, epochs=1)
     with pytest.raises(ValueError, match="networks must be different objects"):
-        fit_many([network, network], TRIALS, 1)
+        fit_many([network, network], TRIALS, epochs=1)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents.value_rnn import ValueRNN, fitting
+from mbrl_agents.value_rnn import ValueRNN, fitting, make_trials
 from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.network import ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import pad
@@ -18,7 +18,7 @@ from tests.agents.value_rnn.trials import NETWORKS, TRIALS, hyper, returns, some
 
 def test_the_best_weights_are_kept() -> None:
     network = ValueRNN(hidden_size=4, gamma=0.8, seed=0, learning_rate=0.3)  # so large that losses go up and down
-    fit = network.fit(TRIALS, 40)
+    fit = network.fit(TRIALS, epochs=40)
     assert np.argmin(fit.losses) + 1 == fit.best_epoch < 40
     values = network.value(TRIALS)
     errors = np.concatenate([returns(each, 0.8) - value for each, value in zip(TRIALS, values, strict=True)])
@@ -27,12 +27,13 @@ def test_the_best_weights_are_kept() -> None:
 
 def test_other_trials_may_decide_which_weights_are_best() -> None:
     """They decide that alone: nothing is learned of them."""
-    learned, others = TRIALS[:2], [trial(8, 0, 4), trial(9, 1, 1)]  # the better those are known, the worse are these
+    learned = TRIALS[:2]
+    others = make_trials([trial(8, 0, 4), trial(9, 1, 1)], reward_column=-1)  # the better those are known, the worse are these
     rest: dict[str, Any] = {"hidden_size": 4, "gamma": 0.8, "seed": 0, "learning_rate": 0.3}
     network, last, alone = ValueRNN(**rest), ValueRNN(**rest), ValueRNN(**rest)
-    fit = network.fit(learned, 40, validation=others)
-    last.fit(learned, 40, validation=others, keep_best=False)
-    alone_fit = alone.fit(learned, 40, keep_best=False)
+    fit = network.fit(learned, epochs=40, validation=others)
+    last.fit(learned, epochs=40, validation=others, keep_best=False)
+    alone_fit = alone.fit(learned, epochs=40, keep_best=False)
     assert np.argmin(fit.losses) + 1 == fit.best_epoch != np.argmin(alone_fit.losses) + 1
     errors = np.concatenate([returns(each, 0.8) - network.value(each) for each in others])
     np.testing.assert_allclose((0.5 * errors**2).mean(), fit.losses.min(), rtol=1e-4)
@@ -49,7 +50,7 @@ def test_networks_are_judged_by_whole_returns(network: ValueNetwork) -> None:
     levels = np.asarray(numbers.levels)
     each = []
     for i, one in enumerate(TRIALS):
-        errors = returns(one, 0.8)[:, None] - heads[: len(one), i]
+        errors = returns(one, 0.8)[:, None] - heads[: len(one.rewards), i]
         weights = np.abs(levels - (errors < 0)) if network.loss == "asymmetric" else 0.5
         each.append((weights * errors**2).sum(axis=1))
     expected = np.concatenate(each).mean()
@@ -76,7 +77,7 @@ def test_exact_values_are_judged_better_than_smooth_ones() -> None:
     network = Told(Cell("vanilla", 2, 4))
     paid, unpaid = np.zeros((6, 2), np.float32), np.zeros((6, 2), np.float32)
     paid[0, 0] = unpaid[0, 0] = paid[4, 1] = 1
-    data = fitting.as_sequences(pad([paid, unpaid]), terminal_target=True)
+    data = fitting.as_sequences(pad(make_trials([paid, unpaid], reward_column=-1)), terminal_target=True)
     params, numbers = network.init(jax.random.PRNGKey(0)), hyper(network, gamma=1.0)
 
     def judged(after: float) -> tuple[float, float]:

@@ -102,14 +102,14 @@ def test_a_second_call_begins_a_new_episode() -> None:
 def test_a_fitted_network_learns_on_in_an_environment() -> None:
     trials = conditioning.sample_trials(conditioning.CueReward(delays=(3, 5)), 20, seed=0)
     network = ValueRNN(**SMALL)
-    network.fit(trials, 20)
+    network.fit(trials, epochs=20)
     value = network.value(trials[0])
     network.set_env(gymnasium.make("mbrl/CueReward-v0", delays=(3, 5)))
     np.testing.assert_array_equal(network.value(trials[0]), value)
     network.learn(400)
     assert np.abs(network.value(trials[0]) - value).max() > 1e-3
     copied = analysis.clone(network)
-    copied.fit(trials, 2)
+    copied.fit(trials, epochs=2)
     network.learn(50)  # the copy has taken nothing of it
     with pytest.raises(ValueError, match="trials must have the 3 features that this network reads, got 2"):
         copied.set_env(gymnasium.make("mbrl/Starkweather-v0"))
@@ -165,3 +165,43 @@ def test_sweeps(tmp_path: pathlib.Path) -> None:
         np.testing.assert_array_equal(ours, theirs)
     scores = result.table().query("metric == 'score' and run == 3")["value"]
     assert scores.iloc[-1] > scores.iloc[0]
+
+
+def test_a_gamma_set_later_counts_everywhere(tmp_path: pathlib.Path) -> None:
+    """In prediction errors, analyses, what is learned, and files: all is as if the network had been made with it."""
+    env = conditioning.CueReward(delays=(2, 4), iti_min=1)
+    trials = conditioning.sample_trials(env, 20, seed=1)
+    rest: dict[str, Any] = {"hidden_size": 3, "initialization": "uniform", "seed": 0}
+    moved, made = ValueRNN(gamma=0.9, **rest), ValueRNN(gamma=0.5, **rest)
+    moved.value(trials)
+    moved.gamma = 0.5
+    for ours, theirs in zip(moved.rpe(trials), made.rpe(trials), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert analysis.errors(moved, env, trials) == analysis.errors(made, env, trials)
+    np.testing.assert_array_equal(*(analysis.refit_readout(each, trials).value(trials[0]) for each in (moved, made)))
+    moved.save(tmp_path / "moved")
+    loaded = ValueRNN.load(tmp_path / "moved")
+    assert (loaded.gamma, loaded.arguments) == (0.5, made.arguments)
+    np.testing.assert_array_equal(*(each.fit(trials, epochs=3).losses for each in (loaded, made)))
+
+
+def test_a_gamma_set_later_counts_in_environments() -> None:
+    def learned(gamma: float, later: float | None) -> Any:
+        network = ValueRNN(env=gymnasium.make("mbrl/CueReward-v0", delays=(3, 5)), **(SMALL | {"gamma": gamma}))
+        if later is not None:
+            network.gamma = later
+        return network.learn(400).learner_state
+
+    jax.tree.map(np.testing.assert_array_equal, learned(0.9, 0.5), learned(0.5, None))
+
+
+def test_a_gamma_that_cannot_be() -> None:
+    network = ValueRNN(env=gymnasium.make("mbrl/Starkweather-v0"), **SMALL)
+    for bad, message in (
+        (1.0, "gamma must be below 1 in mbrl/Starkweather-v0"),
+        (1.5, "gamma must be"),
+        ("half", "gamma must be"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=message):
+            network.gamma = bad  # type: ignore[assignment]
+    assert network.gamma == SMALL["gamma"] == network.arguments["gamma"]

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mbrl_agents.value_rnn import OwnTrial, make_trials
 from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.network import TDHyperparameters, ValueNetwork
 
@@ -19,7 +20,8 @@ def trial(length: int, cue: int, reward: int, cues: int = 2) -> np.ndarray:
     return array
 
 
-TRIALS = [trial(6, 0, 2), trial(9, 1, 5), trial(7, 0, 2), trial(2 + 5, 1, 5)]
+ARRAYS = [trial(6, 0, 2), trial(9, 1, 5), trial(7, 0, 2), trial(2 + 5, 1, 5)]
+TRIALS = make_trials(ARRAYS, reward_column=-1)
 
 
 def hyper(network: ValueNetwork, gamma: float = 0.8, td_lambda: float = 0.0) -> TDHyperparameters:
@@ -48,9 +50,9 @@ def some_params(network: ValueNetwork) -> Any:
     )
 
 
-def returns(trial: np.ndarray, gamma: float) -> np.ndarray:
+def returns(trial: OwnTrial, gamma: float) -> np.ndarray:
     """Σ_k γ^k r(t+1+k) at each step of a trial that terminates."""
-    found = np.zeros(len(trial))
-    for t in range(len(trial) - 2, -1, -1):
-        found[t] = trial[t + 1, -1] + gamma * found[t + 1]
+    found = np.zeros(len(trial.rewards))
+    for t in range(len(found) - 2, -1, -1):
+        found[t] = trial.rewards[t + 1] + gamma * found[t + 1]
     return found

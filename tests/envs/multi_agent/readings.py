@@ -32,9 +32,9 @@ def simulator(env: MultiAgentEnv) -> Any:
         case CoopPanFlute():
             return simulators.CoopPanFluteSimulator(env.num_pipes, env.num_agents, env.split)
         case CoopButtonGrid():
-            return simulators.CoopButtonGridSimulator(env.grid_size, env.sight)
+            return simulators.CoopButtonGridSimulator(env.grid_size, env.sight, env.activate_on_reset)
         case _:
-            return simulators.ButtonContestSimulator(env.grid_size, env.sight)
+            return simulators.ButtonContestSimulator(env.grid_size, env.sight, env.activate_on_reset)
 
 
 def flag(env: MultiAgentEnv) -> str:

@@ -46,14 +46,16 @@ def masked(planes: list, eye: Cell, sight: int | None) -> list:
 
 
 class CoopButtonGridSimulator:
-    def __init__(self, n: int, sight: int | None) -> None:
-        self.n, self.sight = n, sight
+    def __init__(self, n: int, sight: int | None, activates: bool) -> None:
+        self.n, self.sight, self.activates = n, sight, activates
 
     def step(self, state: Players, actions: list[int], all_on: bool, layout: Players) -> tuple[Players, list[float]]:
         if all(state.on):
             return layout, [1.0] * len(actions)
         following = walk(self.n, state, actions)
-        if all_on:
+        if all_on and not self.activates:
+            following = layout
+        elif all_on:
             following = following._replace(on=[True] * len(following.on))
         return following, [0.0] * len(actions)
 
@@ -75,8 +77,8 @@ class CoopButtonGridSimulator:
 class ButtonContestSimulator:
     """Players 0, 2, … want all buttons on, players 1, 3, … want them off."""
 
-    def __init__(self, n: int, sight: int | None) -> None:
-        self.n, self.sight = n, sight
+    def __init__(self, n: int, sight: int | None, activates: bool) -> None:
+        self.n, self.sight, self.activates = n, sight, activates
 
     def step(
         self, state: Players, actions: list[int], all_alike: bool, way: bool, layout: Players
@@ -86,7 +88,9 @@ class ButtonContestSimulator:
         if not any(state.on):
             return layout, [-1.0 if i % 2 == 0 else 1.0 for i in range(len(actions))]
         following = walk(self.n, state, actions)
-        if all_alike:
+        if all_alike and not self.activates:
+            following = layout
+        elif all_alike:
             following = following._replace(on=[way] * len(following.on))
         return following, [0.0] * len(actions)
 

@@ -24,6 +24,7 @@ ENVS: list[MultiAgentEnv] = [
     *(CoopPanFlute(p, a, split=s) for p, a, s in ((1, 1, False), (3, 2, False), (5, 2, True))),
     *(CoopButtonGrid(n, k, a, sight=s) for n, k, a, s in ((2, 2, 2, None), (3, 3, 3, 1), (5, 3, 2, None))),
     *(ButtonContest(n, k, t, sight=s) for n, k, t, s in ((2, 2, 1, None), (3, 3, 2, 1))),
+    *(kind(2, 2, activate_on_reset=False) for kind in (CoopButtonGrid, ButtonContest)),
 ]
 
 

@@ -114,6 +114,8 @@ def process_of(env: MultiAgentEnv) -> Process:
         CoopButtonGrid(2, 3, 2, spontaneous=False),
         ButtonContest(2, 2),
         ButtonContest(2, 2, spontaneous=False),
+        CoopButtonGrid(2, 2, 2, activate_on_reset=False),
+        ButtonContest(2, 2, activate_on_reset=False),
     ],
     ids=repr,
 )

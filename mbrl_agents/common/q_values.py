@@ -1,0 +1,42 @@
+"""Action values of observations, for users of agents that have such."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from mbrl_agents.common import keys
+from mbrl_agents.common.compilation import jit
+
+if TYPE_CHECKING:
+    from mbrl_agents.common.jax_agent import JaxAgent
+
+
+def of_agent(agent: JaxAgent, observation: Any) -> np.ndarray:
+    """Action values of an agent whose learner has ``q_values(state, observations, key)``.
+
+    Args:
+        agent: The agent.
+        observation: One observation, of the observation space's shape and dtype, or n of them, (n, …).
+
+    Returns:
+        float32 (actions,), or (n, actions).
+
+    Raises:
+        ValueError: The observation is not of the observation space's shape.
+    """
+    own, given = agent.observation_space.shape or (), np.asarray(observation)
+    if given.shape[given.ndim - len(own) :] != own or given.ndim > len(own) + 1:
+        raise ValueError(f"observation must have shape {own} or (n, {', '.join(map(str, own))}), got {given.shape}")
+    batch = agent.replay.codec.from_host(given.reshape(-1, *own))
+    with agent.arrays_lock:
+        key = keys.fold_in(agent._predict_stream, agent._predictions)
+        values = np.array(_compiled(agent.learner)(agent.learner_state, batch, key))
+    return values if given.ndim > len(own) else values[0]
+
+
+@functools.lru_cache(maxsize=32)
+def _compiled(learner: Any) -> Any:
+    return jit(learner.q_values)

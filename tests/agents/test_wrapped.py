@@ -1,0 +1,154 @@
+"""What wrapped environments and callbacks are promised holds in either loop."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import gymnasium
+import numpy as np
+import pandas as pd
+import pytest
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.monitor import Monitor, load_results
+from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
+
+from mbrl_agents import ReplayDQN
+from mbrl_envs import FunctionalVecEnv
+from tests.agents.small import LIMIT, TINY, both_loops, flute
+
+
+class Returns(BaseCallback):
+    """Adds up rewards between ends of episodes; one list of returns for each environment."""
+
+    def _on_training_start(self) -> None:
+        self.ended: list[list[float]] = [[] for _ in range(self.model.n_envs)]
+        self.running = np.zeros(self.model.n_envs)
+
+    def _on_step(self) -> bool:
+        self.running += self.locals["rewards"]
+        for i in np.flatnonzero(self.locals["dones"]):
+            self.ended[i].append(float(self.running[i]))
+            self.running[i] = 0
+        return True
+
+
+def learn(env: Any, device_loop: bool | None, **changes: Any) -> list[list[float]]:
+    returns = Returns()
+    agent = ReplayDQN("MlpPolicy", env, device_loop=device_loop, **(TINY | {"learning_starts": 1000} | changes))
+    agent.learn(100, callback=returns)
+    return returns.ended
+
+
+class Penalty(gymnasium.wrappers.TimeLimit):
+    """Takes 100 away at the limit."""
+
+    def step(self, action: Any) -> Any:
+        observation, reward, terminated, truncated, info = super().step(action)
+        return observation, reward - 100 * truncated, terminated, truncated, info
+
+
+def test_a_subclass_of_a_known_wrapper_is_not_skipped() -> None:
+    env = Penalty(gymnasium.make("mbrl/PanFlute-v0", num_pipes=3, max_episode_steps=-1), LIMIT)
+    (returns,) = learn(env, None)
+    assert len(returns) == 100 // LIMIT
+    assert all(each <= LIMIT - 100 for each in returns)
+    with pytest.raises(ValueError, match="device_loop=True needs an environment with functional dynamics"):
+        learn(env, True)
+
+
+@both_loops
+def test_monitors_write_their_files(device_loop: bool, tmp_path: pathlib.Path) -> None:
+    monitors = [Monitor(flute(), str(tmp_path / f"{i}")) for i in range(2)]
+    returns = learn(DummyVecEnv([lambda i=i: monitors[i] for i in range(2)]), device_loop)
+    for i, monitor in enumerate(monitors):
+        table = pd.read_csv(tmp_path / f"{i}.monitor.csv", skiprows=1)
+        assert table["r"].tolist() == pytest.approx(returns[i])
+        assert table["l"].tolist() == monitor.get_episode_lengths() == [LIMIT] * (50 // LIMIT)
+        assert (np.diff(table["t"]) >= 0).all()
+        assert monitor.get_episode_rewards() == pytest.approx(returns[i])
+        assert len(monitor.get_episode_times()) == len(returns[i])
+        assert monitor.get_total_steps() >= LIMIT * len(returns[i])
+    assert len(load_results(str(tmp_path))) == 2 * (50 // LIMIT)
+
+
+@both_loops
+def test_vec_monitors_write_their_file(device_loop: bool, tmp_path: pathlib.Path) -> None:
+    envs = VecMonitor(FunctionalVecEnv("PanFlute", 2, LIMIT, num_pipes=3), str(tmp_path / "all"))
+    returns = learn(envs, device_loop)
+    table = pd.read_csv(tmp_path / "all.monitor.csv", skiprows=1)
+    assert table["l"].tolist() == [LIMIT] * (2 * (50 // LIMIT))
+    assert table["r"].tolist() == pytest.approx(np.transpose(returns).ravel())
+    assert envs.episode_count == 2 * (50 // LIMIT)
+
+
+@both_loops
+def test_recorded_statistics_are_kept(device_loop: bool) -> None:
+    env = gymnasium.wrappers.RecordEpisodeStatistics(flute(), buffer_length=3)
+    (returns,) = learn(env, device_loop)
+    assert list(env.return_queue) == pytest.approx(returns[-3:])
+    assert list(env.length_queue) == [LIMIT] * 3
+    assert len(env.time_queue) == 3
+    assert env.episode_count == len(returns) == 100 // LIMIT
+
+
+class Keys(BaseCallback):
+    """Asks for a value at every step."""
+
+    def __init__(self, name: str, of_info: bool = False, get: bool = False) -> None:
+        super().__init__()
+        self.name, self.of_info, self.get, self.values = name, of_info, get, []
+
+    def _on_step(self) -> bool:
+        if not self.of_info or self.locals["dones"][0]:
+            source = self.locals["infos"][0] if self.of_info else self.locals
+            self.values.append(source.get(self.name) if self.get else source[self.name])
+        return True
+
+
+@pytest.mark.parametrize("get", [False, True])
+@pytest.mark.parametrize(("name", "of_info"), [("new_obs", False), ("terminal_observation", True)])
+def test_callbacks_that_need_the_host_loop_are_told_so(name: str, of_info: bool, get: bool) -> None:
+    agent = ReplayDQN("MlpPolicy", flute(), **TINY)
+    with pytest.raises(KeyError, match=f"'{name}' is not known to callbacks in the device loop .* device_loop=False"):
+        agent.learn(50, callback=Keys(name, of_info, get))
+    asks = Keys(name, of_info, get)
+    ReplayDQN("MlpPolicy", flute(), device_loop=False, **TINY).learn(50, callback=asks)
+    assert np.shape(asks.values[-1])[-1] == 6
+
+
+@both_loops
+def test_callbacks_find_the_environment_and_its_actions(device_loop: bool) -> None:
+    agent = ReplayDQN("MlpPolicy", flute(), device_loop=device_loop, **TINY)
+    env, actions = Keys("env"), Keys("actions")
+    agent.learn(50, callback=[env, actions])
+    assert all(each is agent.env for each in env.values)
+    assert all(agent.action_space.contains(each[0]) for each in actions.values)
+
+
+class Fails(BaseCallback):
+    """Raises at a step."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def _on_step(self) -> bool:
+        if self.num_timesteps == self.at:
+            raise RuntimeError("the callback's own")
+        return True
+
+
+@both_loops
+def test_a_callback_that_raises_leaves_a_consistent_agent(device_loop: bool) -> None:
+    """Counters and memory agree, so that learning on is what it would have been."""
+    agent = ReplayDQN("MlpPolicy", flute(), device_loop=device_loop, **TINY)
+    with pytest.raises(RuntimeError, match="the callback's own"):
+        agent.learn(200, callback=Fails(97))
+    assert agent.num_timesteps - agent.memory.size() == (0 if device_loop else 1)  # SB3 stores a step after its callbacks
+    assert agent.memory.size() == agent._calls
+    assert agent._n_updates == agent.memory.size() - TINY["learning_starts"]
+    assert agent._episode_num == agent.num_timesteps // LIMIT
+    before = agent.num_timesteps
+    agent.learn(100, reset_num_timesteps=False)
+    assert agent.num_timesteps == before + 100
