@@ -10,7 +10,7 @@ Run as ``python examples/belief_rnn.py`` (``--quick`` for a minute's worth). Set
 * ``blocks``: Babayan's task: networks that have learned rewards of 1 and 10 are shown others.
 
 Trained networks are kept in the folder, and loaded if they are there. Written are pictures, and tables with a row for each
-network as soon as it is measured.
+network as soon as it is measured; rows of other sizes and tasks that are there stay.
 """
 
 import argparse
@@ -100,8 +100,7 @@ def rest_of(network: ValueRNN, task: Starkweather) -> dict[str, float]:
 
 def beliefs(options: argparse.Namespace) -> None:
     """The table of belief R² and prediction errors by size, and its pictures."""
-    rows: list[dict[str, Any]] = []
-    resting: list[dict[str, Any]] = []
+    rows, resting = _others(options, "networks.csv"), _others(options, "resting.csv")
     for number in options.tasks:
         task = Starkweather(task=number)
         for units in options.sizes:
@@ -127,6 +126,15 @@ def beliefs(options: argparse.Namespace) -> None:
         figures.save(figure, options.out / f"values_task{number}.png")
     figures.save(belief_plots.beliefs_figure(pd.DataFrame(rows), PUBLISHED), options.out / "beliefs.png")
     figures.save(belief_plots.memory_figure(pd.DataFrame(resting)), options.out / "memory.png")
+
+
+def _others(options: argparse.Namespace, name: str) -> list[dict[str, Any]]:
+    """Rows that are there of other sizes and tasks than those to be measured."""
+    if not (options.out / name).exists():
+        return []
+    table = pd.read_csv(options.out / name)
+    again = table["task"].isin(options.tasks) & table["units"].isin(options.sizes)
+    return table[~again].to_dict("records")
 
 
 def _tell(table: pd.DataFrame, number: int, units: int) -> None:

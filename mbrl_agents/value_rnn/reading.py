@@ -53,10 +53,10 @@ class ReadsTrials:
         """
         gamma = cast("ValueRNN", self).gamma
 
-        def errors(network: ValueNetwork, state: ValueRNNState, padded: Trials) -> list[np.ndarray]:
+        def read(network: ValueNetwork, state: ValueRNNState, padded: Trials) -> list[np.ndarray]:
             return prediction_errors(network, state, padded, gamma)
 
-        return self._each(trials, rewards, reward_column, errors, rewarded=True)
+        return self._each(trials, rewards, reward_column, read, rewarded=True)
 
     def distribution(self, trials: Any, rewards: Any = None) -> Any:
         """The values of all heads, float32 (T, num_values), or a list; as :meth:`value`."""
