@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import threading
 from typing import Any, ClassVar, Self
 
@@ -15,11 +14,10 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFr
 
 from mbrl_agents.common import device_training, given_environment, host_training, keys, schedules, settings
 from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.device_agent import DeviceLoopAgent
 from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
 from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.host_training import HostFunctions, host_functions
+from mbrl_agents.common.host_training import HostFunctions, compiled_init, host_functions
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
@@ -173,12 +171,11 @@ class JaxAgent(DeviceLoopAgent):
         self.set_random_seed(self.seed)
         seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         self._streams_from(seed)
-        init = _compiled_init(self.learner)
+        init = compiled_init(self.learner)
         key = keys.fold_in(keys.from_seed(seed), _INIT)
         self.learner_state = self._put(init(key, self._make_hyperparameters()))
         self.memory = DeviceReplayBuffer(self.replay)
         self.memory.state = self._put(self.memory.state)
-        self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
         policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
         vars(self)["policy"] = policy  # which is another thing than LinearTD's argument of that name
 
@@ -347,8 +344,3 @@ class JaxAgent(DeviceLoopAgent):
                 return np.array(functions.act_greedily(self.learner_state, observations, key))
             self._predictions += 1
             return np.array(functions.act(self.learner_state, observations, key, self.exploration_at()))
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_init(learner: Learner) -> Any:
-    return plain_jit(learner.init)
