@@ -21,6 +21,7 @@ from mbrl_agents.common.host_training import HostFunctions, compiled_init, host_
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
+from mbrl_agents.common.progress_bars import closing_bar
 from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
 from mbrl_agents.common.schedules import Now
@@ -220,8 +221,6 @@ class JaxAgent(DeviceLoopAgent):
             schedules.at("epsilon", self._epsilon_schedule, progress),
         )
 
-    # ------------------------------------------------------------------ learning
-
     def learn(
         self,
         total_timesteps: int,
@@ -234,29 +233,28 @@ class JaxAgent(DeviceLoopAgent):
         """Learns for ``total_timesteps`` transitions; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.learn`.
 
         On functional environments the device loop is used, unless ``device_loop=False``. There, callbacks are called for every
-        step, but in batches: after each chunk of steps, with the model as it is at the chunk's end. Chunks end where SB3's own
-        callbacks (``EvalCallback``, ``CheckpointCallback``, ``EveryNTimesteps``) are due, so that these see the right model.
-
-        Ctrl-C takes effect between two steps (or chunks) and leaves an agent that can be saved and can learn on.
+        step after each chunk of steps, with the model as it is at the chunk's end. Chunks end where SB3's own callbacks
+        (``EvalCallback``, ``CheckpointCallback``, ``EveryNTimesteps``) are due. Ctrl-C takes effect between two steps (or
+        chunks) and leaves an agent that can be saved and can learn on.
 
         Raises:
-            ValueError: ``total_timesteps`` is not positive, or ``device_loop=True`` and the environment has no functional
-                dynamics.
+            ValueError: ``total_timesteps`` is not positive, or ``device_loop=True`` and there are no functional dynamics.
         """
         if self.env is None:
             raise ValueError("the agent has no environment to learn in: give one to load(..., env=...) or set_env()")
         total_timesteps = settings.whole_number("total_timesteps", total_timesteps, 1)
         task = self._functional_task()
-        name = tb_log_name or type(self).__name__
         if task is None and (reset_num_timesteps or self._last_obs is None):  # SB3 resets the environment then
             self.memory.cut()
-        total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, name, progress_bar)
-        with deferred() as self._interrupt:
-            if task is not None:
-                self._start_lanes(task, reset_num_timesteps)
-                device_training.learn(self, task, total_timesteps, callback, log_interval)
-            else:
-                host_training.learn(self, total_timesteps, callback, log_interval)
+        with closing_bar(callback, progress_bar) as callback:
+            given = (total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__)
+            total_timesteps, callback = self._setup_learn(*given)
+            with deferred() as self._interrupt:
+                if task is not None:
+                    self._start_lanes(task, reset_num_timesteps)
+                    device_training.learn(self, task, total_timesteps, callback, log_interval)
+                else:
+                    host_training.learn(self, total_timesteps, callback, log_interval)
         return self
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:

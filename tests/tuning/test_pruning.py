@@ -186,10 +186,12 @@ def test_the_best_come_first(tmp_path: pathlib.Path, no_pictures: None, capsys: 
     ranking = study.ranking()
     kinds = [(row["state"], row["diverged"]) for row in ranking.to_dict("records")]
     assert kinds == sorted(kinds)
-    assert set(kinds) == {("complete", 0), ("complete", 2), ("pruned", 0)}
+    assert set(kinds) == {("complete", 0), ("diverged", 2), ("pruned", 0)}
+    assert study.optuna.best_trial.number == study.best().number
+    assert {trial.state for trial in study.trials().values() if trial.user_attrs.get("diverged")} == {TrialState.PRUNED}
     values = ranking["value"].tolist()
     assert values[0] == study.best().value == 0.005
-    assert values[0] < values[-1] < values[kinds.index(("complete", 2))]
+    assert values[0] < values[-1] < values[kinds.index(("diverged", 2))]
     assert cli.main(["tune", "best", str(tmp_path)]) == 0
     lines = [line for line in capsys.readouterr().out.splitlines() if "complete" in line or "pruned" in line]
     assert ["complete" in line for line in lines] == [state == "complete" for state, _ in kinds[:10]]
@@ -229,7 +231,8 @@ def test_what_goes_on_is_what_would_have_been(pruned: Any) -> None:
             assert score == run["value"].tolist()[: len(score)]
         end = max(trial.intermediate_values)
         assert own["timestep"].max() == end or trial.user_attrs.get("diverged")
-        assert end in ((300,) if trial.state == TrialState.COMPLETE else (75, 150))
+        assert end in ((300,) if trial.state == TrialState.COMPLETE else (75, 150, 300))
+        assert end < 300 or trial.state == TrialState.COMPLETE or trial.user_attrs.get("diverged")
 
 
 def test_mapped(pruned: Any, tmp_path: pathlib.Path) -> None:
