@@ -65,7 +65,7 @@ class JaxAgent(DeviceLoopAgent):
         super().__init__(
             # By its class: where observations can't be read, SB3 would ask for a policy that there isn't.
             self._get_policy_from_name(policy) if isinstance(policy, str) else policy,
-            env,  # type: ignore[arg-type]  # SB3 takes None as well
+            env,
             learning_rate=given["learning_rate"],
             buffer_size=given["buffer_size"],
             learning_starts=given["learning_starts"],

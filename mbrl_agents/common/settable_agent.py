@@ -22,6 +22,7 @@ class SettableAgent(OffPolicyAlgorithm):
 
     arguments: dict[str, Any]
     arrays_lock: threading.RLock
+    _lanes: Any
     memory: DeviceReplayBuffer
 
     @property  # type: ignore[override]
