@@ -1,4 +1,4 @@
-"""The presets of published R2D2s say what was published; the numbers are written down here once more, from the papers' texts."""
+"""The presets of published R2D2s say what was published; the numbers are written down here once more, from their texts."""
 
 from __future__ import annotations
 
