@@ -1,10 +1,30 @@
-"""``NAME=VALUE``, as the options of commands take it."""
+"""What the options of commands take: ``NAME=VALUE``, whole numbers."""
 
 from __future__ import annotations
 
+import argparse
 import ast
+import math
 from collections.abc import Sequence
 from typing import Any
+
+
+def whole(text: str) -> int:
+    """A whole number as it is typed, such as ``100000``, ``100_000`` or ``1e5``; an argparse type.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        try:
+            number = float(text)
+        except ValueError:
+            number = math.nan
+    if not math.isfinite(number) or not number.is_integer():
+        raise argparse.ArgumentTypeError(f"must be a whole number such as 100000 or 1e5, got {text!r}")
+    return int(number)
 
 
 def literal(text: str) -> Any:

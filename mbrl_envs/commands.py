@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from mbrl_envs.assignments import parse_assignments
+from mbrl_envs.assignments import parse_assignments, whole
 
 
 def register(subparsers: Any) -> None:
@@ -25,7 +25,7 @@ def register(subparsers: Any) -> None:
         metavar="NAME=VALUE",
         help="argument of the environment; may be given several times",
     )
-    play.add_argument("--seed", type=int, help="seed of the first episode (default: a random one)")
+    play.add_argument("--seed", type=whole, help="seed of the first episode (default: a random one)")
     play.add_argument("--ansi", action="store_true", help="play in the terminal instead of a window")
     play.set_defaults(run=run_play)
 

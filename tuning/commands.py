@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mbrl_agents.experiments.command_parts import add_execution_arguments, add_training_arguments, command_from
+from mbrl_envs.assignments import whole
 
 DEFAULT_STEPS, DEFAULT_SEEDS, DEFAULT_CONFIRM, DEFAULT_BATCH, DEFAULT_LEASE = 100_000, 3, 10, 8, 60.0
 
@@ -42,9 +43,12 @@ def _register_run(parts: Any) -> None:
         "temperature=0.1,0.2,0.4, learning_rate=log:1e-5:1e-2, gamma=uniform:0.8:0.99, target_update_interval=int:1:1000",
     )
     run.add_argument("--sampler", choices=("grid", "tpe", "cmaes", "qmc", "random"), default="grid", help="default: grid")
-    run.add_argument("--sampler-seed", type=int, default=0, metavar="N", help="decides what it proposes (default: 0)")
+    run.add_argument("--sampler-seed", type=whole, default=0, metavar="N", help="decides what it proposes (default: 0)")
     run.add_argument(
-        "--trials", type=int, metavar="N", help="how many (default: all points of the grid; other samplers must be told)"
+        "--trials",
+        type=whole,
+        metavar="N",
+        help="how many (default: all points of the grid; other samplers must be told)",
     )
     run.add_argument(
         "--pruning",
@@ -54,9 +58,13 @@ def _register_run(parts: Any) -> None:
         "three (default: none)",
     )
     run.add_argument(
-        "--seeds-per-trial", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"runs of a trial (default: {DEFAULT_SEEDS})"
+        "--seeds-per-trial",
+        type=whole,
+        default=DEFAULT_SEEDS,
+        metavar="N",
+        help=f"runs of a trial (default: {DEFAULT_SEEDS})",
     )
-    run.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="the first of their seeds (default: 0)")
+    run.add_argument("--first-seed", type=whole, default=0, metavar="SEED", help="the first of their seeds (default: 0)")
     run.add_argument("--objective", default="final", help="final, auc, best, last, or last-K such as last-3 (default: final)")
     run.add_argument("--minimize", action="store_true", help="less is better")
     add_training_arguments(run, DEFAULT_STEPS, presets=False)
@@ -75,7 +83,7 @@ def _register_run(parts: Any) -> None:
 def _register_workers(parts: Any) -> None:
     resume = parts.add_parser("resume", help="go on with a study", description="Go on with a study that was stopped or killed.")
     _add_study_arguments(resume)
-    resume.add_argument("--trials", type=int, metavar="N", help="how many there are to be (default: as before)")
+    resume.add_argument("--trials", type=whole, metavar="N", help="how many there are to be (default: as before)")
     _add_work_arguments(resume)
     resume.set_defaults(run=_function("resume"))
     worker = parts.add_parser(
@@ -112,7 +120,7 @@ def _register_dashboard(subparsers: Any) -> None:
     )
     _add_study_arguments(dashboard)
     dashboard.add_argument("--host", default="localhost", help="default: localhost")
-    dashboard.add_argument("--port", type=int, default=8080, help="default: 8080")
+    dashboard.add_argument("--port", type=whole, default=8080, help="default: 8080")
     dashboard.set_defaults(run=_function("dashboard"))
 
 
@@ -126,7 +134,7 @@ def _add_work_arguments(parser: argparse.ArgumentParser) -> None:
     _add_batch_arguments(parser)
     parser.add_argument(
         "--confirm",
-        type=int,
+        type=whole,
         default=DEFAULT_CONFIRM,
         metavar="N",
         help=f"train the winner again on N fresh seeds (default: {DEFAULT_CONFIRM}; 0: do not)",
@@ -135,7 +143,11 @@ def _add_work_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _add_batch_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--batch-size", type=int, default=DEFAULT_BATCH, metavar="N", help=f"trials trained together (default: {DEFAULT_BATCH})"
+        "--batch-size",
+        type=whole,
+        default=DEFAULT_BATCH,
+        metavar="N",
+        help=f"trials trained together (default: {DEFAULT_BATCH})",
     )
     parser.add_argument(
         "--lease-seconds",

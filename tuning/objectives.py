@@ -9,8 +9,9 @@
 
 A trial's number is the mean over its runs (seeds). A run that diverged (its loss was no longer finite, or an evaluation was
 not) counts with the *worst* evaluation it has shown, whatever the objective: what it learned before is of no use any more, but
-the sampler should learn to stay away, which it would not if the trial failed. A trial fails only where a run has no finite
-evaluation at all.
+the sampler should learn to stay away, which it would not if the trial failed. Such a trial is never the best one, however good
+that number is: Optuna is told that it was pruned (:mod:`tuning.study`). A trial fails only where a run has no finite evaluation
+at all.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from tuning.register import SUFFIX, Ledger, Register, fold
 from tuning.spaces import Space
 from tuning.specification import StudySpec
 from tuning.storages import file_of, open_storage
-from tuning.study import Study, quiet
+from tuning.study import Study, check_kept, quiet
 
 SPEC, FOLDER = "mbrl", "mbrl:folder"  # attributes of Optuna's study, for people and other tools to read
 
@@ -50,7 +50,8 @@ def create_study(
 
     Raises:
         TypeError, ValueError: Something is unknown, out of range or does not go together; or a study of that name has another
-            description: the message says what differs; or the folder is another study's.
+            description: the message says what differs; or it was deleted and its register was not; or the folder is another
+            study's.
         ConnectionError: The storage cannot be reached.
     """
     spec = StudySpec(
@@ -69,6 +70,7 @@ def create_study(
         check_folder(path, None)
     opened = open_storage(place)
     with quiet():
+        check_kept(opened, name)
         check_folder(path, _read_register(opened, name).study)
         found = optuna.create_study(study_name=name, storage=opened, direction=spec.judge.optuna_direction, load_if_exists=True)
         _check_begun(found, spec, opened)
@@ -95,7 +97,8 @@ def open_study(storage: str | os.PathLike[str], name: str | None = None, folder:
     Raises:
         ConnectionError: The storage cannot be reached.
         FileNotFoundError: There is no such study, or no such file.
-        ValueError: It is not one of ours, there are several, or the folder is another study's.
+        ValueError: It is not one of ours, it was deleted and its register was not, there are several, or the folder is another
+            study's.
     """
     if (file := file_of(storage)) is not None and not file.is_file():
         raise FileNotFoundError(f"there is no file {file}")
@@ -104,7 +107,11 @@ def open_study(storage: str | os.PathLike[str], name: str | None = None, folder:
     names = [each for each in everything if not each.endswith(SUFFIX)]
     if name is None and len(names) > 1:
         raise ValueError(f"there are several studies: say which one of {', '.join(names)}")
-    name = name if name is not None else next(iter(names), None)
+    left = [each.removesuffix(SUFFIX) for each in everything if each.endswith(SUFFIX)]  # one alone may be of a deleted study
+    name = name if name is not None else next(iter([*names, *left]), None)
+    if name is not None:
+        with quiet():
+            check_kept(opened, name)
     if name not in names:
         raise FileNotFoundError(f"there is no study {name!r} in {os.fspath(storage)}; there are: {', '.join(names) or 'none'}")
     if name + SUFFIX not in everything:

@@ -55,7 +55,7 @@ def draw_heat_map(study: Study) -> Any:
     chosen = tuple(values[name].index(best.setting[name]) for name in reversed(names))
     for row in table.to_dict("records"):
         place = values[names[1]].index(row[names[1]]), values[names[0]].index(row[names[0]])
-        cells[place] = row["value"] if row["state"] == "complete" else np.nan
+        cells[place] = row["value"] if row["state"] in ("complete", "diverged") else np.nan
         near = max(abs(a - b) for a, b in zip(place, chosen, strict=True)) <= 1
         notes[place] = _note(row, study.spec.seeds, near)
     columns, rows = (pd.Index(map(shown, values[name]), name=name) for name in names)

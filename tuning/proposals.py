@@ -10,8 +10,9 @@ how often the study was stopped in between.
 
 from __future__ import annotations
 
+import copy
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from tuning.specification import StudySpec
 
-SLOT = "slot"  # the attribute of a trial that says which one it is
+SLOT, DIVERGED = "slot", "diverged"  # attributes of a trial: which one it is, how many of its runs diverged
 _COUNTER = "qmc:"  # how the names begin under which Optuna counts quasi-random points
 
 
@@ -56,8 +57,16 @@ class Proposer:
         self.copy = optuna.create_study(storage=InMemoryStorage(), direction=spec.judge.optuna_direction)
         self.copy.add_trials(_history(spec, trials))
 
-    def propose(self, slot: int) -> FrozenTrial:
-        """A trial for a slot, not in any storage yet: running, with its parameters."""
+    def propose(
+        self, slot: int, fixed: Mapping[str, Any] | None = None, user_attrs: Mapping[str, Any] | None = None
+    ) -> FrozenTrial:
+        """A trial for a slot, not in any storage yet: running, with its parameters.
+
+        Args:
+            slot: The slot.
+            fixed: Parameters that somebody has chosen; the sampler chooses the others.
+            user_attrs: Attributes that it is to have.
+        """
         self.copy.sampler = make_sampler(self.spec, slot)
         given: dict[str, Any] = {}
         if self.spec.sampler == "grid":  # as Optuna itself repeats a point of a grid
@@ -65,13 +74,15 @@ class Proposer:
             self.copy.add_trial(create_trial(state=TrialState.WAITING, system_attrs=given))
         if self.spec.sampler == "qmc":
             self._go_to(slot)
+        if fixed:
+            self.copy.enqueue_trial(dict(fixed))
         asked = self.copy.ask(self.spec.space.distributions())
         frozen = self.copy.get_trials(deepcopy=False)[asked.number]
         return create_trial(
             state=TrialState.RUNNING,
             params=frozen.params,
             distributions=frozen.distributions,
-            user_attrs={SLOT: slot},
+            user_attrs={**(user_attrs or {}), SLOT: slot},
             system_attrs=frozen.system_attrs,
         )
 
@@ -96,10 +107,19 @@ class Proposer:
         return [name for name in attributes if name.startswith(_COUNTER)]
 
 
+def _seen(trial: FrozenTrial) -> FrozenTrial:
+    """A trial as the sampler sees it: one that diverged has come to its (bad) number, of which any sampler is to learn."""
+    if not trial.user_attrs.get(DIVERGED) or trial.state != TrialState.PRUNED:
+        return trial
+    seen = copy.copy(trial)
+    seen.state, seen.values, seen.intermediate_values = TrialState.COMPLETE, [trial.value], {}
+    return seen
+
+
 def _history(spec: StudySpec, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
     """What the sampler should know."""
     if spec.sampler != "qmc":
-        return [trial for trial in trials if trial.state != TrialState.WAITING]
+        return [_seen(trial) for trial in trials if trial.state != TrialState.WAITING]
     # A sequence needs no history; but Optuna begins it only after a trial that shows which parameters there are.
     distributions: dict[str, BaseDistribution] = spec.space.distributions()
     first = spec.space.probes()[0][1]

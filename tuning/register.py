@@ -23,8 +23,9 @@ entry      says                counts if
 =========  ==================  ===========================================================================================
 
 A *report* says what trials are worth at a rung (:mod:`tuning.pruning`) of the study's ladder. A trial ends there if it is the
-last rung, or if others are better: that is decided by what the log says up to and including the report, so all workers know it
-as soon as it is written. A batch is over when all its slots have ended.
+last rung, if a run of it has diverged, or if others are better (all are that have not diverged): that is decided by what the
+log says up to and including the report, so all workers know it as soon as it is written. A batch is over when all its slots
+have ended.
 
 **Trials.** A slot's trial is made whole in one step, too: running, with its parameters, and with its slot as an attribute. If
 two workers make one for the same slot (a frozen one thaws in between), the lower number is *the* trial of the slot, for good,
@@ -44,7 +45,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import optuna
 from optuna.storages import BaseStorage
@@ -53,7 +54,15 @@ from optuna.trial import TrialState, create_trial
 from tuning.pruning import Ladder
 
 SUFFIX = ".register"
-_ENTRY, _BEAT = "entry", "beat:"
+ENTRY, _BEAT = "entry", "beat:"
+_FIELDS: dict[str, dict[str, type | tuple[type, ...]]] = {
+    "study": {"spec": dict, "ladder": dict},
+    "trials": {"number": int},
+    "worker": {"worker": str, "host": str, "pid": int},
+    "open": {"worker": str, "slots": list},
+    "adopt": {"worker": str, "batch": int, "epoch": int},
+    "report": {"epochs": dict, "timestep": int, "outcomes": dict},
+}
 
 
 class WorkerInfo(NamedTuple):
@@ -218,11 +227,26 @@ def _report(ledger: Ledger, entry: dict[str, Any]) -> None:
         if slot in own and not before.ended and timestep > before.timestep:
             ledger.slots[slot] = Progress({**before.reports, timestep: outcome})
             came.append(slot)
-    values = [each.reports[timestep]["value"] for each in ledger.slots.values() if timestep in each.reports]
+    values = [_rank(each.reports[timestep]) for each in ledger.slots.values() if timestep in each.reports]
     is_end = ledger.ladder.is_end(timestep)
     for slot in came:
-        if is_end or not ledger.ladder.goes_on(ledger.slots[slot].outcome["value"], values):
+        if is_end or not ledger.ladder.goes_on(_rank(ledger.slots[slot].outcome), values):
             ledger.slots[slot] = ledger.slots[slot]._replace(ended=True, pruned=not is_end)
+
+
+def _rank(outcome: dict[str, Any]) -> float | None:
+    """What a trial is worth in comparison with others; None, which is less than any number, if a run diverged."""
+    return None if outcome.get("diverged") else outcome["value"]
+
+
+def entry_damage(entry: Any) -> str | None:
+    """Why a value is no entry of a register, in words; None if it is one. Entries of other kinds say nothing."""
+    if not isinstance(entry, dict) or not {"kind", "mark"} <= entry.keys():
+        return "it is none of ours"
+    for name, kind in _FIELDS.get(str(entry["kind"]), {}).items():
+        if not isinstance(entry.get(name), kind):
+            return f"it is of kind {entry['kind']!r} and has no {name}"
+    return None
 
 
 class Register:
@@ -244,7 +268,7 @@ class Register:
         """Appends an entry; returns its number, and what the log says with it."""
         mark = uuid.uuid4().hex
         entry = {"kind": kind, "mark": mark, **content}
-        self.study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.0, user_attrs={_ENTRY: entry}))
+        self.study.add_trial(create_trial(state=TrialState.COMPLETE, value=0.0, user_attrs={ENTRY: entry}))
         entries = self._entries()
         number = next(i for i, each in enumerate(entries) if each["mark"] == mark)
         return number, fold(entries)
@@ -280,7 +304,8 @@ class Register:
 
     def _entries(self) -> list[dict[str, Any]]:
         trials = sorted(self.study.get_trials(deepcopy=False), key=lambda trial: trial.number)
-        entries: list[dict[str, Any]] = [trial.user_attrs.get(_ENTRY, {}) for trial in trials]
-        if not all(isinstance(entry, dict) and {"kind", "mark"} <= set(entry) for entry in entries):
-            raise ValueError(f"the register of the study, {self.study.study_name!r}, is damaged: an entry is none of ours")
-        return entries
+        entries = [trial.user_attrs.get(ENTRY) for trial in trials]
+        for number, entry in enumerate(entries):
+            if why := entry_damage(entry):
+                raise ValueError(f"the register of the study, {self.study.study_name!r}, is damaged: entry {number}, {why}")
+        return cast("list[dict[str, Any]]", entries)

@@ -20,12 +20,18 @@ import numbers
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mbrl_agents.experiments.command_arguments import parse_values
-from mbrl_envs.checks import number_in
+from mbrl_envs.checks import number_in, set_frozen
 
 _DIGITS = 12  # of the numbers in a factor-two grid: 0.1, not 0.1000000000000001
+
+
+def plain(value: Any) -> Any:
+    """A value that can be stored: NumPy's numbers, words and truth values as Python's; anything else as it is."""
+    return value.item() if isinstance(value, np.generic) else value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +45,7 @@ class Values:
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
+        set_frozen(self, values=tuple(map(plain, self.values)))
         if not self.values:
             raise ValueError("a list of values must have at least one")
         for value in self.values:
@@ -88,6 +95,7 @@ class Range:
     integer: bool = False
 
     def __post_init__(self) -> None:
+        set_frozen(self, low=plain(self.low), high=plain(self.high), log=bool(self.log), integer=bool(self.integer))
         number_in("low", self.low, 0 if self.log else -math.inf, open_low=self.log)
         number_in("high", self.high, self.low)
         if self.integer and not (float(self.low).is_integer() and float(self.high).is_integer()):

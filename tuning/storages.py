@@ -11,22 +11,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import pathlib
+import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
-from optuna.storages import BaseStorage, GrpcStorageProxy, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
-from optuna.storages.journal._file import get_lock_file
+from optuna.storages import BaseStorage, GrpcStorageProxy, RDBStorage
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import InterfaceError, NoSuchModuleError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, NoSuchModuleError, OperationalError
+
+from tuning.journals import open_journal
 
 _SERVER_SECONDS = 10
-_LOCK_SECONDS = 10  # a lock as old as that belongs to somebody who was killed: appending takes milliseconds
+_ATTEMPTS, _ATTEMPT_SECONDS = 50, 0.1  # to open a database that others are making
 _WITH_TIMEOUT = ("psycopg2", "psycopg", "pymysql", "mysqldb")  # drivers that call it so
 _MULTI = "a journal file (study.journal), PostgreSQL (postgresql+psycopg2://…) or Optuna's proxy (grpc://HOST:PORT)"
 
@@ -44,7 +44,7 @@ def open_storage(url: str | os.PathLike[str]) -> BaseStorage:
     if text.startswith("grpc://"):
         return _proxy(text)
     if (path := _journal_path(text)) is not None:
-        return _journal(path)
+        return open_journal(path)
     if "://" not in text:
         text = f"sqlite:///{text}"
     return _database(text)
@@ -125,7 +125,7 @@ def _database(text: str) -> BaseStorage:
             url = url.set(drivername="postgresql+psycopg2")
         if url.get_backend_name() == "sqlite" and url.database:
             pathlib.Path(url.database).parent.mkdir(parents=True, exist_ok=True)
-        storage = RDBStorage(url.render_as_string(hide_password=False), engine_kwargs=_engine_arguments(url))
+        storage = _first_of_several(RDBStorage, url.render_as_string(hide_password=False), _engine_arguments(url))
         return optuna.storages.get_storage(storage)
     except NoSuchModuleError as error:
         raise ValueError(f"storage {known}: there is no such kind of database; use an SQLite file, {_MULTI}") from error
@@ -135,6 +135,29 @@ def _database(text: str) -> BaseStorage:
         if type(error).__module__.startswith(("sqlalchemy", "optuna")):
             raise ConnectionError(f"storage {known} cannot be opened: {_why(error)}") from error
         raise
+
+
+def _first_of_several(make: Callable[[str, dict[str, Any]], RDBStorage], url: str, engine_kwargs: dict[str, Any]) -> RDBStorage:
+    """Opens a database, whose tables others may be making at this moment: Optuna then says that something is there already.
+
+    Args:
+        make: Opens it.
+        url: Where it is.
+        engine_kwargs: How to connect.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return make(url, engine_kwargs)
+        except Exception as error:
+            if not _is_there_already(error):
+                raise
+            time.sleep(_ATTEMPT_SECONDS)
+    return make(url, engine_kwargs)
+
+
+def _is_there_already(error: Exception) -> bool:
+    cause = _cause(error)
+    return isinstance(cause, IntegrityError) or (isinstance(cause, OperationalError) and "already exists" in str(cause))
 
 
 def _engine_arguments(url: URL) -> dict[str, Any]:
@@ -188,74 +211,7 @@ def _without_password(url: str) -> str:
     return f"{scheme}{separator}{user.partition(':')[0]}{at}{host}"
 
 
-# --- journals -----------------------------------------------------------------------------------------------------------------
-
-
 def _journal_path(text: str) -> pathlib.Path | None:
     if text.startswith("journal:"):
         return pathlib.Path(text.removeprefix("journal:").removeprefix("//"))
     return pathlib.Path(text) if "://" not in text and text.endswith((".journal", ".log")) else None
-
-
-def _journal(path: pathlib.Path) -> BaseStorage:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = MendingLock(str(path))
-    backend = JournalFileBackend(str(path), lock_obj=lock)
-    with get_lock_file(lock):  # mends
-        if damage := _damage(path):
-            raise ValueError(damage)
-    return JournalStorage(backend)
-
-
-class MendingLock(JournalFileSymlinkLock):
-    """The journal's lock; whoever takes it first cuts off a line that somebody was killed in the middle of writing.
-
-    Nobody has been told that such a line was written, so nothing is lost. Without this, the next line would be appended to the
-    half one, and none could read the journal any further.
-    """
-
-    def __init__(self, path: str) -> None:
-        super().__init__(path, grace_period=_LOCK_SECONDS)
-        self._path = path
-
-    def acquire(self) -> bool:
-        """Waits for the lock, then mends the file."""
-        taken = super().acquire()
-        try:
-            _cut_half_line(self._path)
-        except BaseException:
-            self.release()
-            raise
-        return taken
-
-
-def _cut_half_line(path: str, block: int = 65536) -> None:
-    with open(path, "rb+") as file:
-        end = file.seek(0, os.SEEK_END)
-        keep = end
-        while keep > 0:
-            start = max(keep - block, 0)
-            file.seek(start)
-            part = file.read(keep - start)
-            if (last := part.rfind(b"\n")) >= 0:
-                keep = start + last + 1
-                break
-            keep = start
-        if keep < end:
-            file.truncate(keep)
-
-
-def _damage(path: pathlib.Path) -> str | None:
-    """Where a journal is damaged, in words."""
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if not _is_record(line):
-            return f"{path} is damaged in line {number}: delete that line and all after it, which are lost, or restore a copy"
-    return None
-
-
-def _is_record(line: bytes) -> bool:
-    try:
-        found: Any = json.loads(line)
-    except ValueError:
-        return False
-    return isinstance(found, dict) and "op_code" in found

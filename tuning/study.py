@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import pathlib
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -14,14 +15,17 @@ from optuna.trial import FrozenTrial, TrialState
 
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in
+from tuning import enqueued
 from tuning.curves import Curves
+from tuning.enqueued import QueueingStudy
 from tuning.folders import claim_folder
-from tuning.proposals import SLOT, Proposer, make_sampler
-from tuning.register import Progress, Register
+from tuning.proposals import DIVERGED, SLOT, Proposer
+from tuning.register import SUFFIX, Progress, Register
 from tuning.specification import StudySpec
 
-SCORES, DIVERGED = "scores", "diverged"  # attributes of Optuna's trials
+SCORES = "scores"  # an attribute of Optuna's trials
 MOST_TRIALS = 100_000
+_WITH_VALUE = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
 class BestTrial(NamedTuple):
@@ -58,8 +62,23 @@ class Study:
     def __init__(self, name: str, spec: StudySpec, storage: BaseStorage, register: Register, folder: pathlib.Path) -> None:
         self.name, self.spec, self.storage, self.register, self.folder = name, spec, storage, register, folder
         with quiet():
-            self.optuna = optuna.load_study(study_name=name, storage=storage, sampler=make_sampler(spec))
+            self.optuna = QueueingStudy(name, spec, storage)
         self.curves = Curves(folder)
+
+    @contextlib.contextmanager
+    def deletion_named(self) -> Iterator[None]:
+        """Says that the study was deleted, in the dashboard say, where Optuna says that there is no such record.
+
+        Raises:
+            ValueError: It was.
+        """
+        try:
+            yield
+        except KeyError as error:
+            check_kept(self.storage, self.name, self.register)
+            if {self.name, self.name + SUFFIX} <= set(optuna.get_all_study_names(self.storage)):
+                raise
+            raise ValueError(f"study {self.name!r} has been deleted") from error
 
     def claim_folder(self) -> None:
         """Marks the folder as this study's, before anything is written into it.
@@ -85,38 +104,56 @@ class Study:
         return found, late
 
     def ask(self, slots: tuple[int, ...]) -> dict[int, FrozenTrial]:
-        """The trials of some slots; those that have none get one. Each is made in one step, with its parameters."""
+        """The trials of some slots; those that have none get one. Each is made in one step, with its parameters.
+
+        Settings that wait in Optuna's queue come first; see :mod:`tuning.enqueued`.
+        """
         found = self.trials()
         if missing := [slot for slot in slots if slot not in found]:
-            proposer = Proposer(self.spec, self.optuna.get_trials(deepcopy=False))
-            for slot in missing:
-                self.optuna.add_trial(proposer.propose(slot))
+            trials = self.optuna.get_trials(deepcopy=False)
+            proposer, queue = Proposer(self.spec, trials), enqueued.refuse_others(self.optuna, trials)
+            for slot, first in itertools.zip_longest(missing, queue[: len(missing)]):
+                self.optuna.add_trial(self._proposed(proposer, slot, first))
             found = self.trials()
         return {slot: found[slot] for slot in slots}
 
+    def _proposed(self, proposer: Proposer, slot: int, first: FrozenTrial | None) -> FrozenTrial:
+        if first is None:
+            return proposer.propose(slot)
+        attributes = {**first.user_attrs, enqueued.ENQUEUED: first.number}
+        return proposer.propose(slot, enqueued.wanted(first), attributes)
+
     def settle(self, trial: FrozenTrial, slot: int, progress: Progress) -> None:
-        """Tells Optuna how a slot's trial has ended; that somebody else has told it already is no error."""
+        """Tells Optuna how a slot's trial has ended; that somebody else has told it already is no error.
+
+        A trial in which a run diverged is told as a pruned one: Optuna and its dashboard never call that the best.
+        """
         self._describe(trial, slot, progress)
         value = progress.outcome["value"]
         if value is None:
             self._tell(trial, TrialState.FAIL)
-        elif progress.pruned:
+        elif progress.pruned or progress.outcome["diverged"]:
             self._tell(trial, TrialState.PRUNED)  # Optuna takes the last value that was reported
         else:
             self._tell(trial, TrialState.COMPLETE, value)
 
     def drop_late(self) -> dict[int, FrozenTrial]:
-        """Fails trials that came too late, of a worker that was frozen while it asked; returns the slots' trials."""
+        """Fails trials that came too late, of a worker that was frozen while it asked; returns the slots' trials.
+
+        Enqueued trials that a slot has taken have done their part, and fail, too.
+        """
         found, late = self._by_slot()
         for trial in late:
             if not trial.state.is_finished():
                 self._tell(trial, TrialState.FAIL)
+        enqueued.finish_taken(self.optuna, found)
         return found
 
     def _describe(self, trial: FrozenTrial, slot: int, progress: Progress) -> None:
         outcome = progress.outcome
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            if len(progress.reports) > 1 or progress.pruned:  # without pruning they say nothing that the value does not
+            # Without pruning they say nothing that the value does not.
+            if len(progress.reports) > 1 or progress.pruned or outcome["diverged"]:
                 for timestep, each in progress.reports.items():
                     if each["value"] is not None:
                         self.storage.set_trial_intermediate_value(trial._trial_id, timestep, each["value"])
@@ -156,11 +193,16 @@ class Study:
         return wanted
 
     def table(self) -> pd.DataFrame:
-        """A row for each trial: ``slot, number``, the parameters, ``state, value, diverged``, and a score for each seed."""
+        """A row for each trial: ``slot, number``, the parameters, ``state, value, diverged``, and a score for each seed.
+
+        States are Optuna's in small letters, and ``diverged`` for a trial in which a run diverged.
+        """
         rows = []
         for slot, trial in sorted(self.trials().items()):
-            row = {"slot": slot, "number": trial.number, **trial.params, "state": trial.state.name.lower()}
-            row |= {"value": trial.value, "diverged": trial.user_attrs.get(DIVERGED, 0)}
+            diverged = trial.user_attrs.get(DIVERGED, 0)
+            state = "diverged" if diverged and trial.state in _WITH_VALUE else trial.state.name.lower()
+            row = {"slot": slot, "number": trial.number, **trial.params, "state": state}
+            row |= {"value": trial.value, "diverged": diverged}
             scores = trial.user_attrs.get(SCORES) or [None] * len(self.spec.seeds)
             rows.append(row | {f"seed_{seed}": score for seed, score in zip(self.spec.seeds, scores, strict=True)})
         table = pd.DataFrame(rows)
@@ -172,7 +214,7 @@ class Study:
         table = self.table()
         if table.empty:
             return table
-        losses = {"incomplete": table["state"] != "complete", "diverged": table["diverged"] > 0}
+        losses = {"incomplete": ~table["state"].isin(["complete", "diverged"]), "diverged": table["diverged"] > 0}
         losses["value"] = -self.spec.judge.sign * table["value"]
         return table.loc[pd.DataFrame(losses).sort_values([*losses], kind="stable").index]
 
@@ -180,11 +222,13 @@ class Study:
         """The best trial, the first of :meth:`ranking`.
 
         Raises:
-            ValueError: No trial is complete yet.
+            ValueError: No trial is complete yet; one in which a run diverged does not count.
         """
         ranking = self.ranking()
         if ranking.empty or ranking["state"].iloc[0] != "complete":
-            raise ValueError(f"study {self.name!r} has no complete trial yet")
+            diverged = 0 if ranking.empty else int((ranking["state"] == "diverged").sum())
+            why = f": {diverged} of its trials diverged, which are never the best" if diverged else ""
+            raise ValueError(f"study {self.name!r} has no complete trial yet{why}")
         slot = int(ranking["slot"].iloc[0])
         trial = self.trials()[slot]
         assert trial.value is not None
@@ -198,12 +242,39 @@ class Study:
     def state(self) -> str:
         """How far it is, in words."""
         finished, trials = self.progress()
-        pruned = sum(trial.state == TrialState.PRUNED for trial in self.trials().values())
-        return f"{finished} of {trials} trials finished{f' ({pruned} of them pruned)' if pruned else ''}"
+        states = [] if (table := self.table()).empty else table["state"].tolist()
+        counted = ", ".join(f"{states.count(state)} {state}" for state in ("pruned", "diverged") if state in states)
+        return f"{finished} of {trials} trials finished{f' ({counted})' if counted else ''}"
 
     def batch_folder(self, number: int, epoch: int) -> pathlib.Path:
         """Where a batch's sweep is, as long as the batch is not told; each worker that has it has a folder of its own."""
         return self.folder / "batches" / f"batch-{number:05d}-{epoch}"
+
+
+def check_kept(storage: BaseStorage, name: str, register: Register | None = None) -> None:
+    """Checks that Optuna's study has all trials that its register knows of.
+
+    Args:
+        storage: The storage.
+        name: The study's name.
+        register: Its register, if it is open.
+
+    Raises:
+        ValueError: Not so: the study was deleted, and perhaps made anew, but its register was not.
+    """
+    names = optuna.get_all_study_names(storage)
+    if name + SUFFIX not in names:
+        return
+    ledger = (register or Register(storage, name)).read()
+    known: set[Any] = set()
+    if name in names:
+        trials = storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+        known = {trial.user_attrs.get(SLOT) for trial in trials}
+    if (name not in names and ledger.length) or ledger.slots.keys() - known:
+        raise ValueError(
+            f"study {name!r} or some of its trials were deleted, but its register, {name + SUFFIX!r}, is still there. To begin "
+            "anew, delete that, too (in the dashboard, or with optuna delete-study), and the folder; or choose another name"
+        )
 
 
 @contextlib.contextmanager

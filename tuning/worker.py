@@ -9,9 +9,11 @@ import contextlib
 import pathlib
 import shutil
 import time
+import warnings
 from collections.abc import Callable
 
 from mbrl_envs.checks import integer_in, number_in
+from tuning import enqueued
 from tuning.generations import Generation, empty_lanes, full_generation, last_generation
 from tuning.leases import LEASE_SECONDS, Lease, LeaseLostError, Watch
 from tuning.register import Batch, Ledger
@@ -62,8 +64,8 @@ class Worker:
         It can be called again, also after an error: each call is a worker of its own to others.
 
         Raises:
-            ValueError: There are no trials to be trained yet, another worker is at work on a study in an SQLite file, or the
-                folder is another study's.
+            ValueError: There are no trials to be trained yet, another worker is at work on a study in an SQLite file, the
+                folder is another study's, or the study has been deleted.
             KeyboardInterrupt: Ctrl-C; the trials can be gone on with.
         """
         if self.study.register.read().trials == 0:
@@ -73,7 +75,7 @@ class Worker:
             )
         self.study.claim_folder()
         self.lease = Lease(self.study.register, self.lease_seconds)
-        with quiet(), self.lease:
+        with self.study.deletion_named(), quiet(), self.lease:
             if is_sqlite(self.study.storage):
                 self._check_alone()
             while True:
@@ -83,6 +85,7 @@ class Worker:
                     with contextlib.suppress(LeaseLostError):
                         self._work(generation)
                 elif self._is_over():
+                    self._warn_of_the_queue()
                     return
                 else:
                     time.sleep(self.poll_seconds)
@@ -117,6 +120,15 @@ class Worker:
         ledger, trials = self.study.register.read(), self.study.trials()
         told = all(slot in trials and trials[slot].state.is_finished() for slot in range(ledger.trials))
         return told and not ledger.open and not ledger.free
+
+    def _warn_of_the_queue(self) -> None:
+        """Says that enqueued trials are left when all slots have theirs."""
+        if queue := enqueued.refuse_others(self.study.optuna, self.study.optuna.get_trials(deepcopy=False)):
+            warnings.warn(
+                f"{len(queue)} enqueued trials of study {self.study.name!r} are left, and it has all its trials: give it more "
+                "with set_trials(N) or mbrl tune resume --trials N",
+                stacklevel=3,
+            )
 
     # ------------------------------------------------------------------ what is done
 

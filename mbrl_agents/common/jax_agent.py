@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import threading
 from typing import Any, ClassVar, Self
 
@@ -15,14 +14,14 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFr
 
 from mbrl_agents.common import device_training, given_environment, host_training, keys, schedules, settings
 from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.device_agent import DeviceLoopAgent
 from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
 from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.host_training import HostFunctions, host_functions
+from mbrl_agents.common.host_training import HostFunctions, compiled_init, host_functions
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
+from mbrl_agents.common.progress_bars import closing_bar
 from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
 from mbrl_agents.common.schedules import Now
@@ -66,7 +65,7 @@ class JaxAgent(DeviceLoopAgent):
         super().__init__(
             # By its class: where observations can't be read, SB3 would ask for a policy that there isn't.
             self._get_policy_from_name(policy) if isinstance(policy, str) else policy,
-            env,  # type: ignore[arg-type]  # SB3 takes None as well
+            env,
             learning_rate=given["learning_rate"],
             buffer_size=given["buffer_size"],
             learning_starts=given["learning_starts"],
@@ -173,12 +172,11 @@ class JaxAgent(DeviceLoopAgent):
         self.set_random_seed(self.seed)
         seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         self._streams_from(seed)
-        init = _compiled_init(self.learner)
+        init = compiled_init(self.learner)
         key = keys.fold_in(keys.from_seed(seed), _INIT)
         self.learner_state = self._put(init(key, self._make_hyperparameters()))
         self.memory = DeviceReplayBuffer(self.replay)
         self.memory.state = self._put(self.memory.state)
-        self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
         policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
         vars(self)["policy"] = policy  # which is another thing than LinearTD's argument of that name
 
@@ -223,8 +221,6 @@ class JaxAgent(DeviceLoopAgent):
             schedules.at("epsilon", self._epsilon_schedule, progress),
         )
 
-    # ------------------------------------------------------------------ learning
-
     def learn(
         self,
         total_timesteps: int,
@@ -237,29 +233,28 @@ class JaxAgent(DeviceLoopAgent):
         """Learns for ``total_timesteps`` transitions; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.learn`.
 
         On functional environments the device loop is used, unless ``device_loop=False``. There, callbacks are called for every
-        step, but in batches: after each chunk of steps, with the model as it is at the chunk's end. Chunks end where SB3's own
-        callbacks (``EvalCallback``, ``CheckpointCallback``, ``EveryNTimesteps``) are due, so that these see the right model.
-
-        Ctrl-C takes effect between two steps (or chunks) and leaves an agent that can be saved and can learn on.
+        step after each chunk of steps, with the model as it is at the chunk's end. Chunks end where SB3's own callbacks
+        (``EvalCallback``, ``CheckpointCallback``, ``EveryNTimesteps``) are due. Ctrl-C takes effect between two steps (or
+        chunks) and leaves an agent that can be saved and can learn on.
 
         Raises:
-            ValueError: ``total_timesteps`` is not positive, or ``device_loop=True`` and the environment has no functional
-                dynamics.
+            ValueError: ``total_timesteps`` is not positive, or ``device_loop=True`` and there are no functional dynamics.
         """
         if self.env is None:
             raise ValueError("the agent has no environment to learn in: give one to load(..., env=...) or set_env()")
         total_timesteps = settings.whole_number("total_timesteps", total_timesteps, 1)
         task = self._functional_task()
-        name = tb_log_name or type(self).__name__
         if task is None and (reset_num_timesteps or self._last_obs is None):  # SB3 resets the environment then
             self.memory.cut()
-        total_timesteps, callback = self._setup_learn(total_timesteps, callback, reset_num_timesteps, name, progress_bar)
-        with deferred() as self._interrupt:
-            if task is not None:
-                self._start_lanes(task, reset_num_timesteps)
-                device_training.learn(self, task, total_timesteps, callback, log_interval)
-            else:
-                host_training.learn(self, total_timesteps, callback, log_interval)
+        with closing_bar(callback, progress_bar) as callback:
+            given = (total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__)
+            total_timesteps, callback = self._setup_learn(*given)
+            with deferred() as self._interrupt:
+                if task is not None:
+                    self._start_lanes(task, reset_num_timesteps)
+                    device_training.learn(self, task, total_timesteps, callback, log_interval)
+                else:
+                    host_training.learn(self, total_timesteps, callback, log_interval)
         return self
 
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -347,8 +342,3 @@ class JaxAgent(DeviceLoopAgent):
                 return np.array(functions.act_greedily(self.learner_state, observations, key))
             self._predictions += 1
             return np.array(functions.act(self.learner_state, observations, key, self.exploration_at()))
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_init(learner: Learner) -> Any:
-    return plain_jit(learner.init)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Collection
 
 from mbrl_agents.common.interrupt import handled
+from mbrl_envs.assignments import whole
 
 FAILED, INTERRUPTED = 1, 130  # exit codes
 _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.EIO}
@@ -30,7 +31,7 @@ def add_training_arguments(
         presets: Whether a preset may say how many steps.
     """
     default = f"{steps:,}" + (", or the preset's" if presets else "")
-    parser.add_argument("--steps", type=int, help=f"transitions to train on (default: {default})")
+    parser.add_argument("--steps", type=whole, help=f"transitions to train on (default: {default})")
     parser.set_defaults(default_steps=steps)
     parser.add_argument(
         "--set",
@@ -39,17 +40,17 @@ def add_training_arguments(
         metavar="AGENT.NAME=VALUE" if several_agents else "NAME=VALUE",
         help="argument of an agent" + (" (without AGENT: of all)" if several_agents else "") + "; may be given several times",
     )
-    parser.add_argument("--n-envs", type=int, metavar="N", help="environments side by side in training (default: 1)")
+    parser.add_argument("--n-envs", type=whole, metavar="N", help="environments side by side in training (default: 1)")
     add_environment_arguments(parser)
     parser.add_argument(
-        "--eval-interval", type=int, metavar="STEPS", help="steps between evaluations (default: about 30 in a run)"
+        "--eval-interval", type=whole, metavar="STEPS", help="steps between evaluations (default: about 30 in a run)"
     )
     parser.add_argument(
-        "--eval-episodes", type=int, metavar="N", help="episodes of an evaluation (default: 32; other than mbrl/: 10)"
+        "--eval-episodes", type=whole, metavar="N", help="episodes of an evaluation (default: 32; other than mbrl/: 10)"
     )
     parser.add_argument(
         "--eval-steps",
-        type=int,
+        type=whole,
         metavar="N",
         help="steps of an episode (default: 100 for most; other than mbrl/: its own)",
     )
@@ -66,7 +67,7 @@ def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--max-episode-steps",
-        type=int,
+        type=whole,
         metavar="N",
         help="time limit (default: the run's, or the id's own; -1 for none, as in the published study's continuing tasks)",
     )
@@ -74,7 +75,7 @@ def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
 
 def add_execution_arguments(parser: argparse._ActionsContainer) -> None:
     """How many runs are trained in one program."""
-    parser.add_argument("--max-parallel-runs", type=int, metavar="N", help="runs in memory at once (default: as many as fit)")
+    parser.add_argument("--max-parallel-runs", type=whole, metavar="N", help="runs in memory at once (default: as many as fit)")
     parser.add_argument("--execution", choices=("loop", "vmap"), help="default: the faster one on this machine's devices")
 
 

@@ -12,6 +12,7 @@ from mbrl_agents.experiments.command_parts import (
     add_training_arguments,
     command_from,
 )
+from mbrl_envs.assignments import whole
 
 DEFAULT_AGENTS, DEFAULT_SEEDS, DEFAULT_COMPARE_STEPS, DEFAULT_TRAIN_STEPS = ("ReplayDQN", "DQN", "PPO"), 3, 15_000, 100_000
 
@@ -37,7 +38,7 @@ def _register_train(subparsers: Any) -> None:
     train.add_argument(
         "--preset", help="settings by name, procmaze-high, panflute-low, cartpole, cue-recall, …, or a .yaml file of them"
     )
-    train.add_argument("--seed", type=int, default=0, help="seed of everything random (default: 0)")
+    train.add_argument("--seed", type=whole, default=0, help="seed of everything random (default: 0)")
     add_training_arguments(train, DEFAULT_TRAIN_STEPS)
     train.add_argument("--save-replay", action="store_true", help="keep the replay memory, too (replay.npz)")
     train.add_argument("--out", metavar="DIR", help="folder (default: runs/ENV_AGENT_seedN, or runs/ENV_AGENT_sweep)")
@@ -72,13 +73,13 @@ def _register_compare(subparsers: Any) -> None:
         "study's own comparison in an environment and a regime; or a .yaml file of settings (default: study)",
     )
     compare.add_argument(
-        "--seeds", type=int, default=DEFAULT_SEEDS, metavar="N", help=f"runs per agent (default: {DEFAULT_SEEDS})"
+        "--seeds", type=whole, default=DEFAULT_SEEDS, metavar="N", help=f"runs per agent (default: {DEFAULT_SEEDS})"
     )
-    compare.add_argument("--first-seed", type=int, default=0, metavar="SEED", help="seeds are SEED, SEED+1, … (default: 0)")
+    compare.add_argument("--first-seed", type=whole, default=0, metavar="SEED", help="seeds are SEED, SEED+1, … (default: 0)")
     add_training_arguments(compare, DEFAULT_COMPARE_STEPS, several_agents=True)
     compare.add_argument(
         "--jobs",
-        type=int,
+        type=whole,
         metavar="N",
         help="runs at once (default: one for each core); those of the host loop have a process each",
     )
@@ -89,7 +90,7 @@ def _register_compare(subparsers: Any) -> None:
 
 def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
     sweep = parser.add_argument_group("many runs in one program (our agents in mbrl/ environments)")
-    sweep.add_argument("--seeds", type=int, metavar="N", help="train with N seeds: --seed, --seed + 1, …")
+    sweep.add_argument("--seeds", type=whole, metavar="N", help="train with N seeds: --seed, --seed + 1, …")
     sweep.add_argument(
         "--sweep",
         action="append",
@@ -117,11 +118,11 @@ def _register_evaluate(subparsers: Any) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="argument of an SB3 agent, whose file does not say"
     )
     add_environment_arguments(evaluate)
-    evaluate.add_argument("--episodes", type=int, metavar="N", help="number of episodes (default: as in training)")
-    evaluate.add_argument("--steps", type=int, metavar="N", help="steps of each (default: as in training)")
-    evaluate.add_argument("--seed", type=int, default=12345, help="decides which episodes these are (default: 12345)")
+    evaluate.add_argument("--episodes", type=whole, metavar="N", help="number of episodes (default: as in training)")
+    evaluate.add_argument("--steps", type=whole, metavar="N", help="steps of each (default: as in training)")
+    evaluate.add_argument("--seed", type=whole, default=12345, help="decides which episodes these are (default: 12345)")
     evaluate.add_argument("--video", metavar="FILE", help="film the agent: a .gif or .mp4")
-    evaluate.add_argument("--video-steps", type=int, metavar="N", default=200, help="steps to film (default: 200)")
+    evaluate.add_argument("--video-steps", type=whole, metavar="N", default=200, help="steps to film (default: 200)")
     imagine = evaluate.add_argument_group("what its world model imagines (PerfectModelDQN, SimpleModelDQN, LatentModelDQN)")
     imagine.add_argument(
         "--imagine",
@@ -129,7 +130,7 @@ def _register_evaluate(subparsers: Any) -> None:
         help="judge the model by what really happens, and write tables (prediction_errors.csv, termination_calibration.csv) "
         "and pictures (prediction_errors.png, calibration.png, rollouts.png)",
     )
-    imagine.add_argument("--imagine-steps", type=int, metavar="K", help="most steps imagined from a start (default: 10)")
+    imagine.add_argument("--imagine-steps", type=whole, metavar="K", help="most steps imagined from a start (default: 10)")
     imagine.add_argument(
         "--imagine-greedy",
         action="store_true",

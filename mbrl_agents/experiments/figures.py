@@ -139,3 +139,10 @@ def as_bytes(figure: Any, kind: str = "png", dots_per_inch: int = DOTS_PER_INCH)
 def save(figure: Any, path: str | os.PathLike[str]) -> None:
     """Writes a figure to a PNG, PDF or SVG file, whole or not at all."""
     write_atomically(path, as_bytes(figure, image_kind(path)))
+
+
+def saved(figure: Any, path: str | os.PathLike[str] | None) -> Any:
+    """The figure, written to a file if one is named."""
+    if path is not None:
+        save(figure, path)
+    return figure

@@ -19,7 +19,7 @@ from mbrl_agents.experiments.figures import (
     image_kind,
     new_figure,
     plain,
-    save,
+    saved,
 )
 from mbrl_agents.experiments.results import grouped, run_score_name, run_yardsticks
 from mbrl_agents.experiments.run_folder import RunFolder
@@ -27,27 +27,31 @@ from mbrl_agents.experiments.scores import Yardsticks
 
 
 def plot_curves(
-    runs: Sequence[RunFolder], path: str | os.PathLike[str], *, normalised: bool = False, until: int | None = None
-) -> None:
+    runs: Sequence[RunFolder], path: str | os.PathLike[str] | None, *, normalised: bool = False, until: int | None = None
+) -> Any:
     """Draws mean scores over training, with 95 % bootstrap intervals: a panel for each environment, a line for each agent.
 
     Args:
         runs: The runs; those without any score are left out.
-        path: PNG, PDF or SVG file; written whole or not at all.
+        path: PNG, PDF or SVG file, written whole or not at all; None for none.
         normalised: Whether scores are drawn on the scale from the uniform policy (0) to the best one (1), where known.
         until: Last timestep drawn; None for all there are, also those that not all runs have reached.
+
+    Returns:
+        The figure, of Matplotlib; a notebook shows it.
 
     Raises:
         ValueError: There is nothing to draw, or the file's kind is unknown.
     """
-    image_kind(path)
+    if path is not None:
+        image_kind(path)
     panels: dict[tuple[str, str], list[RunFolder]] = {}
     for run in runs:
         if len(run.scores()):
             panels.setdefault((run.config.environment.title, run_score_name(run)), []).append(run)
     if not panels:
         raise ValueError("there is nothing to plot: no run has been evaluated yet")
-    save(_draw(list(panels.values()), normalised, until), path)
+    return saved(_draw(list(panels.values()), normalised, until), path)
 
 
 def _draw(panels: Sequence[Sequence[RunFolder]], normalised: bool, until: int | None) -> Any:

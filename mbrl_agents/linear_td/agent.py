@@ -238,7 +238,7 @@ class LinearTD(JaxAgent):
         array, own = np.asarray(observations), self.observation_space.shape or ()
         if array.shape[array.ndim - len(own) :] != own:
             raise ValueError(f"observations must have shape (…, {', '.join(map(str, own))}), got {array.shape}")
-        return np.asarray(self.learner.value(self.learner_state, self.replay.codec.from_host(array)))
+        return np.asarray(self.learner.value(self.learner_state, jnp.asarray(self.replay.codec.from_host(array))))
 
     def predict_curve(
         self, num_updates: int, *, num_episodes: int = 1000, reward_weights: Any = None, seed: int = 0, **more: Any

@@ -175,7 +175,7 @@ def windows(
     rows = starts + np.minimum(step, left)
     codec = learner_with_model(agent).codec
     return Windows(
-        features=np.asarray(codec.features(codec.from_host(observations)))[rows],
+        features=np.asarray(codec.features(jnp.asarray(codec.from_host(observations))))[rows],
         actions=(actions[rows[:-1]] - agent.action_space.start).astype(np.int32),
         rewards=rewards[rows[:-1]].astype(np.float32),
         terminated=ends & (step[1:] == left),

@@ -12,6 +12,7 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, get_parameters_by_name, polyak_update
 
 from mbrl_agents.common import given_environment, schedules
+from mbrl_agents.common.progress_bars import closing_bar
 from mbrl_agents.r2d2 import arguments as checks
 from mbrl_agents.r2d2.exploration import LADDER, epsilon_ladder
 from mbrl_agents.r2d2.learning import gradient, gradient_in_numpy
@@ -137,7 +138,7 @@ class R2D2(SavedRecurrentAlgorithm):
         env = given_environment.checked(env)
         super().__init__(
             policy,
-            env,  # type: ignore[arg-type]
+            env,
             learning_rate,
             buffer_size,
             learning_starts,
@@ -303,4 +304,5 @@ class R2D2(SavedRecurrentAlgorithm):
         progress_bar: bool = False,
     ) -> R2D2:
         """Trains; arguments as for SB3's agents."""
-        return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps, progress_bar)
+        with closing_bar(callback, progress_bar) as callback:
+            return super().learn(total_timesteps, callback, log_interval, tb_log_name, reset_num_timesteps)

@@ -81,12 +81,12 @@ class BatchDriver:
         self.max_episode_steps = time_limit("max_episode_steps", max_episode_steps)
         self.autoreset_mode = _autoreset_mode(autoreset_mode)
         self.render_mode = one_of("render_mode", render_mode, (None, *RENDER_MODES))
-        self.informs = informs(self.dynamics)
-        self._action_dtype = np.int32 if isinstance(self.dynamics.action_space, spaces.Discrete) else None
         self._state: BatchState | None = None
         self._compile()
 
     def _compile(self) -> None:
+        self.informs = informs(self.dynamics)
+        self._action_dtype = np.int32 if isinstance(self.dynamics.action_space, spaces.Discrete) else None
         task = FunctionalTask(self.dynamics, self.max_episode_steps)
         self._functions = _compiled(task.batched(self.num_envs, self.autoreset_mode))
 

@@ -116,11 +116,10 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         self._packed: jax.Array | None = None
         self._last: tuple[Any, float] | None = None  # action and reward, for the caption of a picture
         self._total_reward = 0.0
-        self._informs = informs(self.dynamics)
 
     def _compile(self) -> None:
         """Not before the first reset: a process may fork until then."""
-        self._functions = compiled(self.dynamics)
+        self._functions, self._informs = compiled(self.dynamics), informs(self.dynamics)
         # A device array handed in again costs nothing to convert; Discrete actions are few.
         self._device_actions: list[jax.Array] = []
         self._first_action = 0
@@ -151,7 +150,7 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         Raises:
             gymnasium.error.ResetNeeded: The environment was never reset.
         """
-        return self._functions.packing.view(np.asarray(self._require_state())).lane.state
+        return self._lane().state
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins an episode; see :meth:`gymnasium.Env.reset`. With a seed, episodes and events start anew from it.
@@ -209,7 +208,7 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example gymnasium.make(..., render_mode='rgb_array')")
             return None
-        elapsed = int(self._functions.packing.view(np.asarray(self._require_state())).lane.elapsed)
+        elapsed = int(self._lane().elapsed)
         caption = f"step {elapsed}"
         if self._last is not None:
             caption += f"   {self._action_name(self._last[0])}   reward {self._last[1]:g}   total {self._total_reward:g}"
@@ -218,6 +217,10 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
 
     def _info(self) -> dict[str, Any]:
         return {name: value.item() for name, value in self.dynamics.info(self.state).items()}
+
+    def _lane(self) -> Lane:
+        packed = np.asarray(self._require_state())
+        return self._functions.packing.view(packed).lane
 
     def _require_state(self) -> jax.Array:
         if self._packed is None:

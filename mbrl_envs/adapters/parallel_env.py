@@ -16,6 +16,7 @@ from gymnasium import spaces
 from mbrl_envs.adapters.gym_env import RENDER_FPS, RENDER_MODES, compiled, seed_key
 from mbrl_envs.adapters.options import known_options
 from mbrl_envs.checks import one_of, time_limit
+from mbrl_envs.lane import Lane
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
 from mbrl_envs.registration import make_constants
 from mbrl_envs.rendering import ansi, rgb_array
@@ -114,17 +115,18 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
 
         Args:
             seed: A non-negative integer, or None to go on with the next episode.
-            options: What the start shall be; see :meth:`FunctionalEnv.start_with`. None, or empty: as it is drawn.
+            options: What the start shall be; see :meth:`FunctionalEnv.start_with`. None, or empty: as it is drawn. Names that
+                the dynamics do not know are ignored, as PettingZoo's tests demand.
 
         Returns:
             Observations and empty infos of each agent, by its name.
 
         Raises:
             gymnasium.error.Error: The seed is not a non-negative integer.
-            TypeError, ValueError: An option is unknown, of a wrong type or out of range.
+            TypeError, ValueError: An option is of a wrong type or out of range.
             RuntimeError: This process was forked from one that had used JAX.
         """
-        options = known_options(self.dynamics, options)
+        options = known_options(self.dynamics, options, others=True)
         key = None if seed is None else seed_key(seed)
         if self._packed is None:
             self._compile()
@@ -174,8 +176,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         Raises:
             gymnasium.error.ResetNeeded: The environment was never reset.
         """
-        lane = self._functions.packing.view(np.asarray(self._require_reset())).lane
-        return self.dynamics.global_state(lane.state)
+        return self.dynamics.global_state(self._lane().state)
 
     def render(self) -> Any:
         """Draws the state: uint8 (height, width, 3) or text; in mode ``"human"`` into the window, and returns None.
@@ -186,7 +187,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example parallel_env(render_mode='rgb_array')")
             return None
-        lane = self._functions.packing.view(np.asarray(self._require_reset())).lane
+        lane = self._lane()
         picture, caption = self.dynamics.picture(lane.state), self._caption(int(lane.elapsed))
         if self.render_mode == "ansi":
             return ansi(picture, caption=caption)
@@ -208,6 +209,10 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
 
     def _by_agent(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(self.possible_agents, rows, strict=True))
+
+    def _lane(self) -> Lane:
+        packed = np.asarray(self._require_reset())
+        return self._functions.packing.view(packed).lane
 
     def _require_reset(self) -> jax.Array:
         if self._packed is None:

@@ -92,8 +92,8 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
             fresh = self.np_random.integers(2**31, size=self.num_envs)
             seeds = [int(new) if given is None else given for given, new in zip(seeds, fresh, strict=True)]
             mask = None
-        observations = self._driver.reset(seeds, mask, [own] * self.num_envs)
-        return observations, self._info(np.ones(self.num_envs, bool) if mask is None else mask)
+        observations = self._driver.reset(seeds, mask, [own] * self.num_envs if own else None)
+        return observations, self._info(mask)
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Takes one step in every environment; see :meth:`gymnasium.vector.VectorEnv.step`.
@@ -110,7 +110,7 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
             gymnasium.error.ResetNeeded: The environments were never reset.
         """
         observation, reward, terminated, truncated, final_state = self._driver.step(actions)
-        info = self._info(np.ones(self.num_envs, bool))
+        info = self._info()
         if self._driver.autoreset_mode == AutoresetMode.SAME_STEP and (ended := terminated | truncated).any():
             final, told = self._driver.observe(final_state), self._driver.info(final_state)
             for i in np.flatnonzero(ended):
@@ -118,11 +118,12 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
                 info = self._add_info(info, {"final_obs": final[i], "final_info": last}, int(i))
         return observation, reward, terminated, truncated, info
 
-    def _info(self, mask: np.ndarray) -> dict[str, Any]:
-        """What the dynamics tell of the current states, as Gymnasium has it: arrays, and masks of who has a value."""
+    def _info(self, mask: np.ndarray | None = None) -> dict[str, Any]:
+        """What the dynamics tell of current states, as Gymnasium has it: arrays, and masks of who has a value (None: all)."""
         told: dict[str, Any] = {}
         for name, values in self._driver.info().items():
-            told |= {name: np.where(mask, values, 0), f"_{name}": mask.copy()}
+            here = np.ones(self.num_envs, bool) if mask is None else mask.copy()
+            told |= {name: np.where(here, values, 0), f"_{name}": here}
         return told
 
     def _seeds(self, seed: Any) -> list[int | None]:

@@ -72,3 +72,21 @@ def test_bars_in_a_terminal() -> None:
         tracker.stopping()
     assert "a seed 0 finished, score 0.25" in out.getvalue()
     assert "stopping" in out.getvalue()
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_bars_are_closed_by_an_interruption(error: type[BaseException]) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True)
+    seen: list[progress.BarTracker] = []
+
+    def interrupted() -> None:
+        with tracked([RunProgress("a", "a seed 0", 1000)], 1, console) as tracker:
+            assert isinstance(tracker, progress.BarTracker)
+            seen.append(tracker)
+            tracker.progress(0, 500, 0.25)
+            assert tracker.bars.live.is_started
+            raise error
+
+    with pytest.raises(error):
+        interrupted()
+    assert not seen[0].bars.live.is_started

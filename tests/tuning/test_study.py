@@ -74,7 +74,7 @@ def test_what_is_kept(trained: Study) -> None:
     good = curves[~curves["diverged"]]
     assert sorted(set(good["timestep"])) == list(range(0, 301, 50))
     for trial in trained.optuna.trials:
-        assert trial.state == TrialState.COMPLETE
+        assert trial.state == (TrialState.PRUNED if trial.user_attrs.get("diverged") else TrialState.COMPLETE)
         names = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(trial, storage=trained.storage)}
         assert sorted(names) == ["curve.csv", "curve.png"]
         assert (trained.curves.artifacts / names["curve.png"]).read_bytes().startswith(b"\x89PNG")

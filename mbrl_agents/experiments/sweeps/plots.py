@@ -18,25 +18,26 @@ from mbrl_agents.experiments.figures import (
     is_logarithmic,
     new_figure,
     plain,
-    save,
+    saved,
 )
 
 if TYPE_CHECKING:
     from mbrl_agents.experiments.sweeps.result import SweepResult
 
 
-def plot_settings(sweep: SweepResult, path: str | os.PathLike[str], max_settings: int) -> None:
+def plot_settings(sweep: SweepResult, path: str | os.PathLike[str] | None, max_settings: int) -> Any:
     """Learning curves of the best settings; see :meth:`SweepResult.plot`."""
     table = sweep.summary().sort_values("mean", ascending=False, kind="stable")
     chosen = set(table["setting"][:max_settings])
     runs = sweep.runs()
     folders = [sweep.run_folder(int(run)) for run in runs["run"][runs["setting"].isin(chosen)]]
-    plots.plot_curves(folders, path)
+    return plots.plot_curves(folders, path)
 
 
-def plot_hyperparameters(sweep: SweepResult, path: str | os.PathLike[str], by: str, metric: str) -> None:
+def plot_hyperparameters(sweep: SweepResult, path: str | os.PathLike[str] | None, by: str, metric: str) -> Any:
     """The objective against one or two hyperparameters; see :meth:`SweepResult.plot_hyperparameters`."""
-    image_kind(path)
+    if path is not None:
+        image_kind(path)
     names = sweep.hyperparameters
     table = sweep.summary(by, metric)
     if len(names) not in (1, 2) or not all(pd.api.types.is_numeric_dtype(table[name]) for name in names):
@@ -46,7 +47,7 @@ def plot_hyperparameters(sweep: SweepResult, path: str | os.PathLike[str], by: s
     what = f"{metric} ({by}), mean over seeds"
     (_draw_line if len(names) == 1 else _draw_map)(axis, table, names, what)
     axis.set_title(sweep.run_folder(0).config.environment.title, loc="left", color=INK, fontsize=11)
-    save(figure, path)
+    return saved(figure, path)
 
 
 def _draw_line(axis: Any, table: pd.DataFrame, names: list[str], what: str) -> None:

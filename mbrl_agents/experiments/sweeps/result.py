@@ -236,18 +236,34 @@ class SweepResult:
         assert isinstance(agent, JaxAgent)
         return agent
 
-    def plot(self, path: str | os.PathLike[str], max_settings: int = 8) -> None:
-        """Draws learning curves: mean over seeds with 95 % bootstrap bands, for the best settings (PNG, PDF or SVG)."""
-        integer_in("max_settings", max_settings, 1, 1000)
-        plots.plot_settings(self, path, max_settings)
+    def plot(self, path: str | os.PathLike[str] | None = None, max_settings: int = 8) -> Any:
+        """Draws learning curves: mean over seeds with 95 % bootstrap bands, for the best settings.
 
-    def plot_hyperparameters(self, path: str | os.PathLike[str], by: str = "final", metric: str = SCORE) -> None:
+        Args:
+            path: File to write (PNG, PDF or SVG); None for none.
+            max_settings: How many settings to draw.
+
+        Returns:
+            The figure, of Matplotlib; a notebook shows it.
+        """
+        integer_in("max_settings", max_settings, 1, 1000)
+        return plots.plot_settings(self, path, max_settings)
+
+    def plot_hyperparameters(self, path: str | os.PathLike[str] | None = None, by: str = "final", metric: str = SCORE) -> Any:
         """Draws the objective against one or two swept numbers: a line with intervals, or a heat map.
+
+        Args:
+            path: File to write (PNG, PDF or SVG); None for none.
+            by: The objective.
+            metric: What it is of.
+
+        Returns:
+            The figure, of Matplotlib; a notebook shows it.
 
         Raises:
             ValueError: Not one or two hyperparameters were swept.
         """
-        plots.plot_hyperparameters(self, path, by, metric)
+        return plots.plot_hyperparameters(self, path, by, metric)
 
     # ------------------------------------------------------------------
 
