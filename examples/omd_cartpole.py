@@ -2,7 +2,7 @@
 
 Run as ``python examples/omd_cartpole.py`` (``--quick`` for a minute's worth). Agents that differ in nothing but their model's
 loss are trained with models of several sizes, and with numbers that mean nothing appended to what is seen; arXiv 2106.03273.
-Settings are those of the study (``mbrl_agents/omd/cartpole.yaml``) but for the number of steps; VaGraM's are those of MLE.
+Settings are those of the study (the preset ``omd-cartpole``) but for the number of steps; VaGraM's are those of MLE.
 All are sweeps in a folder: stopped, the same command goes on. Every evaluation plays ten episodes with actions drawn from
 softmax(Q/α), as published, and the same ten greedily. Writes ``returns.csv`` (a row for each evaluation), ``on_the_way.csv``
 (mean, least and greatest seed after an eighth, a quarter, half and all of the steps), ``summary.csv``, and, of the drawn
@@ -16,14 +16,13 @@ import pathlib
 import gymnasium
 import pandas as pd
 
-from mbrl_agents import grid, omd, train_sweep
-from mbrl_agents.experiments import figures, preset_files, statistics
+from mbrl_agents import grid, train_sweep
+from mbrl_agents.experiments import figures, published, statistics
 from mbrl_agents.omd.model_losses import MODEL_LOSSES
 
 SIZES, DISTRACTORS, EVALUATIONS = (2, 4, 8, 16, 32), (0, 10, 30), 8
 KEYS = ["model_loss", "size", "distractors"]
-PRESET = preset_files.read(pathlib.Path(omd.__file__).parent / "cartpole.yaml").arguments["mle"]
-PUBLISHED = PRESET | {"carry_optimizer": None}  # which is different under "omd"
+PUBLISHED = published.preset("omd-cartpole").arguments["mle"] | {"carry_optimizer": None}  # which is different under "omd"
 
 
 def sweep(folder: pathlib.Path, distractors: int, options: argparse.Namespace) -> pd.DataFrame:

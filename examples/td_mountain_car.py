@@ -88,10 +88,10 @@ def nearest(table: pd.DataFrame) -> int:
     return int(near.loc[(near["cells"] - SETTING["visited_cells"]).abs().idxmin(), "seed"])
 
 
-def learner_of(size: int, rate: float, every: int) -> BatchTD:
-    """TD with the published features, batches of ``size`` episodes and a learning rate."""
-    step_size = rate / TRANSITIONS
-    return BatchTD(CELLS.num_cells, gamma=GAMMA, step_size=step_size, batch_size=size, features=TABLE, every=every)
+def learner_of(size: int, rates: float | list[float], every: int) -> BatchTD:
+    """TD with the published features, batches of ``size`` episodes and learning rates side by side."""
+    step = (np.array(rates) / TRANSITIONS).tolist()
+    return BatchTD(CELLS.num_cells, gamma=GAMMA, step_size=step, batch_size=size, features=TABLE, every=every)
 
 
 def blocks(policy: np.ndarray, episodes: int, seed: int) -> Iterator[Episodes]:
@@ -159,21 +159,24 @@ def lengths(batches: int) -> dict[tuple[int, float], int]:
 def one_run(run: int, policy: np.ndarray, batches: int, truths: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Errors of every setting in one run, float64 (records,) by ``<batch size> <learning rate> <error>``."""
     began, cpu = time.perf_counter(), time.process_time()
-    learners = {setting: learner_of(*setting, record_interval(batches)) for setting in LENGTHS}
-    limits = lengths(batches)
-    needed = max(size * limit for (size, _), limit in limits.items())
+    limits, every = lengths(batches), record_interval(batches)
+    rates = {size: [rate for other, rate in LENGTHS if other == size] for size, _ in LENGTHS}
+    learners = {size: learner_of(size, own, every) for size, own in rates.items()}
+    ends = {size: max(limits[size, rate] for rate in own) for size, own in rates.items()}
+    needed = max(size * end for size, end in ends.items())
     for block in blocks(policy, needed, seed=run + 1):
-        for setting, learner in learners.items():
-            if learner.num_batches < limits[setting]:
-                learner.learn(block, limits[setting])
+        for size, learner in learners.items():
+            if learner.num_batches < ends[size]:
+                learner.learn(block, ends[size])
     errors = {}
-    for (size, rate), learner in learners.items():
+    for size, learner in learners.items():
         for kind in ERRORS:
             truth = truths["monte_carlo" if kind == "monte_carlo" else "td"]
             found = learner.result.errors(truth, truths["visits"] if kind == "visited" else None)
-            errors[f"{size} {rate} {kind}"] = found
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - began
-    print(f"run {run}: {needed} episodes, {sum(limits.values())} updates, {wall:.0f} s ({cpu:.0f} s of CPU time)", flush=True)
+            errors |= {f"{size} {rate} {kind}": found[:, i] for i, rate in enumerate(rates[size])}
+    updates = sum(ends[size] * len(own) for size, own in rates.items())
+    wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+    print(f"run {run}: {needed} episodes, {updates} updates, {wall:.0f} s ({cpu:.0f} s of CPU time)", flush=True)
     return errors
 
 

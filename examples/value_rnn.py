@@ -3,7 +3,8 @@
 Run as ``python examples/value_rnn.py`` (``--quick`` for a few seconds' worth). Many networks with two hidden units and without
 a learned read-out learn at once; drawn are trials, all losses, and of the best network values beside the exact ones and the
 trajectories of its two units. A network counts as right if its value is off by less than .05 wherever the cue has been seen and
-the reward is still to come. ``--study`` trains them again without each of the things that help, and tells the shares.
+the reward is still to come. ``--published`` trains with the public code's settings (``mbrl_agents/value_rnn/published``),
+``--study`` again without each of the things that help, and tells the shares.
 """
 
 import argparse
@@ -16,6 +17,7 @@ import pandas as pd
 
 from mbrl_agents.experiments import figures, value_rnn_plots
 from mbrl_agents.value_rnn import Fit, ValueRNN, fit_many
+from mbrl_agents.value_rnn.published import study
 from mbrl_envs.conditioning import CueReward, Trial, sample_trials, values
 
 GAMMA, RIGHT = 0.5, 0.05
@@ -23,7 +25,11 @@ TASK = CueReward()
 NETWORK: dict[str, Any] = {"cell": "lstm", "readout": "relu_sum", "gamma": GAMMA, "batch_size": 12}
 NETWORK |= {"learning_rate": 1e-2, "max_grad_norm": 0.1, "td_lambda": 0.9}
 FITTING: dict[str, Any] = {"patience": None}
-PUBLIC: dict[str, Any] = {"learning_rate": 3e-3, "max_grad_norm": None, "td_lambda": 0.0, "initialization": "uniform"}
+# The public code's settings; what they do not say is as PyTorch has it.
+PUBLIC: tuple[dict[str, Any], dict[str, Any]] = (
+    study("two-cues").network | {"max_grad_norm": None},
+    {name: value for name, value in study("two-cues").fit.items() if name != "epochs"},
+)
 # What is changed in the networks, and in fitting.
 STUDY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "as it is": ({}, {}),
@@ -36,8 +42,8 @@ STUDY: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "last weights, not the best": ({}, {"keep_best": False}),
     "stopping after 200 epochs without gain": ({}, {"patience": 200}),
     "linear read-out": ({"readout": "linear"}, {}),
-    "as the public code": (PUBLIC, {"terminal_target": False, "shuffle": False}),
-    "the same with terminal target": (PUBLIC, {"shuffle": False}),
+    "as the public code": PUBLIC,
+    "the same with terminal target": (PUBLIC[0], PUBLIC[1] | {"terminal_target": True}),
 }
 
 
@@ -59,7 +65,7 @@ def train(
     return networks, fit_many(networks, trials, epochs=epochs, progress_bar=True, **(FITTING | changes[1]))
 
 
-def study(sizes: dict[int, int], seeds: range, trials: list[Trial], test: list[Trial]) -> pd.DataFrame:
+def compare(sizes: dict[int, int], seeds: range, trials: list[Trial], test: list[Trial]) -> pd.DataFrame:
     """The share of networks that are right, for each change and each size with its number of epochs."""
     rows = []
     for name, changes in STUDY.items():
@@ -79,6 +85,9 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=2000)
     parser.add_argument(
+        "--published", action="store_true", help="networks and fitting as in the public code, not with what helps"
+    )
+    parser.add_argument(
         "--study", action="store_true", help="also what each remedy brings, for 2 units (2000 epochs) and 6 units (500)"
     )
     parser.add_argument("--quick", action="store_true", help="4 networks, 100 epochs")
@@ -91,7 +100,7 @@ def main() -> None:
     trials, test = sample_trials(TASK, 100, seed=1), sample_trials(TASK, 100, seed=2)
 
     began = time.process_time()
-    networks, fits = train(options.units, seeds, epochs, trials)
+    networks, fits = train(options.units, seeds, epochs, trials, PUBLIC if options.published else ({}, {}))
     seconds = time.process_time() - began
     errors = np.array([value_error(network, test) for network in networks])
     table = pd.DataFrame({"seed": seeds, "value_error": errors, "loss": [fit.losses.min() for fit in fits]})
@@ -111,7 +120,7 @@ def main() -> None:
         figures.save(figure, folder / f"{name}.png")
     best.save(folder / "best")
     if options.study:
-        found = study({2: 40, 6: 20} if options.quick else {2: 2000, 6: 500}, seeds, trials, test)
+        found = compare({2: 40, 6: 20} if options.quick else {2: 2000, 6: 500}, seeds, trials, test)
         found.to_csv(folder / "study.csv", index=False)
         print("\n" + found.to_string(index=False))
     print(f"\n{folder}: networks.csv, {', '.join(f'{name}.png' for name in pictures)}, best.zip")

@@ -11,6 +11,7 @@ Importing this package registers the ids ``mbrl/…`` with Gymnasium::
 
 from typing import TYPE_CHECKING, Any
 
+from mbrl_envs import forks as forks  # so that it knows of every fork
 from mbrl_envs.batched import BatchedEnv
 from mbrl_envs.button_grid import ButtonGrid
 from mbrl_envs.cart_pole import CartPole

@@ -121,6 +121,13 @@ def to_mask(words: jax.Array | Board, num_cells: int) -> jax.Array:
     return jnp.concatenate(pieces) != 0
 
 
+def from_mask(mask: np.ndarray) -> np.ndarray:
+    """Packs a bool mask of shape (num_cells,) into stacked words, uint32 (W,); NumPy's way back from :func:`to_mask`."""
+    padded = np.zeros(WORD_BITS * num_words(mask.size), bool)
+    padded[: mask.size] = mask
+    return (padded.reshape(-1, WORD_BITS) << np.arange(WORD_BITS, dtype=np.uint32)).sum(axis=1, dtype=np.uint32)
+
+
 def contains(words: jax.Array, cell: jax.Array) -> jax.Array:
     """Whether ``cell`` (int32 scalar, non-negative) is on in stacked words of shape (W,)."""
     index, bit = _place(cell)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,9 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import bitboard, draws
-from mbrl_envs.checks import boolean, integer_in, set_frozen
+from mbrl_envs.checks import boolean, boolean_array, integer_in, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.grid import GridWorld, boolean_space, cell_at, cells_at, is_cell, move, stack_planes
 from mbrl_envs.rendering import Picture
 
 MAX_BUTTONS = 16
@@ -57,7 +58,7 @@ def distinct_cells(words: list[jax.Array], num_cells: int) -> list[jax.Array]:
     for i, word in enumerate(words):
         cell = draws.below(word, num_cells - i)
         for other in taken:
-            cell = cell + (cell >= other)
+            cell = jnp.where(cell >= other, cell + 1, cell)
         cells.append(cell)
         # Insert into the ascending list by one bubble pass.
         carried = cell
@@ -109,6 +110,22 @@ def button_planes(buttons: jax.Array, on: jax.Array, num_cells: int) -> tuple[ja
     return bitboard.to_mask(lit, num_cells), bitboard.to_mask(dark, num_cells)
 
 
+def buttons_of(options: Mapping[str, Any], num_buttons: int, n: int) -> dict[str, Any]:
+    """The fields ``buttons`` and ``on`` of a state, as far as options of a reset give them.
+
+    Raises:
+        TypeError, ValueError: They are not that many different cells, or booleans.
+    """
+    given: dict[str, Any] = {}
+    if "buttons" in options:
+        given["buttons"] = cells_at("options['buttons']", options["buttons"], num_buttons, n)
+        if len(np.unique(given["buttons"])) < num_buttons:
+            raise ValueError(f"options['buttons'] must be different cells, got {options['buttons']!r}")
+    if "on" in options:
+        given["on"] = boolean_array("options['on']", options["on"], (num_buttons,))
+    return given
+
+
 @dataclasses.dataclass(frozen=True)
 class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
     """Switch all buttons on by walking over them; then they are laid out anew.
@@ -121,6 +138,9 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
     drawn anew.
 
     **Reward.** 1 on a success, else 0.
+
+    **Options of a reset.** ``position``, the player's row and column; ``buttons``, k different rows and columns; ``on``, k
+    booleans. Anything else is as drawn.
 
     From *The Benefits of Model-Based Generalization in Reinforcement Learning* (arXiv 2211.02222).
 
@@ -145,6 +165,7 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
 
     env_id: ClassVar[str] = "mbrl/ButtonGrid-v0"
     continuing: ClassVar[bool] = True
+    reset_options: ClassVar[tuple[str, ...]] = ("position", "buttons", "on")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -185,6 +206,12 @@ class ButtonGrid(GridWorld, FunctionalEnv[ButtonState, ButtonEvents]):
         n = self.grid_size
         planes = [is_cell(state.position, n * n), *button_planes(state.buttons, state.on, n * n)]
         return stack_planes(planes, n, n, self.observation)
+
+    def start_with(self, state: ButtonState, options: Mapping[str, Any]) -> ButtonState:
+        if "position" in options:
+            position = cell_at("options['position']", options["position"], self.grid_size)
+            state = state._replace(position=position)  # type: ignore[arg-type]  # NumPy's arrays do
+        return state._replace(**buttons_of(options, self.num_buttons, self.grid_size))
 
     def picture(self, state: ButtonState) -> Picture:
         n = self.grid_size

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
-from mbrl_envs.checks import integer_in, set_frozen
+from mbrl_envs.checks import integer_in, rescaled, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.rendering import Picture
 
@@ -48,6 +49,8 @@ class CartPole(FunctionalEnv[CartPoleState, CartPoleEvents]):
 
     **Reset.** Position, velocity, angle and angular velocity are drawn uniformly from ±0.05.
 
+    **Options of a reset.** As Gymnasium's: ``low`` and ``high``, other bounds than ±0.05.
+
     **Step.** A force of 10 N pushes the cart for 0.02 s (Euler's method, the equations of Barto, Sutton & Anderson 1983 as
     Gymnasium has them). The episode terminates when the cart has left ±2.4 m or the pole ±12°. From the same state and action
     this is Gymnasium's step but for rounding: here states are float32, there float64.
@@ -73,6 +76,7 @@ class CartPole(FunctionalEnv[CartPoleState, CartPoleEvents]):
     env_id: ClassVar[str] = "mbrl/CartPole-v0"
     continuing: ClassVar[bool] = False
     max_episode_steps: ClassVar[int] = 500
+    reset_options: ClassVar[tuple[str, ...]] = ("low", "high")
     action_names: ClassVar[tuple[str, ...]] = ("push left", "push right")
 
     def __post_init__(self) -> None:
@@ -100,7 +104,7 @@ class CartPole(FunctionalEnv[CartPoleState, CartPoleEvents]):
     def events(self, key: jax.Array) -> CartPoleEvents:
         if not self.num_distractors:
             return CartPoleEvents(jnp.zeros(0, jnp.float32))
-        return CartPoleEvents(jax.random.normal(key, (self.num_distractors,), jnp.float32))
+        return CartPoleEvents(draws.normal(key, (self.num_distractors,)))
 
     def transition(self, state: CartPoleState, action: jax.Array, events: CartPoleEvents) -> Transition:
         _, velocity, angle, spin = state.physics
@@ -116,6 +120,12 @@ class CartPole(FunctionalEnv[CartPoleState, CartPoleEvents]):
 
     def observe(self, state: CartPoleState) -> jax.Array:
         return jnp.concatenate([state.physics, state.distractors])
+
+    def start_with(self, state: CartPoleState, options: Mapping[str, Any]) -> CartPoleState:
+        # Bounds beyond which everything has long ended.
+        return state._replace(
+            physics=rescaled(state.physics, (-START, START), options, (-2 * MOST_POSITION, 2 * MOST_POSITION))
+        )
 
     def picture(self, state: CartPoleState) -> Picture:
         # The pole's 1 m is drawn as seven cells, and its tilt as it is; the track's 4.8 m take all columns.

@@ -8,6 +8,8 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.envs.classic_control import CartPoleEnv
 
+from mbrl_envs.checks import checked_seed
+
 SEEN = (0, 2)  # position and angle
 
 
@@ -30,6 +32,7 @@ class CartPoleNoVelocity(CartPoleEnv):
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins an episode; see :meth:`gymnasium.Env.reset`."""
+        seed = None if seed is None else checked_seed(seed)
         observation, info = super().reset(seed=seed, options=options)
         return observation[list(SEEN)], info
 

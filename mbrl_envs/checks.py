@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Collection, Hashable
+from collections.abc import Collection, Hashable, Mapping
 from typing import Any
+
+import gymnasium
+import numpy as np
 
 _LONGEST_VALUE = 80  # characters of a value that a message shows
 
@@ -87,6 +90,55 @@ def boolean(name: str, value: Any) -> bool:
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {_shown(value)} of type {_type_name(value)}")
     return value
+
+
+def checked_seed(seed: Any) -> int:
+    """A seed that a user gave, as a plain ``int``; NumPy's integers are integers, too.
+
+    Raises:
+        gymnasium.error.Error: It is not a non-negative integer. (What Gymnasium and PettingZoo raise.)
+    """
+    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
+        raise gymnasium.error.Error(f"seed must be None or a non-negative integer, got {_shown(seed)}")
+    return int(seed)
+
+
+def boolean_array(name: str, value: Any, shape: tuple[int, ...]) -> np.ndarray:
+    """Returns ``value`` as a new bool array if it is one, or nested sequences of booleans, of the given shape.
+
+    Raises:
+        TypeError: It is something else.
+        ValueError: It has another shape.
+    """
+    try:
+        array = np.array(value)
+    except ValueError:  # nested sequences of unequal lengths
+        array = np.array(None)
+    if array.dtype != np.bool_:
+        raise TypeError(f"{name} must be booleans of shape {shape}, got {_shown(value)} of type {_type_name(value)}")
+    if array.shape != shape:
+        raise ValueError(f"{name} must be booleans of shape {shape}, got shape {array.shape}")
+    return array
+
+
+def rescaled(drawn: Any, default: tuple[float, float], options: Mapping[str, Any], widest: tuple[float, float]) -> Any:
+    """Numbers that were drawn between default bounds, moved to the bounds ``low`` and ``high`` of a reset's options, float32.
+
+    Args:
+        drawn: The numbers.
+        default: Their bounds, each of which holds where there is no option.
+        options: Options of a reset.
+        widest: Least lower and greatest upper bound allowed.
+
+    Raises:
+        TypeError, ValueError: A bound is no number or beyond the widest ones, or the lower one is above the upper one.
+    """
+    names = zip(("low", "high"), default, strict=True)
+    low, high = (number_in(f"options[{name!r}]", options.get(name, bound), *widest) for name, bound in names)
+    if low > high:
+        raise ValueError(f"options['low'] must be at most options['high'], got {low} and {high}")
+    share = (np.asarray(drawn, np.float64) - default[0]) / (default[1] - default[0])
+    return np.clip(low + share * (high - low), low, high).astype(np.float32)
 
 
 def time_limit(name: str, value: Any) -> int | None:

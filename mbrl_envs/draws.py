@@ -51,17 +51,39 @@ def raw_key(seed: int) -> np.ndarray:
     return np.random.SeedSequence(seed).generate_state(2)
 
 
+def threefry_key(key: jax.Array) -> jax.Array:
+    """The raw Threefry key, uint32 (2,), that a JAX random key is or stands for; a function of the key alone.
+
+    Args:
+        key: Raw or typed key of any of JAX's generators. Keys of other generators than Threefry are hashed to one.
+
+    Raises:
+        TypeError: It is no key.
+    """
+    if not jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+        if key.shape == (2,) and key.dtype == jnp.uint32:
+            return key
+        if key.shape != (4,) or key.dtype != jnp.uint32:
+            raise TypeError(f"key must be a JAX random key: typed, or uint32 of shape (2,) or (4,), got {key.dtype}{key.shape}")
+        key = jax.random.wrap_key_data(key, impl="rbg")
+    data = jax.random.key_data(key)
+    return data if data.shape == (2,) else jax.random.bits(key, (2,), jnp.uint32)
+
+
 def fold_in(key: jax.Array, data: jax.Array | int) -> jax.Array:
-    """Equals ``jax.random.fold_in`` for a raw key, uint32 (2,), and a uint32 scalar."""
+    """Equals ``jax.random.fold_in`` for a raw Threefry key, uint32 (2,), and a uint32 scalar."""
     return jnp.stack(_threefry((key[0], key[1]), jnp.uint32(0), jnp.asarray(data, jnp.uint32)))
 
 
 def source(key: jax.Array) -> Source:
-    """The source that a JAX random key is, raw or typed; a key of another generator than Threefry is first turned into one."""
-    if jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
-        data = jax.random.key_data(key)
-        key = data if data.shape == (2,) else jax.random.bits(key, (2,), jnp.uint32)
+    """The source that a JAX random key is; see :func:`threefry_key`."""
+    key = threefry_key(key)
     return Source(key[0], key[1])
+
+
+def normal(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Standard normal float32 numbers from a JAX random key, by ``jax.random`` with the Threefry generator."""
+    return jax.random.normal(jax.random.wrap_key_data(threefry_key(key), impl="threefry2x32"), shape, jnp.float32)
 
 
 def _mix(x: jax.Array) -> jax.Array:

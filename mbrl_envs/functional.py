@@ -12,9 +12,11 @@ fed the same events and compared step by step, and an exact solver can enumerate
 from __future__ import annotations
 
 import abc
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import jax
+import numpy as np
 from gymnasium import spaces
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
         continuing: True when the task never terminates; its score is then the mean reward per step.
         max_episode_steps: Time limit with which the environment is registered. There always is one: it is a truncation, to be
             bootstrapped through, so that no tool hangs on a task that never ends, or on a policy that never reaches the goal.
+        reset_options: Names of the options that a reset takes, see :meth:`start_with`.
         expensive_reset: True when a reset costs much more than a step, so that batched adapters prepare resets in bulk.
 
     Raises:
@@ -56,6 +59,7 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
     continuing: ClassVar[bool]
     max_episode_steps: ClassVar[int] = 1000
     expensive_reset: ClassVar[bool] = False
+    reset_options: ClassVar[tuple[str, ...]] = ()
 
     @property
     def num_agents(self) -> int:
@@ -74,8 +78,8 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
 
     @property
     def evaluation_steps(self) -> int:
-        """Most steps of an episode by which agents are scored, unless told: 100, as in the published study."""
-        return 100
+        """Most steps of an episode by which agents are scored, unless told: 100, as in the published study, or its limit."""
+        return min(100, self.max_episode_steps)
 
     @abc.abstractmethod
     def reset(self, key: jax.Array) -> StateT:
@@ -96,6 +100,28 @@ class FunctionalEnv(abc.ABC, Generic[StateT, EventsT]):
     @abc.abstractmethod
     def picture(self, state: StateT) -> Picture:
         """Describes ``state`` (NumPy leaves) as cells with a legend, for :mod:`mbrl_envs.rendering`. Not traced."""
+
+    def start_with(self, state: StateT, options: Mapping[str, Any]) -> StateT:
+        """Changes the state that was drawn for a start as the options of a reset say. Not traced.
+
+        Args:
+            state: The drawn state, NumPy leaves.
+            options: Values of some of ``reset_options``. What they do not settle stays as it was drawn.
+
+        Raises:
+            TypeError, ValueError: A value is of a wrong type or out of range, or they do not go together.
+        """
+        del options
+        return state
+
+    def info(self, state: StateT) -> dict[str, np.ndarray]:
+        """What adapters tell of ``state`` beside its observation, by name: one integer for each state. Not traced.
+
+        Args:
+            state: NumPy leaves, possibly with leading axes, which the values then have.
+        """
+        del state
+        return {}
 
     def step(self, key: jax.Array, state: StateT, action: jax.Array) -> Transition:
         """One step: draws the events from ``key`` and applies them."""

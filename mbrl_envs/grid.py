@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -64,8 +64,8 @@ def move(cell: jax.Array, action: jax.Array, n: int) -> jax.Array:
     row = lax.div(cell, jnp.int32(n))  # not `//`, which also corrects the sign
     column = cell - row * n
     # Comparisons instead of a table of offsets: a table look-up is a gather, which does not vectorise.
-    row = row - (action == 1) + (action == 3)
-    column = column - (action == 2) + (action == 4)
+    up, left, down, right = (jnp.asarray(action == i, jnp.int32) for i in range(1, 5))
+    row, column = row - up + down, column - left + right
     return jnp.clip(row, 0, n - 1) * n + jnp.clip(column, 0, n - 1)
 
 
@@ -74,6 +74,26 @@ def successors(n: int) -> np.ndarray:
     row, column = np.divmod(np.arange(n * n), n)
     offsets = ((0, 0), (-1, 0), (0, -1), (1, 0), (0, 1))
     return np.stack([np.clip(row + down, 0, n - 1) * n + np.clip(column + right, 0, n - 1) for down, right in offsets], axis=1)
+
+
+def cell_at(name: str, value: Any, n: int) -> np.int32:
+    """The cell of a row and a column that a user gave, row * n + column.
+
+    Raises:
+        TypeError: It is not two integers.
+        ValueError: It lies outside the n × n grid.
+    """
+    if not isinstance(value, (tuple, list, np.ndarray)) or len(value) != 2:
+        raise TypeError(f"{name} must be a row and a column, got {value!r}")
+    row, column = (integer_in(name, each, 0, n - 1) for each in value)
+    return np.int32(row * n + column)
+
+
+def cells_at(name: str, value: Any, number: int, n: int) -> np.ndarray:
+    """As :func:`cell_at`, for so many rows and columns, int32 (number,)."""
+    if not isinstance(value, (tuple, list, np.ndarray)) or len(value) != number:
+        raise TypeError(f"{name} must be {number} times a row and a column, got {value!r}")
+    return np.array([cell_at(name, each, n) for each in value])
 
 
 def is_cell(cell: jax.Array, num_cells: int) -> jax.Array:

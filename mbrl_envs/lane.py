@@ -40,7 +40,8 @@ class Lane(NamedTuple):
 
 
 def start(env: FunctionalEnv, key: jax.Array) -> Lane:
-    """Starts a lane at its first episode from a raw key (``jax.random.PRNGKey``)."""
+    """Starts a lane at its first episode from a JAX random key, raw or typed (see :func:`mbrl_envs.draws.threefry_key`)."""
+    key = draws.threefry_key(key)
     reset_key, step_key = draws.fold_in(key, _RESET_STREAM), draws.fold_in(key, _STEP_STREAM)
     zero = jnp.uint32(0)
     return Lane(env.reset(draws.fold_in(reset_key, zero)), reset_key, step_key, zero, zero, jnp.int32(0))

@@ -104,7 +104,7 @@ def carve(source: draws.Source, n: int) -> jax.Array:
 
     def open_next(iteration: jax.Array, walk: tuple[Board, Board, list[Board]]) -> tuple[Board, Board, list[Board]]:
         untouched, expandable, order = walk
-        number = iteration.astype(jnp.uint32)
+        number = jnp.asarray(iteration, jnp.uint32)
         from_here = bitboard.intersection(neighbours(_latest(neighbours(expandable), order)), expandable)
         # Once: this is nearly all the work, and each of the boards below would do it anew.
         cell = draws.once(_choose(from_here, draws.word(source, number)))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import draws
-from mbrl_envs.checks import number_in, set_frozen
+from mbrl_envs.checks import number_in, rescaled, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
 from mbrl_envs.rendering import Picture
 
@@ -35,6 +36,8 @@ class MountainCar(FunctionalEnv[MountainCarState, None]):
     """Rock a car out of a valley that is too steep for its engine: Gymnasium's MountainCar-v0, on the device.
 
     **Reset.** The position is drawn uniformly from −0.6 to −0.4, the velocity is 0.
+
+    **Options of a reset.** As Gymnasium's: ``low`` and ``high``, other bounds of the position.
 
     **Step.** The velocity changes by 0.001 (action − 1) − 0.0025 cos(3 position) and is clipped to ±0.07; the position changes
     by the new velocity and is clipped to −1.2 … 0.6, and a car that runs into the left edge stops. The episode terminates at a
@@ -61,6 +64,7 @@ class MountainCar(FunctionalEnv[MountainCarState, None]):
     env_id: ClassVar[str] = "mbrl/MountainCar-v0"
     continuing: ClassVar[bool] = False
     max_episode_steps: ClassVar[int] = 200
+    reset_options: ClassVar[tuple[str, ...]] = ("low", "high")
     action_names: ClassVar[tuple[str, ...]] = ("push left", "no push", "push right")
 
     def __post_init__(self) -> None:
@@ -97,6 +101,10 @@ class MountainCar(FunctionalEnv[MountainCarState, None]):
 
     def observe(self, state: MountainCarState) -> jax.Array:
         return jnp.stack([state.position, state.velocity])
+
+    def start_with(self, state: MountainCarState, options: Mapping[str, Any]) -> MountainCarState:
+        position = rescaled(state.position, (START_LOW, START_HIGH), options, (LEFT_EDGE, RIGHT_EDGE))
+        return state._replace(position=position)
 
     def picture(self, state: MountainCarState) -> Picture:
         cells = np.full((_ROWS, _COLUMNS), "background", dtype=object)

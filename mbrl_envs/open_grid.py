@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from gymnasium import spaces
 from mbrl_envs import draws
 from mbrl_envs.checks import boolean
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.grid import GridWorld, boolean_space, cell_at, is_cell, move, stack_planes
 from mbrl_envs.proc_maze import MazeEvents
 from mbrl_envs.rendering import Picture
 
@@ -36,6 +37,8 @@ class OpenGrid(GridWorld, FunctionalEnv[OpenGridState, MazeEvents]):
 
     **Reward.** −1 on every step.
 
+    **Options of a reset.** ``position``, the player's row and column.
+
     From *The Benefits of Model-Based Generalization in Reinforcement Learning* (arXiv 2211.02222).
 
     Args:
@@ -55,6 +58,7 @@ class OpenGrid(GridWorld, FunctionalEnv[OpenGridState, MazeEvents]):
     teleport_on_termination: bool = True
 
     env_id: ClassVar[str] = "mbrl/OpenGrid-v0"
+    reset_options: ClassVar[tuple[str, ...]] = ("position",)
     continuing: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -93,6 +97,11 @@ class OpenGrid(GridWorld, FunctionalEnv[OpenGridState, MazeEvents]):
     def observe(self, state: OpenGridState) -> jax.Array:
         n = self.grid_size
         return stack_planes([is_cell(state.position, n * n)], n, n, self.observation)
+
+    def start_with(self, state: OpenGridState, options: Mapping[str, Any]) -> OpenGridState:
+        if "position" in options:
+            state = OpenGridState(cell_at("options['position']", options["position"], self.grid_size))  # type: ignore[arg-type]
+        return state
 
     def picture(self, state: OpenGridState) -> Picture:
         n = self.grid_size

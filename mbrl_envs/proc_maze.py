@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +12,9 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs import bitboard, draws, maze
-from mbrl_envs.checks import boolean
+from mbrl_envs.checks import boolean, boolean_array
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import GridWorld, boolean_space, is_cell, move, stack_planes
+from mbrl_envs.grid import GridWorld, boolean_space, cell_at, is_cell, move, stack_planes
 from mbrl_envs.rendering import Picture
 
 
@@ -51,6 +52,9 @@ class ProcMaze(GridWorld, FunctionalEnv[MazeState, MazeEvents]):
 
     **Reward.** −1 on every step, so that the return is minus the length of the episode.
 
+    **Options of a reset.** ``position`` and ``goal``, a row and a column each, which must be open; ``walls``, bool (n, n), a
+    maze of one's own. Anything else is drawn.
+
     From *The Benefits of Model-Based Generalization in Reinforcement Learning* (arXiv 2211.02222).
 
     Args:
@@ -75,6 +79,7 @@ class ProcMaze(GridWorld, FunctionalEnv[MazeState, MazeEvents]):
     env_id: ClassVar[str] = "mbrl/ProcMaze-v0"
     continuing: ClassVar[bool] = False
     expensive_reset: ClassVar[bool] = True
+    reset_options: ClassVar[tuple[str, ...]] = ("position", "goal", "walls")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -119,6 +124,22 @@ class ProcMaze(GridWorld, FunctionalEnv[MazeState, MazeEvents]):
         board = tuple(state.open[i] for i in range(bitboard.num_words(n * n)))
         empty = bitboard.to_mask(board, n * n)
         return stack_planes([player, goal, ~empty, empty], n, n, self.observation)
+
+    def start_with(self, state: MazeState, options: Mapping[str, Any]) -> MazeState:
+        n = self.grid_size
+        if "walls" in options:
+            walls = boolean_array("options['walls']", options["walls"], (n, n))
+            words = bitboard.from_mask(~walls.ravel())
+            state = state._replace(open=words)  # type: ignore[arg-type]  # NumPy's arrays do
+        for name in ("position", "goal"):
+            if name in options:
+                given: dict[str, Any] = {name: cell_at(f"options[{name!r}]", options[name], n)}
+                state = state._replace(**given)
+            if not np.asarray(bitboard.to_mask(jnp.asarray(state.open), n * n))[getattr(state, name)]:
+                here = divmod(int(getattr(state, name)), n)
+                whose = "was given" if name in options else "was drawn for another maze, so give it along with options['walls']"
+                raise ValueError(f"options[{name!r}] must be an open cell of the maze; {here} is a wall ({whose})")
+        return state
 
     def picture(self, state: MazeState) -> Picture:
         n = self.grid_size

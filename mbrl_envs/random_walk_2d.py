@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
-from jax import lax
 
 from mbrl_envs.checks import boolean, integer_in, one_of, set_frozen
 from mbrl_envs.functional import FunctionalEnv, Transition
-from mbrl_envs.grid import boolean_space, is_cell, move
+from mbrl_envs.grid import boolean_space, cell_at, is_cell, move
 from mbrl_envs.rendering import Picture
 
 MAX_GRID_SIZE = 64
@@ -42,6 +42,8 @@ class RandomWalk2D(FunctionalEnv[RandomWalkState, NoEvents]):
 
     **Reward.** exp(−d² / (2 · reward_width²)), with d the distance of the cell it stands on *before moving* from the goal.
 
+    **Options of a reset.** ``position``, the walker's row and column.
+
     After *Dynamics of Temporal Difference Reinforcement Learning* (Bordelon et al., NeurIPS 2023): 17 × 17 cells, episodes of
     50 steps (51 positions), features of place cells, a bump of reward at (11, 11) or (14, 14). There the walker bounces off
     edges: use ``edges="bounce"`` for the published walk. Default edges, place and width of the reward are our own choice.
@@ -65,6 +67,7 @@ class RandomWalk2D(FunctionalEnv[RandomWalkState, NoEvents]):
     edges: str = "stay"
 
     env_id: ClassVar[str] = "mbrl/RandomWalk2D-v0"
+    reset_options: ClassVar[tuple[str, ...]] = ("position",)
     continuing: ClassVar[bool] = True
     action_names: ClassVar[tuple[str, ...]] = ("up", "left", "down", "right")
 
@@ -74,9 +77,7 @@ class RandomWalk2D(FunctionalEnv[RandomWalkState, NoEvents]):
         boolean("one_hot", self.one_hot)
         one_of("edges", self.edges, EDGES)
         if self.goal is not None:
-            if not isinstance(self.goal, (tuple, list, np.ndarray)) or len(self.goal) != 2:
-                raise TypeError(f"goal must be a row and a column, or None, got {self.goal!r}")
-            set_frozen(self, goal=tuple(integer_in("goal", each, 0, size - 1) for each in self.goal))
+            set_frozen(self, goal=divmod(int(cell_at("goal (if not None)", self.goal, size)), size))
 
     @property
     def num_cells(self) -> int:
@@ -130,7 +131,7 @@ class RandomWalk2D(FunctionalEnv[RandomWalkState, NoEvents]):
         reward = jnp.asarray(self.rewards, jnp.float32)[state.position]
         moved = move(state.position, action + 1, self.grid_size)  # there, action 0 is to stay
         if self.edges == "bounce":
-            opposite = move(state.position, lax.rem(action + 2, 4) + 1, self.grid_size)
+            opposite = move(state.position, jnp.where(action < 2, action + 3, action - 1), self.grid_size)
             moved = jnp.where(moved == state.position, opposite, moved)
         return Transition(RandomWalkState(moved), reward, jnp.bool_(False))
 
@@ -138,6 +139,11 @@ class RandomWalk2D(FunctionalEnv[RandomWalkState, NoEvents]):
         if self.one_hot:
             return is_cell(state.position, self.num_cells)
         return jnp.stack([state.position // self.grid_size, state.position % self.grid_size]).astype(jnp.float32)
+
+    def start_with(self, state: RandomWalkState, options: Mapping[str, Any]) -> RandomWalkState:
+        if "position" in options:
+            state = RandomWalkState(cell_at("options['position']", options["position"], self.grid_size))  # type: ignore[arg-type]
+        return state
 
     def picture(self, state: RandomWalkState) -> Picture:
         cells = np.full(self.num_cells, "empty", dtype=object)

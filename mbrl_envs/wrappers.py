@@ -9,7 +9,7 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs.cart_pole import MAX_DISTRACTORS
-from mbrl_envs.checks import integer_in
+from mbrl_envs.checks import checked_seed, integer_in
 from mbrl_envs.dependencies import advice
 
 
@@ -17,7 +17,7 @@ class Distractors(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
     """Appends numbers that mean nothing to the observations: independent, N(0, 1), new ones at every reset and step.
 
     They come from a generator of their own, so the environment itself does what it does without them. After
-    ``reset(seed=...)`` they are always the same.
+    ``reset(seed=...)`` they are always the same. Wrapped around each other, each has a generator of its own, too.
 
     Args:
         env: Environment whose observations are a Box of real numbers with one axis.
@@ -38,12 +38,15 @@ class Distractors(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
         infinite = np.full(self.num_distractors, np.inf, space.dtype)
         low, high = np.concatenate([space.low, -infinite]), np.concatenate([space.high, infinite])
         self.observation_space = spaces.Box(low, high, dtype=space.dtype.type)
+        self._depth = _wrapped(env)
         self._generator = np.random.default_rng()
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """See :meth:`gymnasium.Env.reset`."""
         if seed is not None:
-            self._generator = np.random.default_rng([seed, self.num_distractors])
+            seed = checked_seed(seed)
+            own = (self._depth,) if self._depth else ()
+            self._generator = np.random.default_rng(np.random.SeedSequence([seed, self.num_distractors], spawn_key=own))
         observation, info = self.env.reset(seed=seed, options=options)
         return self._with_distractors(observation), info
 
@@ -55,6 +58,14 @@ class Distractors(gymnasium.Wrapper, gymnasium.utils.RecordConstructorArgs):
     def _with_distractors(self, observation: np.ndarray) -> np.ndarray:
         drawn = self._generator.standard_normal(self.num_distractors)
         return np.concatenate([observation, drawn], dtype=self.observation_space.dtype)
+
+
+def _wrapped(env: gymnasium.Env) -> int:
+    """How many :class:`Distractors` there are around an environment."""
+    number = 0
+    while isinstance(env, gymnasium.Wrapper):
+        number, env = number + isinstance(env, Distractors), env.env
+    return number
 
 
 def make_distracted(env_id: str, num_distractors: int, time_limit: int | None = None, **arguments: Any) -> Distractors:

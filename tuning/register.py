@@ -45,7 +45,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import optuna
 from optuna.storages import BaseStorage
@@ -308,4 +308,4 @@ class Register:
         for number, entry in enumerate(entries):
             if why := entry_damage(entry):
                 raise ValueError(f"the register of the study, {self.study.study_name!r}, is damaged: entry {number}, {why}")
-        return entries
+        return cast("list[dict[str, Any]]", entries)

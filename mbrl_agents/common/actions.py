@@ -61,7 +61,7 @@ class ActionCodec:
     def uniform(self, key: jax.Array, num: int) -> jax.Array:
         """Uniform actions, int32 (num,) or float32 (num, size)."""
         if self.num_actions:
-            return jax.random.randint(key, (num,), 0, self.num_actions)
+            return jax.random.randint(key, (num,), 0, self.num_actions, jnp.int32)
         return jax.random.uniform(key, (num, self.size), jnp.float32, -1, 1)
 
     def to_env(self, actions: Any) -> Any:

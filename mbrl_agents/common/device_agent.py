@@ -6,12 +6,11 @@ import time
 from collections import deque
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from mbrl_agents.common import device_training
+from mbrl_agents.common import device_training, keys
 from mbrl_agents.common.device_loop import DeviceLoop, Lanes, LoopState, Streams
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.saved_agent import SavedAgent
@@ -56,8 +55,8 @@ class DeviceLoopAgent(SavedAgent):
             self.memory.cut()
         if others:
             # An agent that has played already is not to play the same episodes again.
-            stream = self._own._env_stream if self._calls == 0 else jax.random.fold_in(self._own._env_stream, self._calls)
-            self._lanes = self._own._put(functions.start(jax.random.split(stream, self.n_envs)))
+            stream = self._own._env_stream if self._calls == 0 else keys.fold_in(self._own._env_stream, self._calls)
+            self._lanes = self._own._put(functions.start(keys.split(stream, self.n_envs)))
         elif reset:
             self._lanes = functions.restart(self._lanes)
         self._lanes_task = task

@@ -19,7 +19,7 @@ from stable_baselines3.common.callbacks import (
 
 from mbrl_agents.common import episode_records, schedules
 from mbrl_agents.common.callback_locals import DeviceLoopValues
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit, plain_jit
 from mbrl_agents.common.device_loop import DeviceLoop, LoopState, StepRecord, restart_lanes, start_lanes
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.schedules import Now
@@ -43,7 +43,7 @@ class LaneFunctions(NamedTuple):
 def lane_functions(envs: BatchedEnv) -> LaneFunctions:
     """The compiled functions for a batch of environments."""
     return LaneFunctions(
-        jax.jit(functools.partial(start_lanes, envs)), jax.jit(functools.partial(restart_lanes, envs), donate_argnums=0)
+        plain_jit(functools.partial(start_lanes, envs)), plain_jit(functools.partial(restart_lanes, envs), donate_argnums=0)
     )
 
 

@@ -15,8 +15,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from mbrl_agents.common import keys
 from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import FirstCallAlone
+from mbrl_agents.common.compilation import FirstCallAlone, plain_jit
 from mbrl_agents.common.device_loop import Learner
 from mbrl_agents.common.exploration import Exploration
 from mbrl_envs import FunctionalEnv
@@ -141,9 +142,9 @@ def compiled_evaluation(learner: Learner, env: FunctionalEnv, num_episodes: int,
     def compiled(state: Any, key: jax.Array, explore: Exploration) -> dict[str, jax.Array]:
         return evaluate(learner, env, state, key, explore, num_episodes, num_steps)
 
-    return FirstCallAlone(jax.jit(compiled))
+    return FirstCallAlone(plain_jit(compiled))
 
 
 def evaluation_key(seed: int, stream: int) -> jax.Array:
     """The raw key that decides which episodes an evaluation plays: that of a run's seed at a timestep, say."""
-    return jax.random.fold_in(jax.random.PRNGKey(seed), stream)
+    return keys.fold_in(keys.from_seed(seed), stream)

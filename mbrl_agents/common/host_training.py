@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq
 
-from mbrl_agents.common.compilation import jit
+from mbrl_agents.common.compilation import jit, plain_jit
 from mbrl_agents.common.device_loop import Learner, TrainingPlan, choose_action, train, update_keys
 from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.schedules import Now
@@ -35,6 +35,12 @@ class HostFunctions:
 def host_functions(learner: Learner, plan: TrainingPlan, replay: Replay) -> HostFunctions:
     """The compiled functions of a learner, made once."""
     return HostFunctions(learner, plan, replay)
+
+
+@functools.lru_cache(maxsize=32)
+def compiled_init(learner: Learner) -> Any:
+    """A learner's compiled ``init``."""
+    return plain_jit(learner.init)
 
 
 def learn(agent: JaxAgent, total_timesteps: int, callback: Any, log_interval: int | None) -> None:

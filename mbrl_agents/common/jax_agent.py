@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import threading
 from typing import Any, ClassVar, Self
 
@@ -13,12 +12,12 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
 
-from mbrl_agents.common import device_training, given_environment, host_training, schedules, settings
+from mbrl_agents.common import device_training, given_environment, host_training, keys, schedules, settings
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.device_agent import DeviceLoopAgent
 from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
 from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.host_training import HostFunctions, host_functions
+from mbrl_agents.common.host_training import HostFunctions, compiled_init, host_functions
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
@@ -66,7 +65,7 @@ class JaxAgent(DeviceLoopAgent):
         super().__init__(
             # By its class: where observations can't be read, SB3 would ask for a policy that there isn't.
             self._get_policy_from_name(policy) if isinstance(policy, str) else policy,
-            env,  # type: ignore[arg-type]  # SB3 takes None as well
+            env,
             learning_rate=given["learning_rate"],
             buffer_size=given["buffer_size"],
             learning_starts=given["learning_starts"],
@@ -173,19 +172,19 @@ class JaxAgent(DeviceLoopAgent):
         self.set_random_seed(self.seed)
         seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         self._streams_from(seed)
-        init = _compiled_init(self.learner)
-        key = jax.random.fold_in(jax.random.PRNGKey(seed), _INIT)
+        init = compiled_init(self.learner)
+        key = keys.fold_in(keys.from_seed(seed), _INIT)
         self.learner_state = self._put(init(key, self._make_hyperparameters()))
         self.memory = DeviceReplayBuffer(self.replay)
         self.memory.state = self._put(self.memory.state)
-        self.replay_buffer = self.memory  # type: ignore[assignment]  # SB3's name for it
-        self.policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
+        policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
+        vars(self)["policy"] = policy  # which is another thing than LinearTD's argument of that name
 
     def _streams_from(self, seed: int) -> None:
-        master = jax.random.PRNGKey(seed)
-        self._streams = Streams(jax.random.fold_in(master, _ACT), jax.random.fold_in(master, _UPDATE))
-        self._env_stream = jax.random.fold_in(master, _ENVS)
-        self._predict_stream = jax.random.fold_in(master, _PREDICT)
+        master = keys.from_seed(seed)
+        self._streams = Streams(keys.fold_in(master, _ACT), keys.fold_in(master, _UPDATE))
+        self._env_stream = keys.fold_in(master, _ENVS)
+        self._predict_stream = keys.fold_in(master, _PREDICT)
 
     def _put(self, tree: Any) -> Any:
         return tree if self.jax_device is None else jax.device_put(tree, self.jax_device)
@@ -338,13 +337,8 @@ class JaxAgent(DeviceLoopAgent):
         functions, observations = self._functions, self.replay.codec.from_host(observations)
         # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.
         with self.arrays_lock:
-            key = jax.random.fold_in(self._predict_stream, self._predictions)
+            key = keys.fold_in(self._predict_stream, self._predictions)
             if deterministic:
                 return np.array(functions.act_greedily(self.learner_state, observations, key))
             self._predictions += 1
             return np.array(functions.act(self.learner_state, observations, key, self.exploration_at()))
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled_init(learner: Learner) -> Any:
-    return jax.jit(learner.init)

@@ -22,11 +22,13 @@ _SMALLEST = -125.0  # of the exponents of two; exp(x) below 2**-125 counts as th
 
 
 def negative_exp(x: jax.Array) -> jax.Array:
-    """exp(x) for float32 x ≤ 0, to a relative 2e-7, in half the time of XLA's on a CPU.
+    """exp(x) for x ≤ 0, of float32 to a relative 2e-7 in half the time of XLA's on a CPU.
 
     As exp(x) = 2**n · 2**f with n an integer and |f| ≤ 1/2; n is added to the exponent bits of 2**f. (Not rounded by adding and
     taking away a large number: XLA takes that for nothing, and leaves it out.)
     """
+    if x.dtype != jnp.float32:  # where the bits of an exponent are others
+        return jnp.exp(x)
     exponent = jnp.maximum(x * 1.4426950408889634, _SMALLEST)
     rounded = lax.round(exponent, lax.RoundingMethod.TO_NEAREST_EVEN)
     fraction = exponent - rounded

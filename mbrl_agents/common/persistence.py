@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 from collections import deque
@@ -32,6 +33,7 @@ _PARTS = {
 _COUNTERS = ("num_timesteps", "_calls", "_n_updates", "_episode_num", "_predictions", "_total_timesteps")
 _SCHEDULED = ("learning_rate", "temperature", "policy")  # numbers or functions, which are not saved
 EXCLUDABLE = ("policy.optimizer", "lanes")
+_LAST = ("_last_obs", "_last_original_obs", "_last_episode_starts")  # of the host loop: where its environments are
 
 
 def get_parameters(agent: JaxAgent) -> dict[str, dict[str, np.ndarray]]:
@@ -61,9 +63,13 @@ def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
 
 def save(agent: JaxAgent, path: str | os.PathLike[str] | io.BufferedIOBase, exclude: set[str]) -> None:
     """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.save`."""
-    if unknown := sorted(exclude - set(EXCLUDABLE)):
-        raise ValueError(f"exclude must name some of {EXCLUDABLE}, got {unknown}")
-    arguments = {name: schedules.to_json(value) if name in _SCHEDULED else value for name, value in agent.arguments.items()}
+    if unknown := sorted(exclude - {*EXCLUDABLE, *agent.arguments}):
+        raise ValueError(f"exclude must name some of {EXCLUDABLE} or arguments of the constructor, got {unknown}")
+    arguments = {
+        name: schedules.to_json(value) if name in _SCHEDULED else value
+        for name, value in agent.arguments.items()
+        if name not in exclude
+    }
     data = {
         "class": type(agent).__name__,
         "policy": schedules.to_json(agent.policy_name),
@@ -78,6 +84,8 @@ def save(agent: JaxAgent, path: str | os.PathLike[str] | io.BufferedIOBase, excl
     }
     state = {"streams": agent._streams, "env_stream": agent._env_stream, "predict_stream": agent._predict_stream}
     arrays = files.flatten(state)
+    last = {name: getattr(agent, name, None) for name in _LAST}
+    arrays |= {f"last/{name}": np.array(value) for name, value in last.items() if isinstance(value, np.ndarray)}
     if agent._lanes is not None and "lanes" not in exclude:
         arrays |= files.flatten({"lanes": agent._lanes})
     params = {name: part for name, part in get_parameters(agent).items() if name not in exclude}
@@ -91,6 +99,7 @@ def load(
     device: str,
     replaced: dict[str, Any],
     print_system_info: bool,
+    force_reset: bool,
 ) -> AgentT:
     """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.load`."""
     if print_system_info:
@@ -108,8 +117,9 @@ def load(
         raise ValueError(f"{path} is not a complete agent: {error!r} is missing or damaged") from error
     replaced = dict(replaced)
     first = replaced.pop(cls.first_argument, None) if cls.first_argument not in arguments else None
-    if unknown := sorted(set(replaced) - set(arguments)):
-        raise TypeError(f"{cls.__name__} has no argument {', '.join(map(repr, unknown))}; it has {sorted(arguments)}")
+    known = {*arguments, *inspect.signature(cls).parameters} - {"env", "_init_setup_model"}
+    if unknown := sorted(set(replaced) - known):
+        raise TypeError(f"{cls.__name__} has no argument {', '.join(map(repr, unknown))}; it has {sorted(known)}")
     for name in _SCHEDULED:
         if name in arguments and name not in replaced:
             arguments[name] = schedules.from_json(name, arguments[name])
@@ -133,13 +143,16 @@ def load(
     agent.ep_info_buffer = deque(episodes, maxlen=agent._stats_window_size)
     agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
     _restore_state(agent, content, saved_envs)
+    if env is not None and not force_reset and agent.n_envs == saved_envs:
+        for name in _LAST:
+            setattr(agent, name, content.state.get(f"last/{name}"))
     return agent
 
 
 def _restore_state(agent: JaxAgent, content: AgentFile, saved_envs: int) -> None:
     """Random streams always; the device loop's environments where the environment is still the same."""
     template = {"streams": agent._streams, "env_stream": agent._env_stream, "predict_stream": agent._predict_stream}
-    own = {name: array for name, array in content.state.items() if not name.startswith("lanes/")}
+    own = {name: array for name, array in content.state.items() if not name.startswith(("lanes/", "last/"))}
     state = files.unflatten(template, own, "the saved random streams")
     agent._streams, agent._env_stream, agent._predict_stream = (state[name] for name in template)
     task = functional_task(agent.env)

@@ -81,7 +81,7 @@ class JaxPolicy(BasePolicy):
         vectorized = is_vectorized_observation(observation, self.observation_space)
         batch = observation.reshape(-1, *(self.observation_space.shape or ()))
         actions = self._actions.to_env(self._act(batch, deterministic))
-        return (actions if vectorized else actions[0]), state
+        return (actions if vectorized else actions.squeeze(axis=0)), state
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
         return th.as_tensor(self._act(np.asarray(observation), deterministic))

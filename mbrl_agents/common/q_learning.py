@@ -131,7 +131,7 @@ class QLearning:
         else:
             next_value = next_values.max(axis=-1)
         target = batch.reward + batch.discount * next_value
-        taken = jax.nn.one_hot(batch.action, self.num_actions)
+        taken = jax.nn.one_hot(batch.action, self.num_actions, dtype=next_values.dtype)
 
         def loss_function(params: Any) -> tuple[jax.Array, jax.Array]:
             values, _ = self._run(params, batch.features, batch.products)

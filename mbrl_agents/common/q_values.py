@@ -5,9 +5,9 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
 
+from mbrl_agents.common import keys
 from mbrl_agents.common.compilation import jit
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def of_agent(agent: JaxAgent, observation: Any) -> np.ndarray:
         raise ValueError(f"observation must have shape {own} or (n, {', '.join(map(str, own))}), got {given.shape}")
     batch = agent.replay.codec.from_host(given.reshape(-1, *own))
     with agent.arrays_lock:
-        key = jax.random.fold_in(agent._predict_stream, agent._predictions)
+        key = keys.fold_in(agent._predict_stream, agent._predictions)
         values = np.array(_compiled(agent.learner)(agent.learner_state, batch, key))
     return values if given.ndim > len(own) else values[0]
 

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.compilation import by_usual_rules
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_envs import FunctionalEnv
 
@@ -116,13 +117,13 @@ class Replay:
     def _empty_states(self) -> Any:
         if self.env is None:
             return None
-        shapes = jax.eval_shape(self.env.reset, jax.ShapeDtypeStruct((2,), jnp.uint32))
+        shapes = jax.eval_shape(by_usual_rules(self.env.reset), jax.ShapeDtypeStruct((2,), jnp.uint32))
         return jax.tree.map(lambda leaf: jnp.zeros((self.rows, self.lanes, *leaf.shape), leaf.dtype), shapes)
 
     @property
     def bytes(self) -> int:
         """Size of the memory in bytes."""
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(self.init)))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(by_usual_rules(self.init))))
 
     def add(self, state: ReplayState, new: Transitions) -> ReplayState:
         """Writes one row: a transition of every lane."""

@@ -12,15 +12,16 @@ import numpy as np
 
 from mbrl_agents.common import files
 from mbrl_agents.common.checks import finite
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
 
 
 @functools.lru_cache(maxsize=32)
 def _compiled(replay: Replay) -> tuple[Any, Any, Any]:
     return (
-        jax.jit(replay.init),
-        jax.jit(replay.add, donate_argnums=0),
-        jax.jit(replay.sample, static_argnums=2),
+        plain_jit(replay.init),
+        plain_jit(replay.add, donate_argnums=0),
+        plain_jit(replay.sample, static_argnums=2),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import io
 import os
 from collections.abc import Iterable
@@ -52,12 +53,16 @@ class SavedAgent(SettableAgent):
 
         Args:
             path: File; ``.zip`` is added if there is no suffix.
-            exclude: Members to leave out: ``"policy.optimizer"`` or ``"lanes"`` (environments of the device loop).
-            include: Accepted for SB3's sake; everything that can be saved is.
+            exclude: What to leave out: ``"policy.optimizer"``, ``"lanes"`` (environments of the device loop), or arguments of
+                the constructor, which then have their defaults when the file is loaded.
+            include: What not to leave out, though ``exclude`` names it; everything else is saved anyway.
+
+        Raises:
+            OSError: Writing failed; the old file, if any, is intact.
+            ValueError: There is nothing of an excluded name.
         """
-        del include
         with self._own.arrays_lock:
-            persistence.save(self._own, path, set(exclude or ()))
+            persistence.save(self._own, path, set(exclude or ()) - set(include or ()))
 
     @classmethod
     def _arguments_of_file(cls, arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
@@ -82,19 +87,19 @@ class SavedAgent(SettableAgent):
             path: File (``.zip`` may be left out) or stream.
             env: Environment to go on learning in; None for prediction alone.
             device: Device to run on.
-            custom_objects: Constructor arguments that replace saved ones, as ``kwargs``.
+            custom_objects: Constructor arguments that replace saved ones, as ``kwargs``; others are ignored, as SB3 does.
             print_system_info: Whether to print this system's versions.
-            force_reset: Accepted for SB3's sake. The host loop always resets the environment before it learns on; the device
-                loop's environments are part of the agent and go on where they were.
+            force_reset: Whether the host loop resets the environment before it learns on; False where ``env`` is where it was
+                when the agent was saved. The device loop's environments are part of the agent and go on where they were.
             **kwargs: Constructor arguments that replace saved ones; a schedule that was a function must be given here.
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: It is damaged or of another kind of agent, or spaces do not match.
         """
-        del force_reset
-        replaced = {**(custom_objects or {}), **kwargs}
-        return persistence.load(cls, path, env, device, replaced, print_system_info)  # type: ignore[type-var]
+        own = inspect.signature(cls).parameters
+        replaced = {**{name: value for name, value in (custom_objects or {}).items() if name in own}, **kwargs}
+        return persistence.load(cls, path, env, device, replaced, print_system_info, force_reset)  # type: ignore[type-var]
 
     def save_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Saves the replay memory to an NPZ file (``.npz`` is added if there is no suffix), whole or not at all."""

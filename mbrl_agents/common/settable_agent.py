@@ -10,6 +10,7 @@ from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
 from mbrl_agents.common import setting_later, settings
 from mbrl_agents.common.policy import AGENTS
+from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
 from mbrl_envs.checks import integer_in
 
 if TYPE_CHECKING:
@@ -21,6 +22,22 @@ class SettableAgent(OffPolicyAlgorithm):
 
     arguments: dict[str, Any]
     arrays_lock: threading.RLock
+    _lanes: Any
+    memory: DeviceReplayBuffer
+
+    @property  # type: ignore[override]
+    def replay_buffer(self) -> DeviceReplayBuffer | None:
+        """The replay memory by SB3's name."""
+        return vars(self).get("memory")
+
+    @replay_buffer.setter
+    def replay_buffer(self, buffer: DeviceReplayBuffer | None) -> None:
+        present = self.replay_buffer
+        if present is None and buffer is None:  # SB3's constructor
+            return
+        if not isinstance(buffer, DeviceReplayBuffer) or (present is not None and buffer.replay != present.replay):
+            raise AttributeError(f"replay_buffer can be set to another memory of the same layout only, got {buffer!r}")
+        self.memory = buffer
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

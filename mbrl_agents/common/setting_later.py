@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mbrl_agents.common.compilation import by_usual_rules
+
 if TYPE_CHECKING:
     from mbrl_agents.common.jax_agent import JaxAgent
 
@@ -60,10 +62,10 @@ def _set(agent: JaxAgent, name: str, value: Any) -> None:
         return
     hyper = agent._make_hyperparameters()
     if agent.learner != learner:
-        shapes = jax.eval_shape(agent.learner.init, jax.ShapeDtypeStruct((2,), np.uint32), hyper)
+        shapes = jax.eval_shape(by_usual_rules(agent.learner.init), jax.ShapeDtypeStruct((2,), np.uint32), hyper)
         _check_shapes(name, shapes, agent.learner_state)
     if agent.replay != replay:
-        _check_shapes(name, jax.eval_shape(agent.replay.init), agent.memory.state)
+        _check_shapes(name, jax.eval_shape(by_usual_rules(agent.replay.init)), agent.memory.state)
         agent.memory.lay_out(agent.replay)
     hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), hyper)
     agent.learner_state = agent._put(agent._with_argument(name, agent.learner_state._replace(hyper=hyper)))

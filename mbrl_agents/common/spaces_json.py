@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from gymnasium import spaces
@@ -19,7 +19,7 @@ def to_json(space: spaces.Space[Any]) -> dict[str, Any]:
             return {"kind": "Discrete", "n": int(space.n), "start": int(space.start), "dtype": np.dtype(space.dtype).name}
         case spaces.MultiBinary():
             size = space.n
-            return {"kind": "MultiBinary", "shape": int(size) if np.ndim(size) == 0 else [int(each) for each in space.shape]}
+            return {"kind": "MultiBinary", "shape": [int(each) for each in size] if isinstance(size, tuple) else int(size)}
         case spaces.MultiDiscrete():
             return {
                 "kind": "MultiDiscrete",
@@ -82,7 +82,7 @@ _READERS: dict[str, Any] = {
     "Box": _box,
     "Text": lambda data: spaces.Text(data["max_length"], min_length=data["min_length"], charset=data["characters"]),
     # As pairs: the names of a dictionary would be sorted.
-    "Dict": lambda data: spaces.Dict([(_key(name), from_json(part)) for name, part in data["spaces"]]),
+    "Dict": lambda data: spaces.Dict(cast(Any, [(_key(name), from_json(part)) for name, part in data["spaces"]])),
     "Tuple": lambda data: spaces.Tuple([from_json(part) for part in data["spaces"]]),
     "OneOf": lambda data: spaces.OneOf([from_json(part) for part in data["spaces"]]),
     "Sequence": lambda data: spaces.Sequence(from_json(data["space"]), stack=data["stack"]),

@@ -16,6 +16,7 @@ import numpy as np
 from stable_baselines3.common.evaluation import evaluate_policy
 
 from mbrl_agents.common import evaluation as functional
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.metrics import SCORE
@@ -135,7 +136,7 @@ def _compiled_steps(env: FunctionalEnv, episodes: int) -> tuple[Any, Any]:
         after = functional.advance(env, before, actions)
         return after, functional.observe(env, after)
 
-    return jax.jit(begin), jax.jit(advance)
+    return plain_jit(begin), plain_jit(advance)
 
 
 def _predicted_scores(model: Any, env: FunctionalEnv, key: jax.Array, episodes: int, steps: int) -> np.ndarray:

@@ -190,6 +190,16 @@ def read(path: str | os.PathLike[str]) -> Preset:
     return parse(read_yaml(path), f"{path}", pathlib.Path(path).name)
 
 
+def is_preset(path: str | os.PathLike[str]) -> bool:
+    """Tells presets, which name an environment and agents, from YAML files of other settings.
+
+    Raises:
+        OSError, ValueError: It cannot be read.
+    """
+    data = read_yaml(path)
+    return isinstance(data, dict) and {"environment", "agents"} <= set(data)
+
+
 def parse(data: Any, what: str, name: str) -> Preset:
     """A preset of a name from what a file says; ``what`` names the source in messages.
 

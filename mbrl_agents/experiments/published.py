@@ -51,4 +51,4 @@ def names() -> list[str]:
 def _bundled() -> dict[str, pathlib.Path]:
     """Files of presets that lie beside the agents they are for, by their names."""
     agents = pathlib.Path(__file__).parents[1]
-    return {path.stem: path for path in sorted(agents.glob(f"*/*{preset_files.ENDING}")) if path != STUDY}
+    return {path.stem: path for path in sorted(agents.glob(f"*/*{preset_files.ENDING}")) if preset_files.is_preset(path)}

@@ -16,8 +16,9 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule, TrainFreq, T
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import settings
+from mbrl_agents.common import keys, settings
 from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.host_policies import Predicting
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
@@ -237,7 +238,7 @@ class LinearTD(JaxAgent):
         array, own = np.asarray(observations), self.observation_space.shape or ()
         if array.shape[array.ndim - len(own) :] != own:
             raise ValueError(f"observations must have shape (…, {', '.join(map(str, own))}), got {array.shape}")
-        return np.asarray(self.learner.value(self.learner_state, self.replay.codec.from_host(array)))
+        return np.asarray(self.learner.value(self.learner_state, jnp.asarray(self.replay.codec.from_host(array))))
 
     def predict_curve(
         self, num_updates: int, *, num_episodes: int = 1000, reward_weights: Any = None, seed: int = 0, **more: Any
@@ -289,7 +290,7 @@ class LinearTD(JaxAgent):
 
     def _play(self, num_episodes: int, num_steps: int, seed: int) -> Played:
         """Episodes of the policy from reset."""
-        task, key = self._functional_task(), jax.random.PRNGKey(seed)
+        task, key = self._functional_task(), keys.from_seed(seed)
         if task is not None:
             return _play_on_device(self.learner, task.env, key, num_episodes, num_steps)
         if self.env is None:
@@ -298,11 +299,11 @@ class LinearTD(JaxAgent):
         self._last_obs = None  # so that learning begins with a reset
         if (policy := self._host_policy) is not None:
             return scoring.host_play(self.env, policy.choose, num_episodes, num_steps)
-        keys, read = (jax.random.fold_in(key, step) for step in itertools.count()), self.replay.codec.from_host
+        each_key, read = (keys.fold_in(key, step) for step in itertools.count()), self.replay.codec.from_host
 
         def act(observations: np.ndarray) -> np.ndarray:
             return self.actions.to_env(
-                np.array(self._functions.act_greedily(self.learner_state, read(observations), next(keys)))
+                np.array(self._functions.act_greedily(self.learner_state, read(observations), next(each_key)))
             )
 
         return scoring.host_play(self.env, act, num_episodes, num_steps)
@@ -319,4 +320,4 @@ def _power_schedule(learning_rate: Any) -> PowerSchedule | None:
     return learning_rate if isinstance(learning_rate, PowerSchedule) else None
 
 
-_play_on_device = jax.jit(scoring.play, static_argnums=(0, 1, 3, 4))
+_play_on_device = plain_jit(scoring.play, static_argnums=(0, 1, 3, 4))

@@ -13,7 +13,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from mbrl_agents.common import keys
 from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.common.compilation import by_usual_rules
 from mbrl_agents.common.host_policies import as_function, checked_action
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.td_dynamics.given_features import TableFeatures
@@ -142,7 +144,7 @@ def as_policy(given: Any, features: Features, observations: spaces.Space[Any], a
     takes_key = _takes_key(given)
     if _is_traceable(given, examples[0], takes_key, actions):
         policy = FunctionPolicy(given, takes_key, ActionCodec.of(actions))
-        found = np.asarray(policy.in_env(jnp.asarray(examples), jax.random.PRNGKey(0)))
+        found = np.asarray(policy.in_env(jnp.asarray(examples), keys.from_seed(0)))
         for action, observation in zip(found, examples, strict=True):
             checked_action(action, actions, observation)
         if takes_key or _says_the_same(given, examples, found):
@@ -198,9 +200,9 @@ def _is_traceable(function: Callable[..., Any], example: np.ndarray, takes_key: 
         traced.append(like_one and jnp.issubdtype(action.dtype, kind))
         return action
 
-    arguments = (jnp.asarray(example), jax.random.PRNGKey(0)) if takes_key else (jnp.asarray(example),)
+    arguments = (jnp.asarray(example), keys.from_seed(0)) if takes_key else (jnp.asarray(example),)
     try:
-        jax.eval_shape(watch, *arguments)
+        jax.eval_shape(by_usual_rules(watch), *arguments)
     except Exception:  # whatever a function that is no JAX function may raise
         return False
     return bool(traced and traced[-1])

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mbrl_agents.common import keys
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.model_dqn.latent import LatentModel
 from mbrl_agents.model_dqn.learner import ModelDQNLearner
@@ -173,7 +175,7 @@ def windows(
     rows = starts + np.minimum(step, left)
     codec = learner_with_model(agent).codec
     return Windows(
-        features=np.asarray(codec.features(codec.from_host(observations)))[rows],
+        features=np.asarray(codec.features(jnp.asarray(codec.from_host(observations))))[rows],
         actions=(actions[rows[:-1]] - agent.action_space.start).astype(np.int32),
         rewards=rewards[rows[:-1]].astype(np.float32),
         terminated=ends & (step[1:] == left),
@@ -219,7 +221,7 @@ def foresee(agent: Any, real: Windows, rollouts: int, seed: int = 0) -> Foreseen
     model = learner_with_model(agent).model
     if isinstance(model, PerfectModel) and real.states is None:
         raise ValueError("the perfect model needs the environment's states: trajectories must have them")
-    number, key = len(real.actions[0]), jax.random.PRNGKey(seed)
+    number, key = len(real.actions[0]), keys.from_seed(seed)
     at_once = int(np.clip(MOST_NUMBERS // (rollouts * real.features[:, 0].size), 1, number))
     parts = []
     for begin in range(0, number, at_once):
@@ -234,13 +236,13 @@ def foresee(agent: Any, real: Windows, rollouts: int, seed: int = 0) -> Foreseen
             real.features[0, rows],
             states,
             real.actions[:, rows],
-            jax.random.fold_in(key, begin),
+            keys.fold_in(key, begin),
         )
         parts.append(jax.tree.map(np.asarray, part))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves, axis=1)[:, :number], *parts)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
+@functools.partial(plain_jit, static_argnums=(0, 1))
 def _foresee(
     model: Any,
     rollouts: int,

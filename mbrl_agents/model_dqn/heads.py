@@ -107,9 +107,9 @@ class Emission:
             probability = output if self.raw_logits else jax.nn.sigmoid(output)
             return (jax.random.uniform(key, output.shape) < probability).astype(jnp.float32)
         if self.codec.kind == "index":
-            return jax.nn.one_hot(jax.random.categorical(key, output), self.codec.num_features)
+            return jax.nn.one_hot(jax.random.categorical(key, output), self.codec.num_features, dtype=output.dtype)
         mean, log_std = self._split(output)
-        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape) if self.learned_variance else mean
+        return mean + jnp.exp(log_std) * jax.random.normal(key, mean.shape, mean.dtype) if self.learned_variance else mean
 
     def _split(self, output: jax.Array) -> tuple[jax.Array, jax.Array]:
         if not self.learned_variance:

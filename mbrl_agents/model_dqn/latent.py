@@ -110,7 +110,7 @@ class LatentModel:
     def _inputs(self, latent: jax.Array | Codes, action: jax.Array) -> Any:
         """Latent variables and an action as the input of a network; the action is one more code, or one-hot."""
         if not self.num_codes:
-            return jnp.concatenate([latent, jax.nn.one_hot(action, self.num_actions)], axis=-1)  # type: ignore[list-item]
+            return jnp.concatenate([latent, jax.nn.one_hot(action, self.num_actions, dtype=jnp.float32)], axis=-1)  # type: ignore[list-item]
         codes = latent if isinstance(latent, Codes) else Codes(latent)
         places = jnp.concatenate([codes.places, (self.num_features + action)[:, None]], axis=-1)
         return Codes(places, codes.through)

@@ -82,7 +82,7 @@ class GaussianLatent:
 
     def draw(self, output: jax.Array, key: jax.Array, min_std: Any = 0.0) -> jax.Array:
         mean, std = self.moments(output, min_std)
-        value = mean + std * jax.random.normal(key, mean.shape)
+        value = mean + std * jax.random.normal(key, mean.shape, mean.dtype)
         return jnp.tanh(value) if self.squash else value
 
     def draw_for_gradient(self, output: jax.Array, key: jax.Array, min_std: Any) -> jax.Array:
@@ -136,12 +136,12 @@ class CategoricalLatent:
         most = functools.reduce(jnp.maximum, (logits[..., i, :] for i in range(self.num_classes)))
         mass = negative_exp(logits - most[..., None, :])
         *below, total = itertools.accumulate(mass[..., i, :] for i in range(self.num_classes))
-        threshold = jax.random.uniform(key, total.shape) * total
+        threshold = jax.random.uniform(key, total.shape, total.dtype) * total
         return functools.reduce(jnp.add, ((each <= threshold).astype(jnp.int32) for each in below))
 
     def draw(self, output: jax.Array, key: jax.Array, min_std: Any = 0.0) -> jax.Array:
         del min_std
-        return self.num_variables * self.draw_classes(output, key) + jnp.arange(self.num_variables)
+        return self.num_variables * self.draw_classes(output, key) + jnp.arange(self.num_variables, dtype=jnp.int32)
 
     def draw_for_gradient(self, output: jax.Array, key: jax.Array, min_std: Any) -> Codes:
         drawn = self.draw(jax.lax.stop_gradient(output), key, min_std)

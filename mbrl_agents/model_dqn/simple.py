@@ -60,7 +60,7 @@ class SimpleModel:
         }
 
     def _inputs(self, features: jax.Array, action: jax.Array) -> jax.Array:
-        return jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions)], axis=-1)
+        return jnp.concatenate([features, jax.nn.one_hot(action, self.num_actions, dtype=features.dtype)], axis=-1)
 
     def predict(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:
         """What is said of the next observation, (n, o), after observations and actions."""

@@ -36,7 +36,7 @@ class Prediction(NamedTuple):
         """Next observations: drawn (and differentiable in mean and deviation), or the mean of a deterministic model."""
         if self.log_std is None:
             return self.mean
-        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape)
+        return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,7 +89,11 @@ class DynamicsModel:
             features: Float32 (n, f).
             action: int32 (n,), or float32 (n, num_actions).
         """
-        chosen = jax.nn.one_hot(action, self.num_actions) if jnp.issubdtype(action.dtype, jnp.integer) else action
+        chosen = (
+            jax.nn.one_hot(action, self.num_actions, dtype=features.dtype)
+            if jnp.issubdtype(action.dtype, jnp.integer)
+            else action
+        )
         inputs = jnp.concatenate([features, chosen], axis=-1)
         said: dict[str, Any] = {
             name: network.apply({"params": params[name]}, inputs) for name, network in self._networks.items()

@@ -219,7 +219,7 @@ class OMDLearner:
             bootstrap: Function that gives the values of these.
         """
         target = reward + batch.discount * bootstrap(following)
-        taken = jax.nn.one_hot(batch.action, self.num_actions)
+        taken = jax.nn.one_hot(batch.action, self.num_actions, dtype=batch.reward.dtype)
         values = (self.values(params, batch.observation) * taken).sum(axis=-1)
         return jnp.square(values - target).mean(axis=-1).sum()
 
@@ -301,7 +301,8 @@ class OMDLearner:
         def goes_on(carry: _Descent) -> jax.Array:
             return (carry.steps < self.inner_steps) & (carry.slope > self.inner_tolerance)
 
-        begin = _Descent(first, target, adam, jnp.zeros(()), jnp.asarray(jnp.inf), jnp.int32(0))
+        zero = jnp.zeros_like(now.learning_rate)
+        begin = _Descent(first, target, adam, zero, jnp.full_like(zero, jnp.inf), jnp.int32(0))
         end = step(begin) if self.inner_steps == 1 else lax.while_loop(goes_on, step, begin)
         return state._replace(params=end.params, target_params=end.target, optimizer=end.optimizer), end.loss
 

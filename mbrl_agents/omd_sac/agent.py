@@ -55,7 +55,7 @@ class OMDSAC(JaxAgent):
         ent_coef: Entropy coefficient α: ``"auto"`` to learn it from 1 on, ``"auto_0.1"`` from another number on, or a number
             above 0 that it stays at.
         target_entropy: Entropy that α is learned for, in nats: a number, or ``"auto"`` for −|A| (published for OMD is −|A|/2).
-        inner_steps: Inner steps in each update.
+        inner_steps: Inner steps in each update; None for 3 with ``"omd"`` and 1 with the others.
         inner_loop: What an inner step is: ``"critics"``: a step of the critics, and one of actor, target critics and α after
             them all; ``"all"``: a step of critics, target critics, actor and α (as published).
         carry_optimizer: Whether the critics' optimiser goes on from update to update, or begins anew in each.
@@ -108,7 +108,7 @@ class OMDSAC(JaxAgent):
         gradient_steps: int = 1,
         ent_coef: str | float = "auto",
         target_entropy: str | float = "auto",
-        inner_steps: int = 3,
+        inner_steps: int | None = None,
         inner_loop: str = "critics",
         carry_optimizer: bool = True,
         solver: str = "gauss_newton",

@@ -37,6 +37,8 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         TypeError, ValueError: One is of the wrong kind or out of range.
     """
     solver = arguments["solver"]
+    if arguments["inner_steps"] is None:
+        arguments = arguments | {"inner_steps": 3 if arguments["model_loss"] == "omd" else 1}
     one_of("solver", solver, (GAUSS_NEWTON, *SOLVERS))
     given = of_omd.check_learning(arguments | ({"solver": "identity"} if solver == GAUSS_NEWTON else {})) | {"solver": solver}
     one_of("model_loss", given["model_loss"], MODEL_LOSSES)
@@ -59,7 +61,7 @@ def of_file(arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[
     """
     if "inner_loop" in arguments:
         return arguments
-    older = {"inner_loop": "critics", "model_trunk": "separate", "initializer": "torch"}
+    older: dict[str, Any] = {"inner_loop": "critics", "model_trunk": "separate", "initializer": "torch"}
     if arguments["target_entropy"] == AUTO:
         older["target_entropy"] = -math.prod(action_space.shape or ()) / 2
     return arguments | older
@@ -85,9 +87,8 @@ def first_ent_coef(ent_coef: Any) -> float:
 
 def make_model(arguments: dict[str, Any], codec: ObservationCodec, num_actions: int) -> DynamicsModel:
     """The model that checked arguments ask for."""
-    model = of_omd.make_model(arguments, codec, num_actions)
-    weights = INITIALIZERS[arguments["initializer"]].model
-    return dataclasses.replace(model, trunk=arguments["model_trunk"], initializer=weights)
+    model = of_omd.make_model(arguments, codec, num_actions, INITIALIZERS[arguments["initializer"]].model)
+    return dataclasses.replace(model, trunk=arguments["model_trunk"])
 
 
 def make_solver(arguments: dict[str, Any]) -> LinearSolver | GaussNewton:

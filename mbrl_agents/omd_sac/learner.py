@@ -145,7 +145,7 @@ class OMDSACLearner:
     def act(self, state: OMDSACState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Actions of the policy, float32 (n, a) in (−1, 1)."""
         del explore
-        noise = jax.random.normal(key, (observation.shape[0], self.actor.num_actions))
+        noise = jax.random.normal(key, (observation.shape[0], self.actor.num_actions), jnp.float32)
         return self.actor.sample(state.params.actor, self.codec.features(observation), noise)[0]
 
     def act_greedily(self, state: OMDSACState, observation: jax.Array, key: jax.Array) -> jax.Array:

@@ -48,6 +48,7 @@ class SquashedGaussianActor:
     def sample(self, params: Any, features: jax.Array, noise: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Actions (n, a) for given noise ε (n, a), and log π of them, (n,); both differentiable."""
         mean, log_std = self.moments(params, features)
+        noise = noise.astype(mean.dtype)
         unbounded = mean + jnp.exp(log_std) * noise
         gaussian = -0.5 * jnp.square(noise) - log_std - 0.5 * math.log(2 * math.pi)
         return jnp.tanh(unbounded), (gaussian - jnp.log(_slope_of_tanh(unbounded) + _SMALL)).sum(axis=-1)

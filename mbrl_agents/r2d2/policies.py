@@ -291,7 +291,7 @@ class R2D2Policy(BasePolicy):
         actions = values.argmax(axis=1)
         self.note_actions(after, actions)
         self.note_rewards(after, np.full(n_envs, np.nan))
-        return actions if vectorized else actions[0], after
+        return actions if vectorized else actions.squeeze(axis=0), after
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         raise NotImplementedError("R2D2's policy acts with a state: predict(observation, state, episode_start)")

@@ -138,7 +138,7 @@ class R2D2(SavedRecurrentAlgorithm):
         env = given_environment.checked(env)
         super().__init__(
             policy,
-            env,  # type: ignore[arg-type]
+            env,
             learning_rate,
             buffer_size,
             learning_starts,

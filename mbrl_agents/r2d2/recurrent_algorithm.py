@@ -134,7 +134,7 @@ class RecurrentOffPolicyAlgorithm(OffPolicyAlgorithm):
             several = np.atleast_1d(actions)
             several = explore(several, self.exploration_rate, int(self.action_space.n), self._predict_rng)
             self.policy.note_actions(after, several)
-            actions = several.reshape(np.shape(actions)) if np.ndim(actions) else several[0]
+            actions = several.reshape(np.shape(actions))
         return actions, after
 
     def note_rewards(self, state: States, rewards: np.ndarray) -> None:

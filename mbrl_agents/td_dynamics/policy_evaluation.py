@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -33,13 +33,13 @@ _MANY = 2**31 - 1
 
 
 class Evaluation(NamedTuple):
-    """What batch TD has come to.
+    """What batch TD has come to; with K step sizes side by side, shapes are those in brackets.
 
     Attributes:
-        values: V of every cell, float32 (S,).
-        weights: w, float32 (N,); with tabular features the values.
+        values: V of every cell, float32 (S,) [(K, S)].
+        weights: w, float32 (N,) [(K, N)]; with tabular features the values.
         batches: Updates after which values were recorded, int64 (records,).
-        records: The values then, float32 (records, S).
+        records: The values then, float32 (records, S) [(records, K, S)].
     """
 
     values: np.ndarray
@@ -48,7 +48,7 @@ class Evaluation(NamedTuple):
     records: np.ndarray
 
     def errors(self, truth: Any, weighting: Any = None) -> np.ndarray:
-        """Mean of (V − truth)² over cells at each record, float64 (records,).
+        """Mean of (V − truth)² over cells at each record, float64 (records,) [(records, K)].
 
         Args:
             truth: Values to compare with, (S,).
@@ -57,7 +57,7 @@ class Evaluation(NamedTuple):
         Raises:
             ValueError: They are not one finite number for each cell, or all weights are 0.
         """
-        number = self.records.shape[1]
+        number = self.records.shape[-1]
         truth = _of_cells("truth", truth, number, 1)
         weighting = np.ones(number) if weighting is None else _of_cells("weighting", weighting, number, 1)
         if weighting.min() < 0 or weighting.sum() == 0:
@@ -78,8 +78,8 @@ class BatchTD:
     Args:
         num_cells: Number of cells, S.
         gamma: Discount factor γ, in [0, 1).
-        step_size: η, at least 0. (The MountainCar study divides its learning rate by the number of
-            transitions, 350: do so here.)
+        step_size: η, at least 0; or several, with which learning goes on side by side from the same episodes, on the tabular
+            path only. (The MountainCar study divides its learning rate by the number of transitions, 350: do so here.)
         batch_size: Episodes of an update, B.
         features: Ψ, (S, N) finite numbers, a row for each cell; None for one feature per cell.
         reward: Reward of every step before an episode's end; after it, rewards are 0.
@@ -96,7 +96,7 @@ class BatchTD:
         num_cells: int,
         *,
         gamma: float,
-        step_size: float,
+        step_size: float | Sequence[float],
         batch_size: int = 1,
         features: Any = None,
         reward: float = -1.0,
@@ -104,15 +104,21 @@ class BatchTD:
         path: str = "auto",
     ) -> None:
         self.num_cells = integer_in("num_cells", num_cells, 1, _MANY)
-        self.gamma, self.step_size = arguments.discount(gamma), number_in("step_size", step_size, 0)
+        several = np.ndim(step_size) == 1 and np.size(step_size) > 0
+        each: list[Any] = list(step_size) if several else [step_size]  # type: ignore[arg-type]
+        self.gamma, self.step_size = arguments.discount(gamma), step_size
         batch_size, every = integer_in("batch_size", batch_size, 1, _MANY), integer_in("every", every, 1, _MANY)
         self._table = None if features is None else _of_cells("features", features, num_cells, 2)
         self._scale = _scale(self._table, one_of("path", path, PATHS))
-        self._update = _Update(num_cells, batch_size, every, tabular=self._scale is not None)
-        rate = step_size * (1.0 if self._scale is None else self._scale) / batch_size
-        self._numbers = np.array([gamma, rate, number_in("reward", reward, -np.inf)], np.float32)
+        if several and self._scale is None:
+            raise ValueError("step_size must be one number on the general path, got several")
+        self._update = _Update(num_cells, batch_size, every, tabular=self._scale is not None, several=several)
+        rates = np.array([number_in("step_size", one, 0) for one in each]) * (self._scale or 1.0) / batch_size
+        numbers = (gamma, number_in("reward", reward, -np.inf), rates if several else rates[0])
+        self._numbers = tuple(np.asarray(number, np.float32) for number in numbers)
         self._device_table = None if self._scale is not None else jnp.asarray(self._table, jnp.float32)
-        self._learned = jnp.zeros(num_cells if self._device_table is None else self._device_table.shape[1], jnp.float32)
+        number = num_cells if self._device_table is None else self._device_table.shape[1]
+        self._learned = jnp.zeros((number, len(rates)) if several else number, jnp.float32)
         self._records: list[np.ndarray] = []
         self._left: Episodes | None = None  # too few for ``every`` updates
 
@@ -154,7 +160,7 @@ class BatchTD:
             raise FloatingPointError(self._diverged(Episodes(cells[:used], lengths[:used])))
 
     def _diverged(self, block: Episodes) -> str:
-        text = f"values diverged with step_size = {self.step_size:g}"
+        text = f"values diverged with step_size = {np.max(self.step_size):g}"
         if self._scale is None:
             return text
         most = largest_stable_step(count([block], self.num_cells), gamma=self.gamma) / self._scale
@@ -163,11 +169,12 @@ class BatchTD:
     @property
     def result(self) -> Evaluation:
         """What has been learned so far."""
-        records = np.concatenate([np.zeros((0, self.num_cells), np.float32), *self._records])
+        values = weights = np.asarray(self._learned).T
+        shape = values.shape if self._table is None or self._scale is not None else (self.num_cells,)
+        records = np.concatenate([np.zeros((0, *shape), np.float32), *self._records])
         batches = self._update.every * np.arange(1, len(records) + 1)
-        values = weights = np.asarray(self._learned)
         if self._table is not None and self._scale is not None:
-            weights = (self._table.T @ values.astype(np.float64) / self._scale).astype(np.float32)
+            weights = (values.astype(np.float64) @ self._table / self._scale).astype(np.float32)
         elif self._table is not None:
             values = (self._table @ weights.astype(np.float64)).astype(np.float32)
         return Evaluation(values, weights, batches, records)
@@ -229,24 +236,27 @@ def _scale(table: np.ndarray | None, path: str) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Update:
-    """What shapes the program: cells, episodes of an update, updates between records, and the path."""
+    """What shapes the program: cells, episodes of an update, updates between records, the path, and if there are several η."""
 
     num_cells: int
     batch_size: int
     every: int
     tabular: bool
+    several: bool
 
-    def one(self, weights: jax.Array, cells: jax.Array, lengths: jax.Array, numbers: jax.Array, table: Any) -> jax.Array:
-        """One update on episodes (B, T)."""
-        gamma, rate, reward = numbers
+    def one(self, weights: jax.Array, cells: jax.Array, lengths: jax.Array, numbers: Any, table: Any) -> jax.Array:
+        """One update on episodes (B, T); ``weights`` are (S,) or (N,), or (S, K) for several step sizes."""
+        gamma, reward, rate = numbers
         steps = cells.shape[1]
         # All along one axis, and the last step counted with 0: XLA's gather and scatter are much slower with more axes.
         flat, t = cells.ravel().astype(jnp.int32), jnp.arange(cells.size) % steps
         until = jnp.repeat(lengths.astype(jnp.int32), steps, total_repeat_length=cells.size)
         values = weights.at[flat].get(mode="promise_in_bounds") if self.tabular else table[flat] @ weights
         following = jnp.concatenate([values[1:], values[:1]])
-        errors = jnp.where(t < until, reward, 0) + gamma * following - values
-        amounts = jnp.where(t < steps - 1, rate * errors, 0)
+        rewards, counts = jnp.where(t < until, reward, 0), t < steps - 1
+        if self.several:
+            rewards, counts = rewards[:, None], counts[:, None]
+        amounts = jnp.where(counts, rate * (rewards + gamma * following - values), 0)
         if self.tabular:
             return weights.at[flat].add(amounts, mode="promise_in_bounds")
         return weights + amounts @ table[flat]
@@ -262,7 +272,7 @@ def _program(update: _Update) -> Any:
 
         def record(weights: jax.Array, batches: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
             weights, _ = lax.scan(step, weights, batches)
-            return weights, weights if update.tabular else table @ weights
+            return weights, weights.T if update.tabular else table @ weights
 
         return lax.scan(record, weights, (cells, lengths))
 

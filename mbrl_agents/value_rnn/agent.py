@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
@@ -28,7 +26,6 @@ from mbrl_agents.value_rnn.network import TDHyperparameters, ValueNetwork
 from mbrl_agents.value_rnn.reading import ReadsTrials
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_envs import functional_task
-from mbrl_envs.checks import number_in
 
 
 class ValueRNN(ReadsTrials, JaxAgent):
@@ -160,7 +157,9 @@ class ValueRNN(ReadsTrials, JaxAgent):
         super()._check_spaces()
         if self._vec_normalize_env is not None:
             raise ValueError("env must not be a VecNormalize: use gymnasium.wrappers.NormalizeObservation inside of it")
-        self._check_gamma(self.gamma)
+        task = functional_task(self.env)
+        if task is not None and task.env.continuing and self.gamma == 1:
+            raise ValueError(f"gamma must be below 1 in {task.env.env_id}, which never ends, got 1")
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
         # Its policy is to draw, whatever is asked for.
@@ -298,31 +297,8 @@ class ValueRNN(ReadsTrials, JaxAgent):
         return self._set_frozen({*self.arguments["frozen"]} - {*checks.parts("parts", parts or checks.PARTS)})
 
     def _set_frozen(self, frozen: set[str]) -> Self:
-        self.arguments["frozen"] = [part for part in checks.PARTS if part in frozen]
-        self._renew_hyperparameters()
+        self.frozen = [part for part in checks.PARTS if part in frozen]
         return self
-
-    @property
-    def gamma(self) -> float:
-        """The discount factor. One that is set later counts from then on, in learning, reading, analyses and files."""
-        return float(self.arguments["gamma"])
-
-    @gamma.setter
-    def gamma(self, gamma: float) -> None:
-        self._check_gamma(number_in("gamma", gamma, 0, 1))
-        self.arguments["gamma"] = float(gamma)
-        self._renew_hyperparameters()
-
-    def _check_gamma(self, gamma: float) -> None:
-        task = functional_task(self.env) if self.env is not None else None
-        if task is not None and task.env.continuing and gamma == 1:
-            raise ValueError(f"gamma must be below 1 in {task.env.env_id}, which never ends, got 1")
-
-    def _renew_hyperparameters(self) -> None:
-        """Puts the arguments as they are now into the learner's state."""
-        if hasattr(self, "learner_state"):
-            hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), self._make_hyperparameters())
-            self.learner_state = self._put(self.learner_state._replace(hyper=hyper))
 
 
 def _of_width(num_features: int) -> spaces.Box:

@@ -67,7 +67,7 @@ class Cell:
             bound = units**-0.5
 
             def uniform(shape: tuple[int, ...]) -> jax.Array:
-                return jax.random.uniform(next(keys), shape, minval=-bound, maxval=bound)
+                return jax.random.uniform(next(keys), shape, jnp.float32, -bound, bound)
 
             drawn = jax.tree.map(uniform, parts, is_leaf=_is_shape)
             # PyTorch has two biases that are added up, but for a GRU's candidate, where ours are two as well.
@@ -75,10 +75,11 @@ class Cell:
             added = second.at[2 * units :].set(0.0) if self.kind == "gru" else second
             drawn["input"]["bias"] = drawn["input"]["bias"] + added
             return drawn
-        zeros = jax.tree.map(jnp.zeros, parts, is_leaf=_is_shape)
-        zeros["input"]["kernel"] = jax.nn.initializers.lecun_normal()(next(keys), shapes["kernel"])
+        zeros = jax.tree.map(lambda shape: jnp.zeros(shape, jnp.float32), parts, is_leaf=_is_shape)
+        zeros["input"]["kernel"] = jax.nn.initializers.lecun_normal()(next(keys), shapes["kernel"], jnp.float32)
         rotation = jax.nn.initializers.orthogonal()
-        zeros["recurrent"]["kernel"] = jnp.concatenate([rotation(next(keys), (units, units)) for _ in range(gates)], axis=1)
+        rotations = [rotation(next(keys), (units, units), jnp.float32) for _ in range(gates)]
+        zeros["recurrent"]["kernel"] = jnp.concatenate(rotations, axis=1)
         if self.kind == "lstm":
             zeros["input"]["bias"] = zeros["input"]["bias"].at[units : 2 * units].set(1.0)
         candidate = {"vanilla": 0, "gru": 2, "lstm": 2}[self.kind] * units

@@ -85,7 +85,7 @@ class ValueNetwork:
             shapes = {"kernel": (self.cell.num_units, self.num_values), "bias": (self.num_values,)}
             bound = self.cell.num_units**-0.5 if self.initialization == "uniform" else 0.0
             params["readout"] = {
-                name: jax.random.uniform(key, shape, minval=-bound, maxval=bound)
+                name: jax.random.uniform(key, shape, jnp.float32, -bound, bound)
                 for key, (name, shape) in zip(jax.random.split(readout_key), shapes.items(), strict=True)
             }
         return params

@@ -52,13 +52,11 @@ class ReadsTrials:
             float32 (T−1,), or a list of such.
         """
         gamma = cast("ValueRNN", self).gamma
-        return self._each(
-            trials,
-            rewards,
-            reward_column,
-            lambda *network_and_trials: prediction_errors(*network_and_trials, gamma),
-            rewarded=True,
-        )
+
+        def read(network: ValueNetwork, state: ValueRNNState, padded: Trials) -> list[np.ndarray]:
+            return prediction_errors(network, state, padded, gamma)
+
+        return self._each(trials, rewards, reward_column, read, rewarded=True)
 
     def distribution(self, trials: Any, rewards: Any = None) -> Any:
         """The values of all heads, float32 (T, num_values), or a list; as :meth:`value`."""

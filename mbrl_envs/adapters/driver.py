@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
@@ -13,7 +13,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
+from mbrl_envs import forks
 from mbrl_envs.adapters.gym_env import RENDER_MODES, seed_key
+from mbrl_envs.adapters.options import informs, known_options
 from mbrl_envs.batched import BatchedEnv, BatchState
 from mbrl_envs.checks import integer_in, one_of, time_limit
 from mbrl_envs.functional import FunctionalEnv
@@ -24,8 +26,11 @@ from mbrl_envs.rendering import ansi, rgb_array
 MAX_ENVS = 2**20
 
 
-class _Compiled:
+class _Compiled(forks.Programs):
+    functions = ("init", "step", "restart", "reseed", "observe", "observe_states")
+
     def __init__(self, batched: BatchedEnv) -> None:
+        super().__init__()
         self.batched = batched
         self.init = jax.jit(batched.init)
         self.step = jax.jit(batched.step, donate_argnums=0)
@@ -80,6 +85,8 @@ class BatchDriver:
         self._compile()
 
     def _compile(self) -> None:
+        self.informs = informs(self.dynamics)
+        self._action_dtype = np.int32 if isinstance(self.dynamics.action_space, spaces.Discrete) else None
         task = FunctionalTask(self.dynamics, self.max_episode_steps)
         self._functions = _compiled(task.batched(self.num_envs, self.autoreset_mode))
 
@@ -89,6 +96,8 @@ class BatchDriver:
         return {**state, "_state": jax.tree.map(np.array, self._state)}  # not views: a step reuses the memory
 
     def __setstate__(self, state: dict[str, Any]) -> None:
+        if state["_state"] is not None:
+            forks.check()
         self.__dict__.update({**state, "_state": jax.tree.map(jnp.array, state["_state"])})
         self._compile()
 
@@ -97,15 +106,25 @@ class BatchDriver:
         """Whether the lanes have been started."""
         return self._state is not None
 
-    def reset(self, seeds: Sequence[int | None], mask: np.ndarray | None = None) -> np.ndarray:
+    def reset(
+        self,
+        seeds: Sequence[int | None],
+        mask: np.ndarray | None = None,
+        options: Sequence[Mapping[str, Any] | None] | None = None,
+    ) -> np.ndarray:
         """Begins an episode in the lanes of ``mask`` (all, if None) and returns the observations of all lanes.
 
-        A lane with a seed starts its random streams anew; one without goes on with its next episode.
+        A lane with a seed starts its random streams anew; one without goes on with its next episode. Options of a reset, one
+        dictionary for each lane (that of its first lane counts for an environment), change the starts that were drawn.
 
         Raises:
             gymnasium.error.Error: A seed is not a non-negative integer.
+            TypeError, ValueError: An option is unknown, of a wrong type or out of range.
             ValueError: The first reset has no seed for some lane.
+            RuntimeError: This process was forked from one that had used JAX.
         """
+        forks.check()
+        known = [known_options(self.dynamics, each) for each in options or ()]
         mask = np.ones(self.num_envs, bool) if mask is None else mask
         seeded = mask & np.array([seed is not None for seed in seeds])
         keys = np.stack([seed_key(0 if seed is None else seed) for seed in seeds])
@@ -118,7 +137,32 @@ class BatchDriver:
                 self._state = self._functions.restart(self._state, mask & ~seeded)
             if seeded.any():
                 self._state = self._functions.reseed(self._state, keys, seeded)
+        if any(known):
+            self._start_with(known, mask)
         return np.array(self._functions.observe(self._state))
+
+    def _start_with(self, options: list[dict[str, Any]], mask: np.ndarray) -> None:
+        """Changes the starts of the environments of ``mask`` as their options say."""
+        assert self._state is not None
+        agents = self.dynamics.num_agents
+        states = jax.tree.map(np.array, self._state.lanes.state)
+        for i in np.flatnonzero(mask.reshape(-1, agents).any(axis=1)):
+            if own := options[i * agents]:
+                started = self.dynamics.start_with(jax.tree.map(lambda leaf, i=i: leaf[i], states), own)
+                for leaf, value in zip(jax.tree.leaves(states), jax.tree.leaves(started), strict=True):
+                    leaf[i] = value
+        lanes = self._state.lanes._replace(state=jax.tree.map(jnp.array, states))
+        self._state = self._state._replace(lanes=lanes)
+
+    def info(self, states: Any = None) -> dict[str, np.ndarray]:
+        """What the dynamics tell of states (by default the current ones) beside observations, int64 (environments,) by name."""
+        if not self.informs:
+            return {}
+        if states is None:
+            assert self._state is not None
+            states = self._state.lanes.state
+        told = self.dynamics.info(jax.tree.map(np.asarray, states))
+        return {name: value.astype(np.int64) for name, value in told.items()}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]:
         """Takes one step in every lane.
@@ -137,7 +181,7 @@ class BatchDriver:
         if self._state is None:
             raise gymnasium.error.ResetNeeded("call reset() before this")
         self._check_actions(actions)
-        self._state, out = self._functions.step(self._state, jnp.asarray(actions))
+        self._state, out = self._functions.step(self._state, np.asarray(actions, self._action_dtype))
         copies = (np.array(leaf) for leaf in (out.observation, out.reward, out.terminated, out.truncated))
         return (*copies, out.final_state)
 

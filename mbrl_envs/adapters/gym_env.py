@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import numbers
 import operator
 from typing import Any, ClassVar, NamedTuple
 
@@ -13,10 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs import draws
+from mbrl_envs import draws, forks
 from mbrl_envs import lane as lanes
+from mbrl_envs.adapters.options import informs, known_options
 from mbrl_envs.adapters.packing import Packing
-from mbrl_envs.checks import one_of
+from mbrl_envs.checks import checked_seed, one_of
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.lane import Lane
@@ -35,7 +35,7 @@ class _Outcome(NamedTuple):
     lane: Lane
 
 
-class Compiled:
+class Compiled(forks.Programs):
     """The compiled functions of one environment, shared by all its instances: to a packed outcome and an observation.
 
     Args:
@@ -43,7 +43,10 @@ class Compiled:
         rewards: Shape of a step's reward: that of one agent, or of several.
     """
 
+    functions = ("begin", "step", "reset", "place")
+
     def __init__(self, env: FunctionalEnv, rewards: tuple[int, ...] = ()) -> None:
+        super().__init__()
         nothing = np.zeros(rewards, np.float32)
 
         def outcome(lane: Lane, reward: Any = nothing, terminated: Any = False) -> tuple[jax.Array, jax.Array]:
@@ -60,28 +63,30 @@ class Compiled:
             lane = self.packing.unpack(packed).lane
             return outcome(lanes.restart(lane, lanes.next_start(env, lane)))
 
+        def place(packed: jax.Array, state: Any) -> tuple[jax.Array, jax.Array]:
+            return outcome(self.packing.unpack(packed).lane._replace(state=state))
+
         def example(key: jax.Array) -> _Outcome:
             return _Outcome(jnp.float32(nothing), jnp.bool_(False), lanes.start(env, key))
 
-        self.packing = Packing(jax.eval_shape(example, jax.random.PRNGKey(0)))
-        self.begin, self.step, self.reset = jax.jit(begin), jax.jit(step), jax.jit(reset)
+        self.packing = Packing(jax.eval_shape(example, jax.ShapeDtypeStruct((2,), jnp.uint32)))
+        self.begin, self.step, self.reset, self.place = jax.jit(begin), jax.jit(step), jax.jit(reset), jax.jit(place)
 
 
 @functools.lru_cache(maxsize=64)
 def compiled(env: FunctionalEnv, rewards: tuple[int, ...] = ()) -> Compiled:
-    """The compiled functions of an environment; arguments as for :class:`Compiled`."""
+    """The compiled functions of an environment; arguments as for :class:`Compiled`.
+
+    Raises:
+        RuntimeError: This process was forked from one that had used JAX.
+    """
+    forks.check()
     return Compiled(env, rewards)
 
 
 def seed_key(seed: Any) -> np.ndarray:
-    """The raw key of a seed that a user gave, uint32 (2,).
-
-    Raises:
-        gymnasium.error.Error: It is not a non-negative integer. (What Gymnasium and PettingZoo raise.)
-    """
-    if isinstance(seed, bool) or not isinstance(seed, numbers.Integral) or seed < 0:
-        raise gymnasium.error.Error(f"seed must be None or a non-negative integer, got {seed!r}")
-    return draws.raw_key(int(seed))
+    """The raw key of a seed that a user gave, uint32 (2,); errors as in :func:`checked_seed`."""
+    return draws.raw_key(checked_seed(seed))
 
 
 class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
@@ -111,10 +116,10 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         self._packed: jax.Array | None = None
         self._last: tuple[Any, float] | None = None  # action and reward, for the caption of a picture
         self._total_reward = 0.0
-        self._compile()
 
     def _compile(self) -> None:
-        self._functions = compiled(self.dynamics)
+        """Not before the first reset: a process may fork until then."""
+        self._functions, self._informs = compiled(self.dynamics), informs(self.dynamics)
         # A device array handed in again costs nothing to convert; Discrete actions are few.
         self._device_actions: list[jax.Array] = []
         self._first_action = 0
@@ -129,8 +134,9 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._packed = None if self._packed is None else jnp.asarray(self._packed)
-        self._compile()
+        if self._packed is not None:
+            self._compile()
+            self._packed = jnp.asarray(self._packed)
 
     @property
     def functional_task(self) -> FunctionalTask:
@@ -144,30 +150,38 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         Raises:
             gymnasium.error.ResetNeeded: The environment was never reset.
         """
-        return self._functions.packing.view(np.asarray(self._require_state())).lane.state
+        return self._lane().state
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict[str, Any]]:
         """Begins an episode; see :meth:`gymnasium.Env.reset`. With a seed, episodes and events start anew from it.
 
         Args:
             seed: A non-negative integer, or None to go on with the next episode.
-            options: Ignored.
+            options: What the start shall be; see :meth:`FunctionalEnv.start_with`. None, or empty: as it is drawn.
 
         Returns:
-            The first observation, and an empty dictionary.
+            The first observation, and what there is to know beside it; see :meth:`FunctionalEnv.info`.
 
         Raises:
             gymnasium.error.Error: The seed is not a non-negative integer.
+            TypeError, ValueError: An option is unknown, of a wrong type or out of range.
+            RuntimeError: This process was forked from one that had used JAX.
         """
+        seed = None if seed is None else checked_seed(seed)
+        options = known_options(self.dynamics, options)
         super().reset(seed=seed)
+        if self._packed is None:
+            self._compile()
         if seed is not None or self._packed is None:
-            if seed is None:
-                seed = int(self.np_random.integers(2**31))
-            self._packed, observation = self._functions.begin(draws.raw_key(seed))
+            seed = int(self.np_random.integers(2**31)) if seed is None else seed
+            packed, observation = self._functions.begin(draws.raw_key(seed))
         else:
-            self._packed, observation = self._functions.reset(self._packed)
-        self._last, self._total_reward = None, 0.0
-        return np.array(observation), {}
+            packed, observation = self._functions.reset(self._packed)
+        if options:
+            drawn = self._functions.packing.view(np.array(packed)).lane.state
+            packed, observation = self._functions.place(packed, self.dynamics.start_with(drawn, options))
+        self._packed, self._last, self._total_reward = packed, None, 0.0
+        return np.array(observation), self._info() if self._informs else {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Takes one step; see :meth:`gymnasium.Env.step`. Never truncates: that is ``TimeLimit``'s part.
@@ -182,7 +196,8 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         reward = outcome.view(np.float32).item(0)
         self._last = (action, reward)
         self._total_reward += reward
-        return np.array(observation), reward, outcome.item(1) != 0, False, {}
+        info = self._info() if self._informs else {}
+        return np.array(observation), reward, outcome.item(1) != 0, False, info
 
     def render(self) -> Any:
         """Draws the current state: uint8 (height, width, 3) in mode ``"rgb_array"``, text in mode ``"ansi"``, None without.
@@ -193,19 +208,26 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example gymnasium.make(..., render_mode='rgb_array')")
             return None
-        elapsed = int(self._functions.packing.view(np.asarray(self._require_state())).lane.elapsed)
+        elapsed = int(self._lane().elapsed)
         caption = f"step {elapsed}"
         if self._last is not None:
             caption += f"   {self._action_name(self._last[0])}   reward {self._last[1]:g}   total {self._total_reward:g}"
         draw = rgb_array if self.render_mode == "rgb_array" else ansi
         return draw(self.dynamics.picture(self.state), caption=caption)
 
+    def _info(self) -> dict[str, Any]:
+        return {name: value.item() for name, value in self.dynamics.info(self.state).items()}
+
+    def _lane(self) -> Lane:
+        packed = np.asarray(self._require_state())
+        return self._functions.packing.view(packed).lane
+
     def _require_state(self) -> jax.Array:
         if self._packed is None:
             raise gymnasium.error.ResetNeeded("call reset() before this")
         return self._packed
 
-    def _device_action(self, action: Any) -> jax.Array:
+    def _device_action(self, action: Any) -> jax.Array | np.ndarray:
         try:
             index = operator.index(action) - self._first_action
             if 0 <= index < len(self._device_actions):
@@ -214,7 +236,7 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
             pass
         if self._device_actions or not self.action_space.contains(action):
             raise ValueError(f"action must be in {self.action_space}, got {action!r}")
-        return jnp.asarray(action)
+        return np.asarray(action)
 
     def _action_name(self, action: Any) -> str:
         names = getattr(self.dynamics, "action_names", None)

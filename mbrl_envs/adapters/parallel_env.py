@@ -14,7 +14,9 @@ import numpy as np
 from gymnasium import spaces
 
 from mbrl_envs.adapters.gym_env import RENDER_FPS, RENDER_MODES, compiled, seed_key
+from mbrl_envs.adapters.options import known_options
 from mbrl_envs.checks import one_of, time_limit
+from mbrl_envs.lane import Lane
 from mbrl_envs.multi_agent.protocol import MultiAgentEnv
 from mbrl_envs.registration import make_constants
 from mbrl_envs.rendering import ansi, rgb_array
@@ -64,6 +66,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         # Each has its own, as spaces are seeded one by one.
         self._observation_spaces = {agent: copy.deepcopy(dynamics.observation_space) for agent in self.possible_agents}
         self._action_spaces = {agent: copy.deepcopy(dynamics.action_space) for agent in self.possible_agents}
+        self.state_space = dynamics.state_space
         self._rng = np.random.default_rng()
         self._packed: jax.Array | None = None
         self._last: tuple[list[int], np.ndarray] | None = None  # actions and rewards, for the caption of a picture
@@ -72,6 +75,9 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
     def _open(self) -> None:
         """Makes what copies and pickles leave out."""
         self._window = Window(self.dynamics.env_id, RENDER_FPS) if self.render_mode == "human" else None
+
+    def _compile(self) -> None:
+        """Not before the first reset: a process may fork until then."""
         self._functions = compiled(self.dynamics, (self.dynamics.num_agents,))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -81,7 +87,9 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        self._packed = None if self._packed is None else jnp.asarray(self._packed)
+        if self._packed is not None:
+            self._compile()
+            self._packed = jnp.asarray(self._packed)
         self._open()
 
     def observation_space(self, agent: str) -> spaces.Space[Any]:
@@ -103,18 +111,33 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
     def reset(
         self, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[dict[str, np.ndarray], dict[str, dict[str, Any]]]:
-        """Begins an episode with all agents. With a seed, episodes and events start anew from it; ``options`` are ignored.
+        """Begins an episode with all agents. With a seed, episodes and events start anew from it.
+
+        Args:
+            seed: A non-negative integer, or None to go on with the next episode.
+            options: What the start shall be; see :meth:`FunctionalEnv.start_with`. None, or empty: as it is drawn. Names that
+                the dynamics do not know are ignored, as PettingZoo's tests demand.
+
+        Returns:
+            Observations and empty infos of each agent, by its name.
 
         Raises:
             gymnasium.error.Error: The seed is not a non-negative integer.
+            TypeError, ValueError: An option is of a wrong type or out of range.
+            RuntimeError: This process was forked from one that had used JAX.
         """
-        del options
-        if seed is not None or self._packed is None:
-            if seed is None:
-                seed = int(self._rng.integers(2**31))
-            self._packed, observation = self._functions.begin(seed_key(seed))
+        options = known_options(self.dynamics, options, others=True)
+        key = None if seed is None else seed_key(seed)
+        if self._packed is None:
+            self._compile()
+        if key is not None or self._packed is None:
+            packed, observation = self._functions.begin(seed_key(int(self._rng.integers(2**31))) if key is None else key)
         else:
-            self._packed, observation = self._functions.reset(self._packed)
+            packed, observation = self._functions.reset(self._packed)
+        if options:
+            drawn = self._functions.packing.view(np.array(packed)).lane.state
+            packed, observation = self._functions.place(packed, self.dynamics.start_with(drawn, options))
+        self._packed = packed
         self.agents, self._last = list(self.possible_agents), None
         self._show()
         return self._by_agent(np.array(observation)), {agent: {} for agent in self.agents}
@@ -131,7 +154,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         """
         checked = self._checked(actions)
         assert self._packed is not None
-        self._packed, observation = self._functions.step(self._packed, jnp.asarray(checked, jnp.int32))
+        self._packed, observation = self._functions.step(self._packed, np.array(checked, np.int32))
         outcome = self._functions.packing.view(np.asarray(self._packed))
         rewards, terminated = np.array(outcome.reward), bool(outcome.terminated)
         truncated = self.max_cycles is not None and int(outcome.lane.elapsed) >= self.max_cycles
@@ -147,6 +170,14 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
             {agent: {} for agent in agents},
         )
 
+    def state(self) -> np.ndarray:
+        """All that there is to see, whoever sees it: a fresh array in ``state_space``; see :meth:`MultiAgentEnv.global_state`.
+
+        Raises:
+            gymnasium.error.ResetNeeded: The environment was never reset.
+        """
+        return self.dynamics.global_state(self._lane().state)
+
     def render(self) -> Any:
         """Draws the state: uint8 (height, width, 3) or text; in mode ``"human"`` into the window, and returns None.
 
@@ -156,7 +187,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         if self.render_mode is None:
             gymnasium.logger.warn("render() needs a render_mode, for example parallel_env(render_mode='rgb_array')")
             return None
-        lane = self._functions.packing.view(np.asarray(self._require_reset())).lane
+        lane = self._lane()
         picture, caption = self.dynamics.picture(lane.state), self._caption(int(lane.elapsed))
         if self.render_mode == "ansi":
             return ansi(picture, caption=caption)
@@ -178,6 +209,10 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
 
     def _by_agent(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         return dict(zip(self.possible_agents, rows, strict=True))
+
+    def _lane(self) -> Lane:
+        packed = np.asarray(self._require_reset())
+        return self._functions.packing.view(packed).lane
 
     def _require_reset(self) -> jax.Array:
         if self._packed is None:

@@ -62,17 +62,22 @@ class FunctionalVecEnv(VecEnv):
         return FunctionalTask(self._driver.dynamics, self._driver.max_episode_steps)
 
     def reset(self) -> VecEnvObs:
-        """Begins an episode in every environment, with the seeds set by :meth:`seed`, if any.
+        """Begins an episode in every environment, with what :meth:`seed` and :meth:`set_options` have set, if anything.
+
+        What there is to know beside observations is in ``reset_infos``; see :meth:`FunctionalEnv.info`.
 
         Returns:
             Observations of all lanes, (num_envs, …).
 
         Raises:
             gymnasium.error.Error: A seed is not a non-negative integer.
+            TypeError, ValueError: An option is unknown, of a wrong type or out of range.
+            RuntimeError: This process was forked from one that had used JAX.
         """
         if not self._driver.started and None in self._seeds:
             self.seed()
-        observation = self._driver.reset(self._seeds)
+        observation = self._driver.reset(self._seeds, options=self._options)
+        self.reset_infos = self._told(self._driver.info())
         self._reset_seeds()
         self._reset_options()
         self._clear_statistics()
@@ -97,15 +102,21 @@ class FunctionalVecEnv(VecEnv):
         self._returns += reward
         self._lengths += 1
         infos: list[dict[str, Any]] = [{"TimeLimit.truncated": False} for _ in range(self.num_envs)]
+        if self._driver.informs:
+            for info, told in zip(infos, self._told(self._driver.info(final_state)), strict=True):
+                info.update(told)
         if done.any():
             final = self._driver.observe(final_state)
             seconds = round(time.time() - self._start_time, 6)
             for i in np.flatnonzero(done):
-                infos[i] = {
+                infos[i] |= {
                     "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
                     "terminal_observation": final[i],
                     "episode": {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds},
                 }
+            if self._driver.informs:
+                begun = self._told(self._driver.info())
+                self.reset_infos = [new if over else old for new, old, over in zip(begun, self.reset_infos, done, strict=True)]
             self._returns[done], self._lengths[done] = 0, 0
         return observation, reward, done, infos
 
@@ -153,6 +164,11 @@ class FunctionalVecEnv(VecEnv):
     def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: int | Iterable[int] | None = None) -> list[bool]:
         """True for SB3's ``Monitor``, whose records are part of this class; False for all others."""
         return [wrapper_class.__name__ == "Monitor" for _ in self._get_indices(indices)]
+
+    def _told(self, told: dict[str, np.ndarray]) -> list[dict[str, Any]]:
+        """What the dynamics tell of each environment's state, for each lane."""
+        agents = self._driver.dynamics.num_agents
+        return [{name: int(values[i // agents]) for name, values in told.items()} for i in range(self.num_envs)]
 
     def _clear_statistics(self) -> None:
         self._returns = np.zeros(self.num_envs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numbers
+from collections.abc import Sequence
 from typing import Any
 
 import gymnasium
@@ -11,6 +13,7 @@ from gymnasium.vector.utils import batch_space
 
 from mbrl_envs.adapters.driver import BatchDriver
 from mbrl_envs.adapters.gym_env import FunctionalGymEnv
+from mbrl_envs.checks import checked_seed
 from mbrl_envs.functional import FunctionalEnv
 from mbrl_envs.functional_task import FunctionalTask
 from mbrl_envs.multi_agent.protocol import require_one_agent
@@ -69,30 +72,28 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
         Args:
             seed: A seed, of which lane ``i`` gets ``seed + i``; a list with a seed for each lane, None for no new one; or None.
                 A lane without a seed goes on with its next episode; before the first reset it is seeded at random.
-            options: ``{"reset_mask": bool array (num_envs,)}`` restricts it to some lanes, as in Gymnasium.
+            options: ``{"reset_mask": bool array (num_envs,)}`` restricts it to some lanes, as in Gymnasium. All others are the
+                dynamics' own, see :meth:`FunctionalEnv.start_with`, and count for each of these lanes.
 
         Returns:
-            Observations of all lanes, (num_envs, …), and an empty dictionary.
+            Observations of all lanes, (num_envs, …), and what there is to know beside them; see :meth:`FunctionalEnv.info`.
 
         Raises:
             gymnasium.error.Error: A seed is not a non-negative integer.
+            TypeError, ValueError: An option is unknown, of a wrong type or out of range.
             ValueError: There is not one seed for each lane, or the mask is no such array or has no True in it.
+            RuntimeError: This process was forked from one that had used JAX.
         """
-        super().reset(seed=seed if isinstance(seed, int) else None)
+        seeds = self._seeds(seed)
+        own = {name: value for name, value in (options or {}).items() if name != "reset_mask"}
         mask = self._reset_mask(options)
-        if isinstance(seed, (int, np.integer)):
-            seeds: list[int | None] = [int(seed) + i for i in range(self.num_envs)]
-        elif seed is not None:
-            if len(seed) != self.num_envs:
-                raise ValueError(f"seed must have one entry for each of the {self.num_envs} environments, got {len(seed)}")
-            seeds = list(seed)
-        else:
-            seeds = [None] * self.num_envs
+        super().reset(seed=seeds[0] if isinstance(seed, numbers.Integral) else None)
         if not self._driver.started:
             fresh = self.np_random.integers(2**31, size=self.num_envs)
             seeds = [int(new) if given is None else given for given, new in zip(seeds, fresh, strict=True)]
             mask = None
-        return self._driver.reset(seeds, mask), {}
+        observations = self._driver.reset(seeds, mask, [own] * self.num_envs if own else None)
+        return observations, self._info(mask)
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict[str, Any]]:
         """Takes one step in every environment; see :meth:`gymnasium.vector.VectorEnv.step`.
@@ -109,12 +110,33 @@ class FunctionalVectorEnv(gymnasium.vector.VectorEnv[np.ndarray, np.ndarray, np.
             gymnasium.error.ResetNeeded: The environments were never reset.
         """
         observation, reward, terminated, truncated, final_state = self._driver.step(actions)
-        info: dict[str, Any] = {}
+        info = self._info()
         if self._driver.autoreset_mode == AutoresetMode.SAME_STEP and (ended := terminated | truncated).any():
-            final = self._driver.observe(final_state)
+            final, told = self._driver.observe(final_state), self._driver.info(final_state)
             for i in np.flatnonzero(ended):
-                info = self._add_info(info, {"final_obs": final[i], "final_info": {}}, int(i))
+                last = {name: values[i] for name, values in told.items()}
+                info = self._add_info(info, {"final_obs": final[i], "final_info": last}, int(i))
         return observation, reward, terminated, truncated, info
+
+    def _info(self, mask: np.ndarray | None = None) -> dict[str, Any]:
+        """What the dynamics tell of current states, as Gymnasium has it: arrays, and masks of who has a value (None: all)."""
+        told: dict[str, Any] = {}
+        for name, values in self._driver.info().items():
+            here = np.ones(self.num_envs, bool) if mask is None else mask.copy()
+            told |= {name: np.where(here, values, 0), f"_{name}": here}
+        return told
+
+    def _seeds(self, seed: Any) -> list[int | None]:
+        """A seed for each lane, or None where there is none."""
+        if seed is None:
+            return [None] * self.num_envs
+        if isinstance(seed, (bool, numbers.Integral)):
+            return [checked_seed(seed) + i for i in range(self.num_envs)]
+        if not isinstance(seed, (Sequence, np.ndarray)) or isinstance(seed, str):
+            raise gymnasium.error.Error(f"seed must be None, a non-negative integer, or one for each environment, got {seed!r}")
+        if len(seed) != self.num_envs:
+            raise ValueError(f"seed must have one entry for each of the {self.num_envs} environments, got {len(seed)}")
+        return [None if each is None else checked_seed(each) for each in seed]
 
     def render(self) -> tuple[Any, ...] | None:
         """A picture of each environment, uint8 (height, width, 3) or text, or None without a render mode.

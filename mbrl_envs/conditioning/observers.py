@@ -1,8 +1,8 @@
 """What an observer of a cue–reward task takes a trial without reward to be.
 
 * ``"late"``    as it is: such a trial lasts as long as its longest delay, and only then does the next interval begin.
-* ``"at_cue"``  as in the published study (Hennig et al. 2023): it is decided at the cue, and the interval begins at once. What is
-                seen there belongs to the way from state to state, so that states which are followed by the same are one.
+* ``"at_cue"``  as in the published study (Hennig et al. 2023): it is decided at the cue, and the interval begins at once.
+                What is seen there belongs to the way from state to state, so that states with the same future are one.
 
 Starkweather's second task has 40 states with the first, and 25 with the second: 10 of the interval, 14 from the cue on, and one
 in which the trial has ended.

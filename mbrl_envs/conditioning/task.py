@@ -100,6 +100,10 @@ class ConditioningTask(FunctionalEnv[ConditioningState, ConditioningEvents]):
         cues = jnp.arange(len(self.cue_names)) == jnp.asarray(self.chain.cue)[state.current]
         return jnp.append(cues.astype(jnp.float32), jnp.asarray(self.chain.reward)[state.current])
 
+    def info(self, state: ConditioningState) -> dict[str, np.ndarray]:
+        """The hidden state that the task is in: ``{"state": …}``, an index into ``chain.states``."""
+        return {"state": np.asarray(state.current)}
+
     def picture(self, state: ConditioningState) -> Picture:
         # What is seen, not the hidden state: a row for each cue and one for the reward, time running to the right.
         recent = np.asarray(state.recent)

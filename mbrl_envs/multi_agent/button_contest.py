@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -53,6 +54,9 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
     **Reward.** 1 for every player of the team that has won, −1 for the others, else 0. Between teams that play equally well it
     is 0 on average: the game is symmetric.
 
+    **Options of a reset.** ``positions``, a row and a column for each player; ``buttons``, k different rows and columns;
+    ``on``, k booleans. Anything else is as drawn.
+
     Args:
         grid_size: Side length n, 2 to 32.
         num_buttons: Number of buttons k, 2 to 16 and at most n·n.
@@ -84,6 +88,7 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
 
     env_id: ClassVar[str] = "button_contest_v0"
     continuing: ClassVar[bool] = True
+    reset_options: ClassVar[tuple[str, ...]] = ("positions", "buttons", "on")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -112,6 +117,13 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
     def observation_space(self) -> spaces.Box:
         planes = (4 if self.players_per_team == 1 else 6) + (self.sight is not None)
         return boolean_space((self.grid_size, self.grid_size, planes), self.observation)
+
+    @property
+    def state_space(self) -> spaces.Box:
+        return boolean_space((self.grid_size, self.grid_size, self.num_agents + 2), self.observation)
+
+    def global_state(self, state: PlayersState) -> np.ndarray:
+        return players.everything(state, self.grid_size).reshape(self.state_space.shape)
 
     def reset(self, key: jax.Array) -> PlayersState:
         return self.events(key).layout
@@ -147,6 +159,9 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
         for_on = (number % 2 == 0)[:, None]
         buttons = jnp.where(for_on, lit, dark), jnp.where(for_on, dark, lit)
         return players.seen([here, *others, *buttons], state.positions, self.sight, self.grid_size, self.observation)
+
+    def start_with(self, state: PlayersState, options: Mapping[str, Any]) -> PlayersState:
+        return players.start_with(state, options, self.grid_size)
 
     def picture(self, state: PlayersState) -> Picture:
         return players.picture(state, self.grid_size, self.teams, ["player for on", "player for off"], "players of both teams")

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from collections.abc import Mapping
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +47,9 @@ class CoopButtonGrid(GridWorld, MultiAgentEnv[PlayersState, CoopButtonEvents]):
 
     **Reward.** 1 for every player on a success, else 0.
 
+    **Options of a reset.** ``positions``, a row and a column for each player; ``buttons``, k different rows and columns;
+    ``on``, k booleans. Anything else is as drawn.
+
     Args:
         grid_size: Side length n, 2 to 32.
         num_buttons: Number of buttons k, 1 to 16 and at most n·n.
@@ -75,6 +79,7 @@ class CoopButtonGrid(GridWorld, MultiAgentEnv[PlayersState, CoopButtonEvents]):
 
     env_id: ClassVar[str] = "coop_button_grid_v0"
     continuing: ClassVar[bool] = True
+    reset_options: ClassVar[tuple[str, ...]] = ("positions", "buttons", "on")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,6 +95,13 @@ class CoopButtonGrid(GridWorld, MultiAgentEnv[PlayersState, CoopButtonEvents]):
     def observation_space(self) -> spaces.Box:
         planes = (3 if self.num_agents == 1 else 5) + (self.sight is not None)
         return boolean_space((self.grid_size, self.grid_size, planes), self.observation)
+
+    @property
+    def state_space(self) -> spaces.Box:
+        return boolean_space((self.grid_size, self.grid_size, self.num_agents + 2), self.observation)
+
+    def global_state(self, state: PlayersState) -> np.ndarray:
+        return players.everything(state, self.grid_size).reshape(self.state_space.shape)
 
     def reset(self, key: jax.Array) -> PlayersState:
         return self.events(key).layout
@@ -116,6 +128,9 @@ class CoopButtonGrid(GridWorld, MultiAgentEnv[PlayersState, CoopButtonEvents]):
         others = [players.any_of(here, whom) for whom in orders]
         buttons = players.lit_and_dark(state, self.num_cells)
         return players.seen([here, *others, *buttons], state.positions, self.sight, self.grid_size, self.observation)
+
+    def start_with(self, state: PlayersState, options: Mapping[str, Any]) -> PlayersState:
+        return players.start_with(state, options, self.grid_size)
 
     def picture(self, state: PlayersState) -> Picture:
         return players.picture(state, self.grid_size, [range(self.num_agents)], ["player"], "several players")

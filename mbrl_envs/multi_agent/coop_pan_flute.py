@@ -93,6 +93,19 @@ class CoopPanFlute(MultiAgentEnv[PanFluteState, PanFluteEvents]):
     def action_space(self) -> spaces.Discrete:
         return spaces.Discrete(self.num_pipes + 1)
 
+    @property
+    def state_space(self) -> spaces.Box:
+        return self.flute.observation_space
+
+    def global_state(self, state: PanFluteState) -> np.ndarray:
+        pipes = np.array(state.pipes)
+        if self.observation == "flat":
+            return pipes
+        cells = np.zeros((self.num_pipes, self.num_pipes, 1), bool)
+        rows, columns = np.tril_indices(self.num_pipes)
+        cells[rows, columns, 0] = pipes
+        return cells
+
     def reset(self, key: jax.Array) -> PanFluteState:
         return self.flute.reset(key)
 

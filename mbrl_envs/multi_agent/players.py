@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,9 +12,9 @@ import numpy as np
 from jax import lax
 
 from mbrl_envs import draws
-from mbrl_envs.button_grid import MAX_BUTTONS, Layout, button_planes, entered
+from mbrl_envs.button_grid import MAX_BUTTONS, Layout, button_planes, buttons_of, entered
 from mbrl_envs.checks import integer_in, set_frozen
-from mbrl_envs.grid import move
+from mbrl_envs.grid import cells_at, move
 from mbrl_envs.rendering import Picture
 
 MAX_AGENTS = 16
@@ -60,6 +60,18 @@ def start(layout: Layout, on: jax.Array) -> PlayersState:
     return PlayersState(layout.positions, layout.buttons, on)
 
 
+def start_with(state: PlayersState, options: Mapping[str, Any], n: int) -> PlayersState:
+    """Changes a drawn start, NumPy leaves, as options of a reset say: ``positions``, ``buttons``, ``on``.
+
+    Raises:
+        TypeError, ValueError: They are not that many cells, the buttons' different ones, or booleans.
+    """
+    if "positions" in options:
+        positions = cells_at("options['positions']", options["positions"], len(state.positions), n)
+        state = state._replace(positions=positions)  # type: ignore[arg-type]  # NumPy's arrays do
+    return state._replace(**buttons_of(options, len(state.buttons), n))
+
+
 def walk(state: PlayersState, actions: jax.Array, n: int) -> PlayersState:
     """Moves all players and toggles a button once for each player who enters it, so that two at once change nothing."""
     positions = draws.once(jax.vmap(lambda cell, action: move(cell, action, n))(state.positions, actions))
@@ -69,7 +81,7 @@ def walk(state: PlayersState, actions: jax.Array, n: int) -> PlayersState:
 
 def places(state: PlayersState, num_cells: int) -> jax.Array:
     """Where each player is, bool (A, cells)."""
-    return state.positions[:, None] == np.arange(num_cells, dtype=np.int32)
+    return state.positions[:, None] == np.arange(num_cells, dtype=np.int32)[None]
 
 
 def any_of(here: jax.Array, whom: np.ndarray) -> jax.Array:
@@ -82,7 +94,7 @@ def any_of(here: jax.Array, whom: np.ndarray) -> jax.Array:
     Returns:
         bool (A, cells).
     """
-    each = [whom[:, i, None] & place for i, place in enumerate(here) if whom[:, i].any()]
+    each = [whom[:, i, None] & place[None] for i, place in enumerate(here) if whom[:, i].any()]
     return functools.reduce(jnp.logical_or, each, jnp.zeros(here.shape, bool))
 
 
@@ -100,13 +112,22 @@ def seen(planes: Sequence[jax.Array], positions: jax.Array, sight: int | None, n
     num = len(positions)
     everything = [jnp.broadcast_to(plane, (num, n * n)) for plane in planes]
     if sight is not None:
-        rows, columns = np.divmod(np.arange(n * n), n)
+        rows, columns = np.divmod(np.arange(n * n, dtype=np.int32)[None], n)
         row = lax.div(positions, jnp.int32(n))
         column = positions - row * n
         near = (jnp.abs(rows - row[:, None]) <= sight) & (jnp.abs(columns - column[:, None]) <= sight)
         everything = [*(plane & near for plane in everything), near]
     stacked = jnp.stack(everything, axis=-1)
     return stacked.reshape(num, n, n, len(everything)) if form == "planes" else stacked.reshape(num, -1)
+
+
+def everything(state: PlayersState, n: int) -> np.ndarray:
+    """A plane for each player, one for buttons that are on, one for those that are off, bool (n·n, A + 2). NumPy leaves."""
+    num = len(state.positions)
+    planes = np.zeros((n * n, num + 2), bool)
+    planes[state.positions, np.arange(num)] = True
+    planes[state.buttons, np.where(state.on, num, num + 1)] = True
+    return planes
 
 
 def picture(state: PlayersState, n: int, teams: Sequence[Sequence[int]], names: Sequence[str], crowd: str) -> Picture:

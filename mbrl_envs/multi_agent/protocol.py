@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import jax
+import numpy as np
+from gymnasium import spaces
 
 from mbrl_envs.functional import FunctionalEnv, Transition
 
@@ -44,6 +46,15 @@ class MultiAgentEnv(FunctionalEnv[StateT, EventsT]):
     @abc.abstractmethod
     def action_names(self) -> tuple[str, ...]:
         """What each action is called."""
+
+    @property
+    @abc.abstractmethod
+    def state_space(self) -> spaces.Space[Any]:
+        """Gymnasium space of :meth:`global_state`."""
+
+    @abc.abstractmethod
+    def global_state(self, state: StateT) -> np.ndarray:
+        """All that there is to see of ``state`` (NumPy leaves), for who trains all agents together. Not traced."""
 
     @abc.abstractmethod
     def transition(self, state: StateT, action: jax.Array, events: EventsT) -> Transition:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mbrl_envs.checks import integer_in
 from mbrl_envs.functional import FunctionalEnv
-from mbrl_envs.functional_task import functional
+from mbrl_envs.functional_task import functional, functional_task
 
 AnyEnv: TypeAlias = FunctionalEnv[Any, Any] | gymnasium.Env[Any, Any] | str
 MAX_STEPS = 10_000
@@ -43,13 +43,16 @@ optimal_solver = functools.singledispatch(_unknown)
 uniform_solver = functools.singledispatch(_unknown)
 
 
-def _resolve(env: AnyEnv) -> FunctionalEnv[Any, Any]:
-    """The dynamics behind an id, a Gymnasium environment or the dynamics themselves."""
-    return env if isinstance(env, FunctionalEnv) else functional(env)
-
-
-def _checked(steps: int | None) -> int | None:
-    return None if steps is None else integer_in("steps", steps, 1, MAX_STEPS)
+def _resolve(env: AnyEnv, steps: int | None) -> tuple[FunctionalEnv[Any, Any], int | None]:
+    """The dynamics behind an id, a Gymnasium environment or the dynamics themselves; and the number of steps, if it fits."""
+    steps = None if steps is None else integer_in("steps", steps, 1, MAX_STEPS)
+    if isinstance(env, FunctionalEnv):
+        return env, steps
+    dynamics, task = functional(env), functional_task(env)
+    limit = None if task is None else task.max_episode_steps
+    if steps is not None and limit is not None and steps > limit:
+        raise ValueError(f"steps must be at most the environment's own time limit of {limit}, or None, got {steps}")
+    return dynamics, steps
 
 
 def optimal(env: AnyEnv, *, steps: int | None = None) -> Score:
@@ -58,8 +61,9 @@ def optimal(env: AnyEnv, *, steps: int | None = None) -> Score:
     Args:
         env: A :class:`~mbrl_envs.functional.FunctionalEnv`, a Gymnasium id such as ``"mbrl/PanFlute-v0"``, or a Gymnasium
             environment made from one.
-        steps: None for the long run. Else a number of steps from reset, at least 1: the cap on an episode's length
-            (episodic tasks), or the steps over which the reward is averaged (continuing tasks).
+        steps: None for the long run, without any time limit. Else a number of steps from reset, at least 1 and at most the
+            environment's own time limit, if it has one: the cap on an episode's length (episodic tasks), or the steps over
+            which the reward is averaged (continuing tasks).
 
     Returns:
         The score; see :class:`Score`.
@@ -70,7 +74,7 @@ def optimal(env: AnyEnv, *, steps: int | None = None) -> Score:
             arguments (the message says what is not).
         gymnasium.error.Error: There is no such id.
     """
-    return optimal_solver(_resolve(env), _checked(steps))
+    return optimal_solver(*_resolve(env, steps))
 
 
 def uniform(env: AnyEnv, *, steps: int | None = None) -> Score:
@@ -78,7 +82,7 @@ def uniform(env: AnyEnv, *, steps: int | None = None) -> Score:
 
     Arguments, result and errors as for :func:`optimal`.
     """
-    return uniform_solver(_resolve(env), _checked(steps))
+    return uniform_solver(*_resolve(env, steps))
 
 
 def optimal_score(env: AnyEnv, *, steps: int | None = None) -> float:

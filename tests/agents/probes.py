@@ -47,7 +47,7 @@ class Probe(FunctionalEnv[ProbeState, None]):
         return spaces.Discrete(2)
 
     def reset(self, key: jax.Array) -> ProbeState:
-        return ProbeState(jnp.int32(0), jnp.where(jax.random.bernoulli(key), 1.0, -1.0))
+        return ProbeState(jnp.int32(0), jnp.where(jax.random.bernoulli(key), jnp.float32(1), jnp.float32(-1)))
 
     def events(self, key: jax.Array) -> None:
         del key
@@ -59,7 +59,7 @@ class Probe(FunctionalEnv[ProbeState, None]):
             "last": last.astype(jnp.float32),
             "always": jnp.float32(1),
             "sign": state.sign,
-            "action": jnp.where(action == 1, 1.0, -1.0),
+            "action": jnp.where(action == 1, jnp.float32(1), jnp.float32(-1)),
         }[self.reward]
         return Transition(ProbeState(step if self.length else state.step, state.sign), reward, last)
 
@@ -104,7 +104,7 @@ class Aim(FunctionalEnv[AimState, None]):
         return spaces.Box(np.array([-2, -1], np.float32), np.array([2, 1], np.float32))
 
     def reset(self, key: jax.Array) -> AimState:
-        return AimState(jnp.int32(0), jnp.where(jax.random.bernoulli(key), 1.0, -1.0))
+        return AimState(jnp.int32(0), jnp.where(jax.random.bernoulli(key), jnp.float32(1), jnp.float32(-1)))
 
     def events(self, key: jax.Array) -> None:
         del key
@@ -112,8 +112,8 @@ class Aim(FunctionalEnv[AimState, None]):
     def transition(self, state: AimState, action: jax.Array, events: None) -> Transition:
         step = state.step + 1
         last = (step == self.length) if self.length else jnp.bool_(False)
-        cost = jnp.square(action - state.sign * jnp.array(self.aim)).sum()
-        reward = jnp.where(last | (self.length == 0), -cost, 0.0)
+        cost = jnp.square(action - state.sign * jnp.array(self.aim, jnp.float32)).sum()
+        reward = jnp.where(last | (self.length == 0), -cost, jnp.float32(0))
         return Transition(AimState(step if self.length else state.step, state.sign), reward, last)
 
     def observe(self, state: AimState) -> jax.Array:

@@ -23,7 +23,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import ReplayDQN
 from tests.agents.comparing import assert_same, assert_same_parameters
-from tests.agents.small import TINY, agent, both_loops, flute
+from tests.agents.small import LIMIT, TINY, agent, both_loops, flute
 
 
 @pytest.mark.parametrize("changes", [{}, {"n_steps": 3, "exploration": "epsilon_greedy"}, {"max_grad_norm": 1.0}], ids=str)
@@ -293,3 +293,42 @@ def test_numpy_numbers_and_episodic_training_are_saved(tmp_path: pathlib.Path) -
     assert (loaded.learning_rate, loaded.batch_size, loaded.seed) == (0.5, 8, 3)
     assert loaded.train_freq == learner.train_freq
     loaded.learn(60)
+
+
+def test_arguments_are_left_out_and_have_their_defaults_again(tmp_path: pathlib.Path) -> None:
+    learner = agent(verbose=0, gamma=0.5, double_q=True)
+    learner.save(tmp_path / "agent", exclude=["gamma", "double_q", "lanes"], include=["double_q"])
+    again = ReplayDQN.load(tmp_path / "agent")
+    assert (again.gamma, again.double_q) == (0.9, True)
+    replaced = ReplayDQN.load(tmp_path / "agent", custom_objects={"gamma": 0.25, "no argument": 1})
+    assert replaced.gamma == 0.25
+    with pytest.raises(ValueError, match=r"exclude must name some of .* or arguments of the constructor, got \['nothing'\]"):
+        learner.save(tmp_path / "agent", exclude=["nothing"])
+
+
+def test_the_host_loop_goes_on_in_the_same_episode_where_asked_to(tmp_path: pathlib.Path) -> None:
+    """With the environment where it was; elsewhere it begins a new one."""
+    learner = agent(False).learn(50)
+    learner.save(tmp_path / "agent")
+    again = ReplayDQN.load(tmp_path / "agent", env=learner.get_env(), force_reset=False)
+    np.testing.assert_array_equal(again._last_obs, learner._last_obs)
+    again.learn(LIMIT, reset_num_timesteps=False)
+    assert again._episode_num == learner._episode_num + 1  # that one ended 10 steps later, the next has not yet
+    assert ReplayDQN.load(tmp_path / "agent", env=learner.get_env())._last_obs is None
+    assert ReplayDQN.load(tmp_path / "agent", env=flute())._last_obs is None
+
+
+def test_the_memory_has_one_name_too_many_but_is_one() -> None:
+    learner, other = agent().learn(40), agent()
+    assert learner.replay_buffer is learner.memory
+    other.replay_buffer = learner.memory
+    assert other.memory is learner.memory
+    for wrong in (None, 3, agent(buffer_size=400).memory):
+        with pytest.raises(AttributeError, match="replay_buffer can be set to another memory of the same layout only"):
+            other.replay_buffer = wrong
+
+
+def test_one_action_is_an_array_as_of_sb3() -> None:
+    action, _ = agent().predict(np.zeros(6, bool))
+    assert isinstance(action, np.ndarray)
+    assert action.shape == ()

@@ -6,6 +6,7 @@ import pathlib
 from typing import Any
 
 import gymnasium
+import jax
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +15,7 @@ from stable_baselines3.common.monitor import Monitor, load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from mbrl_agents import ReplayDQN
+from mbrl_agents.common import device_training
 from mbrl_envs import FunctionalVecEnv
 from tests.agents.small import LIMIT, TINY, both_loops, flute
 
@@ -152,3 +154,25 @@ def test_a_callback_that_raises_leaves_a_consistent_agent(device_loop: bool) -> 
     before = agent.num_timesteps
     agent.learn(100, reset_num_timesteps=False)
     assert agent.num_timesteps == before + 100
+
+
+@pytest.mark.xfail(
+    strict=True,
+    raises=RuntimeError,
+    reason="The run is a value: a compiled call that fails has been given the only copy of the run's arrays",
+)
+def test_a_program_that_fails_leaves_a_consistent_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when memory runs out, or Ctrl-C is pressed twice."""
+    agent = ReplayDQN("MlpPolicy", flute(), **TINY).learn(40)
+    plain = device_training.run_part
+
+    def fail(*arguments: Any) -> None:
+        plain(*arguments)
+        raise MemoryError("out of memory")
+
+    monkeypatch.setattr(device_training, "run_part", fail)
+    with pytest.raises(MemoryError, match="out of memory"):
+        agent.learn(40)
+    monkeypatch.undo()
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(agent.get_parameters()))
+    agent.learn(10)

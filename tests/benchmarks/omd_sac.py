@@ -43,8 +43,8 @@ def main() -> None:
     conjugate = {"solver": "cg", "solver_steps": 10}
     kinds: dict[str, tuple[Any, dict[str, Any]]] = {
         "SB3's SAC": (SAC, {"device": "cpu"}),
-        "OMDSAC, no model": (OMDSAC, {"model_loss": "none", "inner_steps": 1}),
-        "OMDSAC, likelihood, model of 2 × 64, one inner step": (OMDSAC, {"model_loss": "mle", "inner_steps": 1} | small),
+        "OMDSAC, no model": (OMDSAC, {"model_loss": "none"}),
+        "OMDSAC, likelihood, model of 2 × 64, one inner step": (OMDSAC, {"model_loss": "mle"} | small),
         "OMDSAC, OMD as published, model of 2 × 64": (OMDSAC, published | net | small),
         "OMDSAC, OMD as published, model of 2 × 256": (OMDSAC, published | net),
         "OMDSAC, OMD, defaults but a model of 2 × 64": (OMDSAC, dict(small)),

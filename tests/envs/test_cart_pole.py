@@ -93,3 +93,5 @@ def test_scored_over_whole_episodes():
     assert mbrl_envs.CartPole().evaluation_steps == 500
     assert mbrl_envs.CueRecall(delay=160).evaluation_steps == 162
     assert mbrl_envs.PanFlute().evaluation_steps == 100
+    short = type("Short", (mbrl_envs.PanFlute,), {"max_episode_steps": 40})
+    assert short().evaluation_steps == 40

@@ -48,6 +48,22 @@ def test_seeds() -> None:
     assert (after[:, 3:] != other[:, 3:]).all()
 
 
+def test_nested_ones_are_independent() -> None:
+    """Each layer draws its own numbers, also if layers are alike, whatever stands between them."""
+
+    def layers(inner: int, outer: int) -> np.ndarray:
+        env = gymnasium.wrappers.TimeLimit(Distractors(gymnasium.make("Pendulum-v1"), inner), 500)
+        return observations(Distractors(env, outer), 3, 199)[:, 3:]
+
+    for drawn in (layers(2, 2), layers(2, 3)):
+        assert np.unique(drawn).size == drawn.size
+        correlations = np.corrcoef(drawn, rowvar=False) - np.eye(drawn.shape[1])
+        assert np.abs(correlations).max() < 0.3  # 4 standard errors
+    three = Distractors(Distractors(Distractors(gymnasium.make("Pendulum-v1"), 1), 1), 1)
+    assert np.unique(three.reset(seed=0)[0][3:]).size == 3
+    np.testing.assert_array_equal(layers(2, 2)[:, :2], observations(distracted(2), 3, 199)[:, 3:])  # the innermost is as alone
+
+
 def test_the_space_and_gymnasiums_own_checks() -> None:
     env = distracted()
     assert isinstance(env.observation_space, gymnasium.spaces.Box)

@@ -195,6 +195,17 @@ def test_bad_steps(function):
             function(PanFlute(), steps=steps)
 
 
+def test_the_environments_own_time_limit_rules():
+    short = gymnasium.make("mbrl/ProcMaze-v0", max_episode_steps=40)
+    assert yardsticks.optimal_score(short, steps=40) == yardsticks.optimal_score(ProcMaze(), steps=40)
+    assert yardsticks.optimal_score(short) == yardsticks.optimal_score(ProcMaze())
+    for function in (yardsticks.optimal, yardsticks.uniform):
+        with pytest.raises(ValueError, match="steps must be at most the environment's own time limit of 40, or None, got 100"):
+            function(short, steps=100)
+    with pytest.raises(ValueError, match="own time limit of 1000"):
+        yardsticks.optimal("mbrl/PanFlute-v0", steps=1001)
+
+
 def test_environments_without_yardsticks():
     class Unknown(PanFlute.__mro__[1]):  # type: ignore[misc]
         pass

@@ -170,6 +170,14 @@ def test_presets_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[0].split(maxsplit=1) == ["procmaze-high", first]
 
 
+def test_files_of_other_settings_are_no_presets() -> None:
+    """The study's file says several, and other studies' files lie beside theirs; whatever is named can be read."""
+    assert "generalization" not in published.names()
+    assert not preset_files.is_preset(published.STUDY)
+    for name in published.names():
+        assert published.preset(name).name == name
+
+
 @pytest.mark.parametrize(("agent", "labels"), [("simple", ["simple"]), ("LatentModelDQN", ["categorical", "gaussian"])])
 def test_one_agent_is_printed(
     agent: str, labels: list[str], tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]

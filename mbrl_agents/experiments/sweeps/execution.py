@@ -18,7 +18,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
 from mbrl_agents.common import device_training, evaluation
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, jit
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, jit, plain_jit
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, StepRecord
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.jax_agent import JaxAgent
@@ -274,4 +274,4 @@ def _mapped_evaluation(learner: Any, env: FunctionalEnv, episodes: int, steps: i
     def measured(state: Any, key: jax.Array, explore: Exploration) -> dict[str, jax.Array]:
         return evaluation.evaluate(learner, env, state, key, explore, episodes, steps)
 
-    return jax.jit(_mapped(measured, mesh, (True, True, True), True))
+    return plain_jit(_mapped(measured, mesh, (True, True, True), True))

@@ -12,7 +12,7 @@ import numpy as np
 import psutil
 
 from mbrl_agents.common import device_training
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, give_back_memory
+from mbrl_agents.common.compilation import KEPT_PROGRAMS, by_usual_rules, give_back_memory
 from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.jax_agent import JaxAgent
@@ -118,7 +118,7 @@ def state_shapes(loop: DeviceLoop, hyper: Any) -> LoopState:
         clock = Clock(zero, zero, zero)
         return LoopState(loop.learner.init(key, hyper), loop.replay.init(), lanes, Streams(key, key), clock, zero)
 
-    return jax.eval_shape(make, jax.ShapeDtypeStruct((2,), np.uint32))
+    return jax.eval_shape(by_usual_rules(make), jax.ShapeDtypeStruct((2,), np.uint32))
 
 
 def measure(loop: DeviceLoop, shapes: LoopState) -> MemoryNeed:

@@ -27,7 +27,7 @@ class Studies(NamedTuple):
 def published() -> Studies:
     """The studies of Nikishin et al. 2022 (arXiv 2106.03273): ``"returns"``, ``"noise"`` and ``"value_errors"``."""
     data = yaml.safe_load(importlib.resources.files(__package__).joinpath("published.yaml").read_text(encoding="utf-8"))
-    mdp = {name: np.array(value) if isinstance(value, list) else value for name, value in data["mdp"].items()}
+    mdp: dict[str, Any] = {name: np.array(value) if isinstance(value, list) else value for name, value in data["mdp"].items()}
     arguments = {
         study: {run: _arguments(data["common"] | content["shared"] | own) for run, own in content["runs"].items()}
         for study, content in data["studies"].items()

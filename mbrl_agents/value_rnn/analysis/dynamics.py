@@ -191,7 +191,7 @@ def _search(cell: Cell) -> Any:
             speed = jnp.linalg.norm(jax.vmap(residual)(carry[0]), axis=1)
             return (carry[2] < iterations) & (speed > 0.1 * tolerance).any()
 
-        first = (starts, jnp.full(len(starts), 1e-2), 0)
+        first = (starts, jnp.full(len(starts), 1e-2), jnp.int32(0))
         return lax.while_loop(goes_on, lambda carry: (*improve(carry[0], carry[1]), carry[2] + 1), first)[0]
 
     return jax.jit(search)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pathlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,14 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents import OMD, omd
+from mbrl_agents import OMD
 from mbrl_agents.common.exploration import Exploration
 from mbrl_agents.common.networks import MLP
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.optimizer import PLAIN_ADAM
 from mbrl_agents.common.replay import Batch
 from mbrl_agents.common.schedules import Now
-from mbrl_agents.experiments import preset_files
+from mbrl_agents.experiments import published as presets
 from mbrl_agents.omd import LinearSolver
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner
@@ -191,8 +190,7 @@ def test_which_optimisers_go_on(loss: str, carry_optimizer: bool | None, goes_on
 
 def test_the_preset_is_the_published_one() -> None:
     """Numbers of REFERENCE, written down again here."""
-    path = pathlib.Path(omd.__file__).parent / "cartpole.yaml"
-    preset = preset_files.read(path)
+    preset = presets.preset("omd-cartpole")
     regime = preset.regime
     assert preset.environment.id == "mbrl/CartPole-v0"  # CartPole-v1's dynamics and time limit
     assert (regime.steps, regime.eval_interval, regime.eval_episodes, regime.eval_steps) == (200_000, 1000, 10, 500)

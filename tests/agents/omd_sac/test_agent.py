@@ -130,6 +130,12 @@ def test_the_entropy_coefficient_finds_the_entropy_asked_for() -> None:
     assert np.mean(entropies) == pytest.approx(-1.5, abs=0.25)
 
 
+def test_the_usual_number_of_inner_steps() -> None:
+    """Three to follow a model that is trained for return; without one, and by likelihood, soft actor-critic's one."""
+    assert {loss: tiny(loss).learner.inner_steps for loss in ("omd", "mle", "none")} == {"omd": 3, "mle": 1, "none": 1}
+    assert tiny("none", inner_steps=2).learner.inner_steps == 2
+
+
 def test_the_usual_target_entropy_is_that_of_sb3() -> None:
     """−|A|, a nat below 0 for each component."""
     assert float(tiny(env=make(Aim(1))).learner_state.hyper.target_entropy) == -2.0

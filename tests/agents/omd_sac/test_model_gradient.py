@@ -101,7 +101,7 @@ class Equations:
         return -np.linalg.solve(hessian + np.diag(damping), outer) @ mixed
 
 
-SOLVERS = {
+SOLVERS: dict[str, LinearSolver | GaussNewton] = {
     "identity": LinearSolver("identity"),
     "direct": LinearSolver("direct", damping=DAMPING),
     "gauss_newton": GaussNewton(DAMPING),

@@ -76,6 +76,20 @@ def test_tabular_path_gives_the_weights_of_the_general_one():
     np.testing.assert_allclose(tabular.weights, expected, atol=2e-6)
 
 
+@pytest.mark.parametrize("table", [None, MODES.table()], ids=["cells", "modes"])
+def test_several_step_sizes_side_by_side_are_each_alone(table):
+    settings, sizes = {"gamma": GAMMA, "batch_size": 3, "every": 4, "features": table}, [0.01, 0.02, 0.005]
+    together = evaluate([EPISODES], CELLS, step_size=sizes, **settings)
+    assert together.records.shape == (4, 3, CELLS)
+    truth = np.linspace(-5, 0, CELLS)
+    for i, size in enumerate(sizes):
+        alone = evaluate([EPISODES], CELLS, step_size=size, **settings)
+        np.testing.assert_allclose(together.records[:, i], alone.records, rtol=1e-6)
+        np.testing.assert_allclose(together.values[i], alone.values, rtol=1e-6)
+        np.testing.assert_allclose(together.weights[i], alone.weights, rtol=1e-5, atol=1e-7)
+        np.testing.assert_allclose(together.errors(truth)[:, i], alone.errors(truth), rtol=1e-6)
+
+
 def test_blocks_do_not_matter():
     settings = {"gamma": GAMMA, "step_size": 0.1, "batch_size": 2, "every": 4}
     whole = evaluate([EPISODES], CELLS, **settings)
@@ -145,6 +159,9 @@ def test_divergence_names_a_step_size():
         ({"gamma": "0.9"}, "gamma"),
         ({"step_size": -1.0}, "step_size"),
         ({"step_size": float("nan")}, "step_size"),
+        ({"step_size": [0.1, -1.0]}, "step_size"),
+        ({"step_size": []}, "step_size"),
+        ({"step_size": [0.1, 0.2], "features": np.ones((CELLS, 2))}, "step_size must be one number on the general path"),
         ({"batch_size": 0}, "batch_size"),
         ({"every": 0}, "every"),
         ({"features": np.ones((CELLS + 1, 3))}, r"features must have a row for each of 12 cells, got shape \(13, 3\)"),

@@ -19,7 +19,10 @@ STEPS, BURN_IN = 1250, 50
 def sampled(seed: int) -> list[conditioning.Trial]:
     """The first steps of 16 episodes of about 45 trials; of one length, as exact values are computed faster then."""
     long = conditioning.sample_trials(ENV, 16, seed=seed, trials_per_episode=60)
-    return [conditioning.Trial(*(each[:STEPS] for each in trial[:3]), terminated=False) for trial in long]
+    return [
+        conditioning.Trial(each.observations[:STEPS], each.rewards[:STEPS], each.states[:STEPS], terminated=False)
+        for each in long
+    ]
 
 
 TRIALS, OTHERS = sampled(2), sampled(3)

@@ -14,7 +14,7 @@ import gymnasium
 import jax
 import numpy as np
 import pytest
-from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, render_test, seed_test
+from pettingzoo.test import api_test, parallel_api_test, parallel_seed_test, render_test, seed_test, state_test
 
 import mbrl_envs
 from mbrl_envs import multi_agent
@@ -56,6 +56,40 @@ def test_pettingzoos_own_tests_pass(module: str, constants: dict[str, Any]) -> N
     parallel_seed_test(lambda: parallel(max_cycles=15), num_cycles=40)
     seed_test(lambda: in_turn(max_cycles=15), num_cycles=40)
     assert str(in_turn()) == str(parallel()) == module
+
+
+@pytest.mark.parametrize(("module", "constants"), CASES, ids=name)
+def test_pettingzoos_state_test_passes(module: str, constants: dict[str, Any]) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="State numpy array is all zeros")  # a silent flute
+        kinds = (getattr(multi_agent, module).env, getattr(multi_agent, module).parallel_env)
+        state_test(*(kind(max_cycles=15, **constants) for kind in kinds))
+
+
+def test_states_show_everything_to_nobody_in_particular() -> None:
+    """What one agent sees without limits, put together of all of them; with ``sight`` or ``split`` it still is everything."""
+    for form in ("flat", "planes"):
+        contest = FunctionalParallelEnv(multi_agent.ButtonContest(3, 2, 2, sight=0, observation=form))
+        with pytest.raises(gymnasium.error.ResetNeeded):
+            contest.state()
+        contest.reset(seed=0)
+        for _ in range(10):
+            contest.step(dict.fromkeys(contest.agents, 4))
+            whole = jax.device_get(multi_agent.ButtonContest(3, 2, 2).observe(_state_of(contest))).reshape(4, 9, 6)
+            expected = [*whole[:, :, 0], *whole[0, :, 4:].T]  # each player's own cell; team on wants them on
+            np.testing.assert_array_equal(contest.state().reshape(9, 6).T, expected)
+        split = FunctionalParallelEnv(multi_agent.CoopPanFlute(3, 3, split=True, observation=form))
+        split.reset(seed=0)
+        for _ in range(10):
+            seen = split.step({"player_0": 0, "player_1": 2, "player_2": 3})[0]
+            count = 6 if form == "flat" else None
+            cells = [array.ravel()[:count] if count else array[..., :1] for array in seen.values()]
+            np.testing.assert_array_equal(split.state(), np.logical_or.reduce(cells))
+        assert split.state() is not split.state()
+
+
+def _state_of(env: FunctionalParallelEnv) -> Any:
+    return env._functions.packing.view(np.asarray(env._packed)).lane.state
 
 
 @pytest.mark.parametrize(("module", "constants"), ONE_OF_EACH, ids=name)
