@@ -169,7 +169,7 @@ def test_a_diverged_trial_is_never_the_best(
             ]
 
     space = SPACE if sampler == "grid" else {"learning_rate": "log:1e-5:1e-2", "temperature": "uniform:0.1:0.4"}
-    study = study_in(tmp_path, sampler=sampler, space=space)
+    study = study_in(tmp_path, tmp_path / "study.journal", sampler=sampler, space=space)
     work(study, Treacherous(), batch_size=4)
     table = study.table()
     bad = table[table["temperature"] > 0.3]
@@ -189,7 +189,7 @@ def test_where_all_diverged_none_is_the_best(tmp_path: pathlib.Path, no_pictures
         def __call__(self, *given: Any) -> list[list[Curve]]:
             return [[run._replace(diverged=True) for run in own] for own in super().__call__(*given)]
 
-    study = study_in(tmp_path)
+    study = study_in(tmp_path, tmp_path / "study.journal")
     work(study, Hopeless(), batch_size=12)
     with pytest.raises(ValueError, match="has no complete trial yet: 12 of its trials diverged, which are never the best"):
         study.best()
