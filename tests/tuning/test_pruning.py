@@ -236,7 +236,7 @@ def test_the_best_come_first(tmp_path: pathlib.Path, no_pictures: None, capsys: 
     assert values[0] == study.best().value == 0.005
     assert values[0] < values[-1] < values[kinds.index(("diverged", 2))]
     assert cli.main(["tune", "best", str(tmp_path)]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "complete" in line or "pruned" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if any(state in line for state, _ in kinds)]
     assert ["complete" in line for line in lines] == [state == "complete" for state, _ in kinds[:10]]
     write_report(study, tmp_path)
     rows = (tmp_path / "study.html").read_text().split("<tr")
