@@ -6,7 +6,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
+
+NO_CLIPPING = float(np.finfo(np.float32).max)
+"""A largest norm that no gradient has; not infinity, which ``jax_debug_infs`` takes for a mistake."""
 
 
 class AdamHyperparameters(NamedTuple):
@@ -18,14 +22,14 @@ class AdamHyperparameters(NamedTuple):
         eps: Added to the root of the latter.
         weight_decay: Fraction of a parameter that is taken away at every update, whatever the step size; equal to
             ``optax.adamw(lr, weight_decay=weight_decay / lr)``.
-        max_grad_norm: Largest Euclidean norm of the gradient of all parameters together; infinity for no clipping.
+        max_grad_norm: Largest Euclidean norm of the gradient of all parameters together; ``NO_CLIPPING`` for none.
     """
 
     b1: Any = 0.9
     b2: Any = 0.99
     eps: Any = 1e-5
     weight_decay: Any = 1e-6
-    max_grad_norm: Any = float("inf")
+    max_grad_norm: Any = NO_CLIPPING
 
 
 PLAIN_ADAM = AdamHyperparameters(b2=0.999, eps=1e-8, weight_decay=0.0)

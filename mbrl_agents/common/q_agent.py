@@ -8,7 +8,7 @@ import numpy as np
 
 from mbrl_agents.common import q_values, torch_copy
 from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.common.optimizer import NO_CLIPPING, AdamHyperparameters
 from mbrl_agents.common.q_learning import DQNHyperparameters, QLearning
 from mbrl_envs.checks import number_in
 
@@ -40,7 +40,7 @@ class QAgent(JaxAgent):
     def _q_hyperparameters(self) -> DQNHyperparameters:
         """Its numbers, in which runs of one program may differ."""
         given = self.arguments
-        clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
+        clip = NO_CLIPPING if given["max_grad_norm"] is None else given["max_grad_norm"]
         adam = AdamHyperparameters(given["adam_b1"], given["adam_b2"], given["adam_eps"], given["weight_decay"], clip)
         return DQNHyperparameters(given["gamma"], given["tau"], adam)
 

@@ -15,7 +15,7 @@ from mbrl_agents.common import settings
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import PLAIN_ADAM
+from mbrl_agents.common.optimizer import NO_CLIPPING, PLAIN_ADAM
 from mbrl_agents.common.policy import JaxPolicy
 from mbrl_agents.common.schedules import Schedule
 from mbrl_agents.value_rnn import arguments as checks
@@ -136,7 +136,7 @@ class ValueRNN(ReadsTrials, JaxAgent):
 
     def _make_hyperparameters(self) -> ValueRNNHyperparameters:
         given = self.arguments
-        clip = float("inf") if given["max_grad_norm"] is None else given["max_grad_norm"]
+        clip = NO_CLIPPING if given["max_grad_norm"] is None else given["max_grad_norm"]
         adam = PLAIN_ADAM._replace(weight_decay=given["weight_decay"], max_grad_norm=clip)
         thawed = checks.thawed(given["frozen"], given["readout"])
         td = TDHyperparameters(given["gamma"], given["td_lambda"], np.array(given["levels"], np.float32), thawed)
