@@ -55,8 +55,8 @@ RECORDS = 500  # of the batch-size study
 BLOCK = 65_536
 
 
-def candidates(seeds: int, episodes: int) -> tuple[pd.DataFrame, np.ndarray]:
-    """Policies of the published Q-learning, by seed: what they do, and their actions (seeds, S).
+def candidates(seeds: int, episodes: int) -> dict[str, np.ndarray]:
+    """Policies of the published Q-learning, by seed: what they do, and their ``actions`` (seeds, S).
 
     Whether learning with single episodes at the largest of the learning rates ``converges`` is tried out; values are at least
     −1 / (1 − γ), but errors may be larger for a while.
@@ -74,7 +74,7 @@ def candidates(seeds: int, episodes: int) -> tuple[pd.DataFrame, np.ndarray]:
             converges = False
         rows.append(row | {"cells": len(np.unique(drawn.cells)), "converges": converges})
         policies.append(policy)
-    return pd.DataFrame(rows), np.stack(policies)
+    return {name: np.array([row[name] for row in rows]) for name in rows[0]} | {"actions": np.stack(policies)}
 
 
 def nearest(table: pd.DataFrame) -> int:
@@ -308,9 +308,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="200 000 batches, 3 runs")
     parser.add_argument("--batches", type=int, help="batches of the step-size study, ten times those of the other (10 000 000)")
     parser.add_argument("--runs", type=int, help="runs (10)")
-    parser.add_argument(
-        "--work", type=pathlib.Path, default=pathlib.Path("runs/td_mountain_car"), help="folder of finished runs"
-    )
+    parser.add_argument("--work", type=pathlib.Path, default=pathlib.Path("runs/td_mountain_car"), help="for finished runs")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("td_mountain_car"), help="folder of results")
     arguments = parser.parse_args()
     batches = arguments.batches or (200_000 if arguments.quick else SETTING["episodes"])
@@ -319,11 +317,13 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     arguments.out.mkdir(parents=True, exist_ok=True)
 
-    policies, actions = candidates(SETTING["policies"], 16_384 if arguments.quick else 131_072)
+    tried = 16_384 if arguments.quick else 131_072
+    # Kept, as rounding on another machine may make them other policies.
+    known = kept(folder / "policies.npz", lambda: candidates(SETTING["policies"], tried))
+    policies = pd.DataFrame({name: values for name, values in known.items() if name != "actions"})
     seed = nearest(policies)
+    policy = known["actions"][seed]
     print(policies.to_string(index=False, float_format="%.4g"), f"\nthe policy is that of seed {seed}", flush=True)
-    # Kept, as rounding on another machine may make it another policy.
-    policy = kept(folder / "policy.npz", lambda: {"policy": actions[seed]})["policy"]
     truths = kept(folder / "truths.npz", lambda: true_values(policy, batches, 20_000 if arguments.quick else 100_000))
     visits = truths["visits"]
     bias = np.square(truths["td"] - truths["monte_carlo"])

@@ -108,8 +108,8 @@ def _replay(replay: JournalStorageReplayResult, record: Any) -> None:
         raise ValueError("it is no record")
     before = len(replay._trials)
     replay.apply_logs([record])
-    if not all(isinstance(study.study_name, str) for study in replay.get_all_studies()):
-        raise ValueError("a study's name must be a string")
+    if not all(isinstance(study.study_name, str) and study.directions for study in replay.get_all_studies()):
+        raise ValueError("a study must have a name and a direction")
     new = len(replay._trials) > before
     about = before if new else record.get("trial_id")
     if isinstance(about, int) and about in replay._trials:

@@ -9,6 +9,14 @@ from stable_baselines3.common.callbacks import BaseCallback, ConvertCallback, Pr
 from stable_baselines3.common.type_aliases import MaybeCallback
 
 
+class _Bar(ProgressBarCallback):
+    """SB3's progress bar, which forgets the bar that it has closed."""
+
+    def _on_training_end(self) -> None:
+        super()._on_training_end()
+        del self.pbar
+
+
 @contextlib.contextmanager
 def closing_bar(callback: MaybeCallback, progress_bar: bool) -> Iterator[MaybeCallback]:
     """Adds a progress bar to callbacks, and closes it at the end of the block.
@@ -26,12 +34,12 @@ def closing_bar(callback: MaybeCallback, progress_bar: bool) -> Iterator[MaybeCa
     if not progress_bar:
         yield callback
         return
-    bar = ProgressBarCallback()
+    bar = _Bar()
     several: list[BaseCallback] = list(callback) if isinstance(callback, list) else []
     if callback is not None and not isinstance(callback, list):
         several = [callback if isinstance(callback, BaseCallback) else ConvertCallback(callback)]
     try:
         yield [*several, bar]
     finally:
-        if hasattr(bar, "pbar"):  # the training has begun
+        if hasattr(bar, "pbar"):  # the training has begun, and has not come to its end
             bar.pbar.close()

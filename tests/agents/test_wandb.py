@@ -121,13 +121,14 @@ def test_every_agent(case: str, device_loop: bool, synced: list[str], tmp_path: 
     agent.tensorboard_log = str(tmp_path / "runs")
     agent.learn(80, log_interval=1, callback=(callback := StandIn(str(tmp_path), model_save_freq=40)))
     assert callback.ended
-    assert (callback.n_calls, callback.saved[-1]) == (80, 80)
+    steps = agent.num_timesteps
+    assert callback.n_calls == callback.saved[-1] == steps >= 80  # one learns from whole batches in its host loop
     assert len(callback.saved) == 3
-    assert type(agent).load(tmp_path / "model.zip", env=test_interruptions.environment(type(agent))).num_timesteps == 80
+    assert type(agent).load(tmp_path / "model.zip", env=test_interruptions.environment(type(agent))).num_timesteps == steps
     assert len(synced) == 1
     found = scalars(synced[0])
     assert "train/learning_rate" in found or "train/loss" in found, found
-    assert all(1 <= step <= 80 for steps in found.values() for step in steps)
+    assert all(1 <= step <= steps for several in found.values() for step in several)
 
 
 @both_loops

@@ -62,6 +62,11 @@ def test_every_environment_under_any_other_switch(name: str, value: object) -> N
     assert played(name, value) == played()
 
 
+@pytest.mark.slow
+def test_a_switch_that_changes_what_jax_draws() -> None:
+    assert len(played("jax_threefry_partitionable", False)) == 64  # other distractors in CartPole, as documented
+
+
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])
 def test_keys_of_every_generator_are_taken(impl: str) -> None:
     typed = jax.random.key(7, impl=impl)

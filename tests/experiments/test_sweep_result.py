@@ -63,6 +63,21 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> SweepResult:
     return sweep({"learning_rate": [1e-3, 1e30], "target_update_interval": [50, 100]}, [3, 8], folder=path, execution="loop")
 
 
+# ---------------------------------------------------------------------- figures
+
+
+def test_figures_without_a_file(small: SweepResult, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a notebook shows them; with a file they are returned, too."""
+    monkeypatch.chdir(tmp_path)
+    for draw in (small.plot, small.plot_hyperparameters):
+        figure = draw()
+        assert isinstance(figure, Figure)
+        assert figure.axes[0].lines or figure.axes[0].images or figure.axes[0].containers
+        assert list(tmp_path.iterdir()) == []
+        assert isinstance(draw("a.png"), Figure)
+        (tmp_path / "a.png").unlink()
+
+
 # ---------------------------------------------------------------------- tables
 
 

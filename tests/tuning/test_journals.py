@@ -80,8 +80,9 @@ def refusal(case: Case, lines: list[bytes]) -> Exception | None:
     return None
 
 
-# Of records that are whole, but say something else.
+# Of records that are whole, but say something else; what does not go with that may be a later line.
 IN_WORDS = (
+    "study.journal is damaged in line ",
     *("there is no study 'small'", "some of its trials were deleted", "is not one of our", "has an incomplete description"),
     "is damaged: entry",
 )

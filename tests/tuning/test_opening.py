@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import pathlib
 import re
+import threading
 from typing import Any
 
 import numpy as np
@@ -12,8 +14,9 @@ import pytest
 from stable_baselines3.common.utils import LinearSchedule
 
 import mbrl_envs
-from tests.tuning.fakes import SMALL, study_in
-from tuning import create_study, open_study
+from mbrl_envs import cli
+from tests.tuning.fakes import SMALL, FakeTrainer, study_in, work
+from tuning import Study, Worker, create_study, open_study
 from tuning.register import Register
 from tuning.storages import open_storage
 
@@ -141,3 +144,55 @@ def test_opening_writes_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
         with pytest.raises(ValueError, match=r"study 'theirs' is not one of ours: it has no register, 'theirs\.register'"):
             open_study(storage, name)
     assert optuna.get_all_study_names(storage) == ["theirs"]
+
+
+# ---------------------------------------------------------------------- deleted, and made by several at once
+
+
+def test_a_study_that_was_deleted(tmp_path: pathlib.Path, no_pictures: None, capsys: pytest.CaptureFixture) -> None:
+    """In the dashboard, which leaves its register: the same command says what to do, before anything is written."""
+    study = study_in(tmp_path)
+    work(study)
+    optuna.delete_study(study_name="small", storage=study.storage)
+    with pytest.raises(ValueError, match="study 'small' or some of its trials were deleted, but its register"):
+        study_in(tmp_path)
+    for name in ("small", None):
+        with pytest.raises(ValueError, match="To begin anew, delete that, too"):
+            open_study(tmp_path / "study.db", name)
+    assert optuna.get_all_study_names(study.storage) == ["small.register"]
+    assert cli.main(["tune", "resume", str(tmp_path)]) != 0
+    assert "study 'small' or some of its trials were deleted" in capsys.readouterr().err
+    # By an earlier version, or by other means, the study may be there again, without its trials.
+    optuna.create_study(study_name="small", storage=study.storage, direction="maximize")
+    with pytest.raises(ValueError, match="or some of its trials were deleted"):
+        study_in(tmp_path)
+    with pytest.raises(ValueError, match="or some of its trials were deleted"):
+        open_study(tmp_path / "study.db")
+    for name in ("small", "small.register"):
+        optuna.delete_study(study_name=name, storage=study.storage)
+    assert study_in(tmp_path / "anew", tmp_path / "study.db").progress() == (0, 12)
+
+
+def test_a_study_that_is_deleted_while_it_is_worked_on(tmp_path: pathlib.Path, no_pictures: None) -> None:
+    study = study_in(tmp_path, tmp_path / "study.journal")
+
+    def delete() -> None:
+        optuna.delete_study(study_name="small", storage=open_storage(tmp_path / "study.journal"))
+
+    with pytest.raises(ValueError, match=r"study 'small' .*deleted"):
+        Worker(study, 4, FakeTrainer(before=delete), poll_seconds=0.01).run()
+
+
+def test_three_first_starts_on_one_database(tmp_path: pathlib.Path) -> None:
+    """All make it, none fails: the same study for all."""
+    for attempt in range(5):
+        together = threading.Barrier(3)
+
+        def start(folder: pathlib.Path, together: threading.Barrier = together) -> Study:
+            together.wait()
+            return study_in(folder)
+
+        with concurrent.futures.ThreadPoolExecutor(3) as pool:
+            made = list(pool.map(start, [tmp_path / str(attempt)] * 3))
+        assert len({study.register.read().study for study in made}) == 1
+        assert optuna.get_all_study_names(made[0].storage) == ["small", "small.register"]

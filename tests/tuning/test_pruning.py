@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 
 from mbrl_agents import train_sweep
 from mbrl_envs import cli
-from tests.tuning.fakes import FLUTE, FakeTrainer, study_in, work
+from tests.tuning.fakes import FLUTE, SPACE, FakeTrainer, study_in, work
 from tests.tuning.tiny_study import ARGUMENTS, SIZES, tiny_study
 from tuning import open_study
 from tuning.objectives import Curve
@@ -154,6 +154,50 @@ def test_a_sampler_learns_of_pruned_trials(tmp_path: pathlib.Path, no_pictures: 
     assert study.optuna.best_trial.state == TrialState.COMPLETE
 
 
+@pytest.mark.parametrize("sampler", ["grid", "tpe", "cmaes"])
+def test_a_diverged_trial_is_never_the_best(
+    sampler: str, tmp_path: pathlib.Path, no_pictures: None, capsys: pytest.CaptureFixture
+) -> None:
+    """Seeds that became NaN after scoring well: not for Optuna (so not in its dashboard), not for the command."""
+
+    class Treacherous(FakeTrainer):
+        def __call__(self, *given: Any) -> list[list[Curve]]:
+            curves, points = super().__call__(*given), self.batches[-1]
+            return [
+                [Curve(run.seed, (0, 50, 100), (99.0, 99.0, math.nan)) for run in own] if point["temperature"] > 0.3 else own
+                for point, own in zip(points, curves, strict=True)
+            ]
+
+    space = SPACE if sampler == "grid" else {"learning_rate": "log:1e-5:1e-2", "temperature": "uniform:0.1:0.4"}
+    study = study_in(tmp_path, tmp_path / "study.journal", sampler=sampler, space=space)
+    work(study, Treacherous(), batch_size=4)
+    table = study.table()
+    bad = table[table["temperature"] > 0.3]
+    assert len(bad) > 0
+    assert set(bad["state"]) == {"diverged"}
+    assert set(bad["value"]) == {99.0}
+    assert study.optuna.best_trial.number == study.best().number
+    assert study.best().setting["temperature"] <= 0.3
+    assert f"12 of 12 trials finished ({len(bad)} diverged)" in study.state()
+    assert cli.main(["tune", "best", str(tmp_path)]) == 0
+    rows = [line for line in capsys.readouterr().out.splitlines() if "complete" in line or "diverged" in line]
+    assert ["complete" in row for row in rows] == [state == "complete" for state in study.ranking()["state"][:10]]
+    assert "complete" in rows[0]
+
+
+def test_where_all_diverged_none_is_the_best(tmp_path: pathlib.Path, no_pictures: None) -> None:
+    class Hopeless(FakeTrainer):
+        def __call__(self, *given: Any) -> list[list[Curve]]:
+            return [[run._replace(diverged=True) for run in own] for own in super().__call__(*given)]
+
+    study = study_in(tmp_path, tmp_path / "study.journal")
+    work(study, Hopeless(), batch_size=12)
+    with pytest.raises(ValueError, match="has no complete trial yet: 12 of its trials diverged, which are never the best"):
+        study.best()
+    with pytest.raises(ValueError, match="No trials are completed yet"):
+        _ = study.optuna.best_trial
+
+
 def test_a_trial_without_numbers_fails(tmp_path: pathlib.Path, no_pictures: None) -> None:
     class Hopeless(FakeTrainer):
         def __call__(self, *given: Any) -> list[list[Curve]]:
@@ -193,7 +237,7 @@ def test_the_best_come_first(tmp_path: pathlib.Path, no_pictures: None, capsys: 
     assert values[0] == study.best().value == 0.005
     assert values[0] < values[-1] < values[kinds.index(("diverged", 2))]
     assert cli.main(["tune", "best", str(tmp_path)]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "complete" in line or "pruned" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if any(state in line for state, _ in kinds)]
     assert ["complete" in line for line in lines] == [state == "complete" for state, _ in kinds[:10]]
     write_report(study, tmp_path)
     rows = (tmp_path / "study.html").read_text().split("<tr")

@@ -187,3 +187,11 @@ def test_whatever_the_order(count: int, pruning: str, tmp_path: pathlib.Path) ->
     assert killed > count / 4
     assert late > count / 4
     assert (pruned > 3 * count) == (pruning == "halving")
+
+
+def test_a_diverged_trial_goes_no_further_and_is_better_than_none() -> None:
+    """Four at a rung, of which the better half goes on: the diverged one has the largest number, but does not."""
+    report = reported({0: 1}, 50, s0=9.0, s1=3.0, s2=2.0, s3=1.0)
+    report["outcomes"]["0"]["diverged"] = 1
+    ledger = fold([described(50, 100), opened("a", 0, 1, 2, 3), {**report, "epochs": {"1": 1}}])
+    assert {slot: progress.ended for slot, progress in ledger.slots.items()} == {0: True, 1: False, 2: False, 3: True}

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import pathlib
 from typing import Any
 
+import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from tests.tuning.fakes import FLUTE, SMALL
-from tuning import Range, Space, StudySpec, Values, factor_two_grid
+from tuning import Range, Space, StudySpec, Values, create_study, factor_two_grid
 
 
 def test_the_published_grid() -> None:
@@ -37,6 +39,29 @@ def test_as_typed() -> None:
     assert space.distributions()["n"] == IntDistribution(1, 9)
     assert space.size is None
     assert Space.of({"temperature": [0.1, 0.2], "gamma": (0.9,)}).size == 2
+
+
+def test_numpys_numbers_are_numbers(tmp_path: pathlib.Path) -> None:
+    """They are stored as Python's: in lists, as the ends of ranges, through JSON, and by the user's route."""
+    space = Space.of(
+        {
+            "target_update_interval": [np.int64(50), np.int32(100)],
+            "learning_rate": Range(np.float64(1e-4), np.float32(0.5)),
+            "n": Range(np.int64(1), np.int16(9), integer=np.bool_(True)),
+            "w": Values((np.str_("a"), np.bool_(True))),
+            "gamma": np.array([0.5, 0.9]),
+        }
+    )
+    assert Space.from_dict(json.loads(json.dumps(space.to_dict()))) == space
+    assert [type(value) for value in space.dimensions["target_update_interval"].probes] == [int, int]
+    assert space.dimensions["w"] == Values(("a", True))
+    with pytest.raises(ValueError, match="values must differ"):
+        Values((np.int64(3), 3))
+    study = create_study(
+        *("ReplayDQN", FLUTE, {"target_update_interval": list(np.arange(10, 30, 10))}),
+        **{"steps": 100, "folder": tmp_path, "arguments": SMALL},
+    )
+    assert study.spec.space.size == 2
 
 
 def test_stored_and_read_back() -> None:
