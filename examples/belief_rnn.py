@@ -117,6 +117,8 @@ def beliefs(options: argparse.Namespace) -> None:
                         resting.append(row | rest_of(network, task))
                         pd.DataFrame(resting).to_csv(options.out / "resting.csv", index=False)
             _tell(pd.DataFrame(rows), number, units)
+        if not networks["trained"]:
+            continue
         held_out = probes(task, 3)
         by_delay = [analysis.rpe_by_delay(each, task, held_out) for each in networks["trained"]]
         figure = value_rnn_plots.rpe_figure({f"task {number}, {units} units": by_delay}, "Prediction error at the reward")
@@ -177,7 +179,7 @@ def main() -> None:
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--tasks", type=int, nargs="+", default=[2])
     parser.add_argument("--sizes", type=int, nargs="+", default=list(STARKWEATHER.sizes))
-    parser.add_argument("--seeds", type=int, default=3, help="trained networks of each size (published: 12)")
+    parser.add_argument("--seeds", type=int, default=3, help="trained networks of each size, also 0 (published: 12)")
     parser.add_argument("--untrained", type=int, default=12, help="untrained networks of each size")
     parser.add_argument("--resting", type=int, default=3, help="networks of each kind whose fixed points are looked for")
     parser.add_argument("--episodes", type=int, default=STARKWEATHER.episodes, help="of 20 trials each, to learn from")

@@ -350,7 +350,6 @@ def test_commands_run_in_their_quick_form(page: str, tmp_path: pathlib.Path) -> 
 SMALLER = {
     "README.md": {"15_000": "600", "5_000": "200", "10_000": "600", "12_000": "600", "seeds=5": "seeds=1"},
     "mbrl_agents/README.md": {
-        "1_000_000": "300",
         "100_000": "300",
         "40_000": "600",
         "10_000": "2_000",

@@ -161,7 +161,7 @@ def test_an_environment(corridor: str) -> None:
         gymnasium.make(corridor, length=1)
     described = commands.describe(corridor)
     assert (described["summary"], described["arguments"]) == ("Walk to the end of a corridor.", {"length": 3})
-    assert yardsticks.optimal_score(corridor, steps=100) == 1
+    assert yardsticks.optimal_score(corridor, steps=50) == 1
     assert yardsticks.uniform_score(corridor, steps=2) == 0.25
     text = documentation.section(Corridor, [])
     for part in ("## Corridor", "Number of cells n, 2 to 100.", "**Reward.** 1 for the step", "| 1 | on |"):

@@ -70,10 +70,11 @@ def create_study(
         check_folder(path, None)
     opened = open_storage(place)
     with quiet():
-        check_kept(opened, name)
-        check_folder(path, _read_register(opened, name).study)
+        ledger = check_kept(opened, name)
+        check_folder(path, ledger.study)
         found = optuna.create_study(study_name=name, storage=opened, direction=spec.judge.optuna_direction, load_if_exists=True)
-        _check_begun(found, spec, opened)
+        if ledger.spec is None:
+            _check_begun(found, spec, opened)
         register = Register(opened, name)
     if register.read().spec is None:
         register.append("study", spec=spec.to_dict(), ladder=spec.ladder.to_dict())

@@ -20,7 +20,7 @@ from tuning.curves import Curves
 from tuning.enqueued import QueueingStudy
 from tuning.folders import claim_folder
 from tuning.proposals import DIVERGED, SLOT, Proposer
-from tuning.register import SUFFIX, Progress, Register
+from tuning.register import SUFFIX, Ledger, Progress, Register, fold
 from tuning.specification import StudySpec
 
 SCORES = "scores"  # an attribute of Optuna's trials
@@ -251,7 +251,7 @@ class Study:
         return self.folder / "batches" / f"batch-{number:05d}-{epoch}"
 
 
-def check_kept(storage: BaseStorage, name: str, register: Register | None = None) -> None:
+def check_kept(storage: BaseStorage, name: str, register: Register | None = None) -> Ledger:
     """Checks that Optuna's study has all trials that its register knows of.
 
     Args:
@@ -259,12 +259,15 @@ def check_kept(storage: BaseStorage, name: str, register: Register | None = None
         name: The study's name.
         register: Its register, if it is open.
 
+    Returns:
+        What the register says; nothing if there is none. Nothing is written.
+
     Raises:
         ValueError: Not so: the study was deleted, and perhaps made anew, but its register was not.
     """
     names = optuna.get_all_study_names(storage)
     if name + SUFFIX not in names:
-        return
+        return fold(())
     ledger = (register or Register(storage, name)).read()
     known: set[Any] = set()
     if name in names:
@@ -275,6 +278,7 @@ def check_kept(storage: BaseStorage, name: str, register: Register | None = None
             f"study {name!r} or some of its trials were deleted, but its register, {name + SUFFIX!r}, is still there. To begin "
             "anew, delete that, too (in the dashboard, or with optuna delete-study), and the folder; or choose another name"
         )
+    return ledger
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""What callbacks see of a step in the device loop, and what they are told where they ask for more."""
+"""Local variables of a step that callbacks get in the device loop, with an error for those that only the host loop has."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def evaluate(
     num_episodes: int,
     num_steps: int,
 ) -> dict[str, jax.Array]:
-    """What an evaluation measures, by name, float32 (num_episodes,) each; ``"score"`` is what the learner is judged by.
+    """Measures of an evaluation by name, float32 (num_episodes,) each; ``"score"`` is what the learner is judged by.
 
     That is the greedy score, unless the learner has its own ``scores`` (of predictions, say), or an ``evaluate`` that gives
     several.

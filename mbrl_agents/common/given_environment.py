@@ -1,4 +1,4 @@
-"""What may be given to an agent as its environment, and what to do with everything else."""
+"""Check of the environment given to an agent; everything else raises an error that says what to do with it."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class JaxAgent(DeviceLoopAgent):
         return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps, self._given["warmup"])
 
     def _of_batch_size(self, batch_size: int) -> tuple[Learner, TrainingPlan]:
-        """What to learn with, and how, on batches of another size.
+        """Learner and training plan for batches of another size.
 
         Raises:
             ValueError: The agent learns on batches of its own size only.

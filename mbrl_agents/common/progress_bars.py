@@ -33,5 +33,5 @@ def closing_bar(callback: MaybeCallback, progress_bar: bool) -> Iterator[MaybeCa
     try:
         yield [*several, bar]
     finally:
-        if hasattr(bar, "pbar"):  # the training has begun
+        if hasattr(bar, "pbar") and not bar.pbar.disable:  # the training has begun, and has not come to its end
             bar.pbar.close()

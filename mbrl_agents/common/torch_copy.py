@@ -24,7 +24,7 @@ _ACTIVATIONS: dict[str, Any] = {
 
 
 class Features(nn.Module):
-    """What a network reads of observations, float32 (n, f); see :class:`~mbrl_agents.common.observations.ObservationCodec`.
+    """Inputs of a network made of observations, float32 (n, f); see :class:`~mbrl_agents.common.observations.ObservationCodec`.
 
     Args:
         codec: How observations are read.

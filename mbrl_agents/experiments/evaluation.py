@@ -54,7 +54,7 @@ class Evaluator:
         return self.measure(model, seed, stream)[SCORE]
 
     def measure(self, model: Any, seed: int = 0, stream: int = 0) -> dict[str, np.ndarray]:
-        """What is measured of each episode, by name, float (episodes,) each; ``"score"`` is what an agent is judged by.
+        """Measures of each episode by name, float (episodes,) each; ``"score"`` is what an agent is judged by.
 
         Others are there where an agent has several policies and the environment is functional: ``"score/greedy"`` and
         ``"score/sample"`` of OMD.

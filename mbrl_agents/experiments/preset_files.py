@@ -246,7 +246,7 @@ def _found(data: Any, what: str) -> Found:
 
 
 def _special(arguments: dict[str, Any]) -> dict[str, Any]:
-    """What tells agents of one class apart: the kind of latent model, or what a model is trained for."""
+    """Argument that tells agents of one class apart: the kind of latent model, or the loss of a model."""
     return {name: value for name, value in arguments.items() if name in ("latent", "model_loss")}
 
 

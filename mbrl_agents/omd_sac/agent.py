@@ -155,7 +155,7 @@ class OMDSAC(JaxAgent):
             SquashedGaussianActor(actions.size, hidden, activation, weights),
             Critics(2, hidden, activation, weights),
             isinstance(given["ent_coef"], str),
-            given["inner_steps"],
+            checks.num_inner_steps(given),
             given["carry_optimizer"],
             checks.make_solver(given),
             given["inner_loop"],

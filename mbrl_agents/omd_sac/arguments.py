@@ -37,10 +37,10 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
         TypeError, ValueError: One is of the wrong kind or out of range.
     """
     solver = arguments["solver"]
-    if arguments["inner_steps"] is None:
-        arguments = arguments | {"inner_steps": 3 if arguments["model_loss"] == "omd" else 1}
+    own = {"solver": solver, "inner_steps": None} if arguments["inner_steps"] is None else {"solver": solver}
+    arguments = arguments | {"inner_steps": num_inner_steps(arguments)}
     one_of("solver", solver, (GAUSS_NEWTON, *SOLVERS))
-    given = of_omd.check_learning(arguments | ({"solver": "identity"} if solver == GAUSS_NEWTON else {})) | {"solver": solver}
+    given = of_omd.check_learning(arguments | ({"solver": "identity"} if solver == GAUSS_NEWTON else {})) | own
     one_of("model_loss", given["model_loss"], MODEL_LOSSES)
     one_of("inner_loop", given["inner_loop"], INNER_LOOPS)
     one_of("model_trunk", given["model_trunk"], TRUNKS)
@@ -52,6 +52,13 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     if given["target_entropy"] != AUTO:
         given["target_entropy"] = number_in('target_entropy (if not "auto")', given["target_entropy"], -math.inf)
     return given
+
+
+def num_inner_steps(arguments: dict[str, Any]) -> Any:
+    """Inner steps in each update: what was given, or by what the model is trained for."""
+    if arguments["inner_steps"] is not None:
+        return arguments["inner_steps"]
+    return 3 if arguments["model_loss"] == "omd" else 1
 
 
 def of_file(arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:

@@ -66,7 +66,8 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
         # Each has its own, as spaces are seeded one by one.
         self._observation_spaces = {agent: copy.deepcopy(dynamics.observation_space) for agent in self.possible_agents}
         self._action_spaces = {agent: copy.deepcopy(dynamics.action_space) for agent in self.possible_agents}
-        self.state_space = dynamics.state_space
+        if dynamics.state_space is not None:  # PettingZoo has no such attribute where there is no state()
+            self.state_space = dynamics.state_space
         self._rng = np.random.default_rng()
         self._packed: jax.Array | None = None
         self._last: tuple[list[int], np.ndarray] | None = None  # actions and rewards, for the caption of a picture
@@ -175,6 +176,7 @@ class FunctionalParallelEnv(ParallelEnv[str, np.ndarray, int]):
 
         Raises:
             gymnasium.error.ResetNeeded: The environment was never reset.
+            NotImplementedError: The dynamics have no global state.
         """
         return self.dynamics.global_state(self._lane().state)
 

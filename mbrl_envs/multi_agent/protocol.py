@@ -48,13 +48,17 @@ class MultiAgentEnv(FunctionalEnv[StateT, EventsT]):
         """What each action is called."""
 
     @property
-    @abc.abstractmethod
-    def state_space(self) -> spaces.Space[Any]:
-        """Gymnasium space of :meth:`global_state`."""
+    def state_space(self) -> spaces.Space[Any] | None:
+        """Gymnasium space of :meth:`global_state`; None if there is none."""
+        return None
 
-    @abc.abstractmethod
     def global_state(self, state: StateT) -> np.ndarray:
-        """All that there is to see of ``state`` (NumPy leaves), for who trains all agents together. Not traced."""
+        """All that there is to see of ``state`` (NumPy leaves), for who trains all agents together. Not traced.
+
+        Raises:
+            NotImplementedError: The environment has none.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no global_state and state_space")
 
     @abc.abstractmethod
     def transition(self, state: StateT, action: jax.Array, events: EventsT) -> Transition:

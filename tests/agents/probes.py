@@ -11,8 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_envs import FunctionalEnv, FunctionalGymEnv, Transition
+from mbrl_envs import FunctionalEnv, FunctionalGymEnv, Transition, draws
 from mbrl_envs.rendering import Picture
+
+
+def _typed(key: jax.Array) -> jax.Array:
+    """A key that is read alike whatever generator JAX's configuration names."""
+    return jax.random.wrap_key_data(draws.threefry_key(key), impl="threefry2x32")
 
 
 class ProbeState(NamedTuple):
@@ -47,7 +52,7 @@ class Probe(FunctionalEnv[ProbeState, None]):
         return spaces.Discrete(2)
 
     def reset(self, key: jax.Array) -> ProbeState:
-        return ProbeState(jnp.int32(0), jnp.where(jax.random.bernoulli(key), jnp.float32(1), jnp.float32(-1)))
+        return ProbeState(jnp.int32(0), jnp.where(jax.random.bernoulli(_typed(key)), jnp.float32(1), jnp.float32(-1)))
 
     def events(self, key: jax.Array) -> None:
         del key
@@ -104,7 +109,7 @@ class Aim(FunctionalEnv[AimState, None]):
         return spaces.Box(np.array([-2, -1], np.float32), np.array([2, 1], np.float32))
 
     def reset(self, key: jax.Array) -> AimState:
-        return AimState(jnp.int32(0), jnp.where(jax.random.bernoulli(key), jnp.float32(1), jnp.float32(-1)))
+        return AimState(jnp.int32(0), jnp.where(jax.random.bernoulli(_typed(key)), jnp.float32(1), jnp.float32(-1)))
 
     def events(self, key: jax.Array) -> None:
         del key

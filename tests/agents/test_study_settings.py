@@ -160,7 +160,7 @@ def test_loops_draw_the_same_first_actions() -> None:
 
 @pytest.mark.parametrize("cls", [OMD, OMDSAC])
 def test_agents_without_the_argument_play_uniformly(cls: Any) -> None:
-    agent = cls("MlpPolicy", FLUTE if cls is OMD else "Pendulum-v1", _init_setup_model=False)
+    agent = cls("MlpPolicy", FLUTE if cls is OMD else "Pendulum-v1")
     assert agent.plan.warmup == "uniform"
 
 

@@ -17,7 +17,7 @@ class _Bar:
     """In the place of tqdm's: counts."""
 
     def __init__(self, made: list[tuple[int, int]], total: int) -> None:
-        self.made, self.total, self.n = made, total, 0
+        self.made, self.total, self.n, self.disable = made, total, 0, False
 
     def update(self, num: int) -> None:
         self.n += num
@@ -27,6 +27,7 @@ class _Bar:
 
     def close(self) -> None:
         self.made.append((self.n, self.total))
+        self.disable = True
 
 
 def bars_made(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:

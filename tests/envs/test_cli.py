@@ -106,7 +106,7 @@ def test_a_broken_entry_point_is_a_warning_and_others_still_work(entry_points, c
         (["mbrl/ProcMaze-v0", "--env-arg", "grid_size=99"], "grid_size must be an integer from 2 to 32, got 99"),
         (
             ["mbrl/ProcMaze-v0", "--env-arg", "size=4"],
-            "ProcMaze has no argument 'size'; it has 'grid_size', 'spontaneous', 'observation'",
+            "ProcMaze has no argument 'size'; it has 'grid_size', 'spontaneous', 'observation', 'teleport_on_termination'",
         ),
         (["mbrl/ProcMaze-v0", "--env-arg", "4"], "--env-arg must look like NAME=VALUE, got '4'"),
         (["mbrl/ProcMaze-v0", "--env-arg", "grid_size=4", "--arg", "grid_size=5"], "--env-arg grid_size is given twice"),

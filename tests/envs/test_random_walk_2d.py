@@ -141,9 +141,9 @@ def test_pictures() -> None:
     [
         ({"grid_size": 1}, ValueError, "grid_size must be an integer from 2 to 64, got 1"),
         ({"grid_size": 5.0}, TypeError, "grid_size must be an integer"),
-        ({"goal": 3}, TypeError, "goal must be a row and a column, or None, got 3"),
-        ({"goal": (1, 2, 3)}, TypeError, "goal must be a row and a column"),
-        ({"goal": (0, 17)}, ValueError, "goal must be an integer from 0 to 16, got 17"),
+        ({"goal": 3}, TypeError, r"goal \(if not None\) must be a row and a column, got 3"),
+        ({"goal": (1, 2, 3)}, TypeError, r"goal \(if not None\) must be a row and a column"),
+        ({"goal": (0, 17)}, ValueError, r"goal \(if not None\) must be an integer from 0 to 16, got 17"),
         ({"reward_width": -1}, ValueError, "reward_width must be an integer from 0 to 64"),
         ({"one_hot": 1}, TypeError, "one_hot must be True or False"),
         ({"edges": "wrap"}, ValueError, "edges must be one of 'stay', 'bounce'; got 'wrap'"),

@@ -169,4 +169,5 @@ def test_a_sweep_scores_over_the_time_limit() -> None:
     result = train_sweep(
         ReplayDQN, env, {"learning_starts": 50, "batch_size": 8}, seeds=1, total_timesteps=100, eval_episodes=2
     )
-    assert set(result.table()["score"]) == {40.0}
+    table = result.table()
+    assert set(table[table["metric"] == "score"]["value"]) == {40.0}

@@ -238,6 +238,7 @@ def test_the_order_of_runs_changes_no_number(execution: str) -> None:
 # the end between two steps of all environments. Two pipes, so that scores tell policies apart.
 RHYTHM = {"train_freq": 4, "gradient_steps": 2, "max_grad_norm": None}
 RATES = [LinearSchedule(2e-3, 1e-5, 0.8), 1e-3]
+SEEDS = (4, 14)  # with these, the policies of both rates score differently
 GRID = [0, 332, 660, 992]
 
 
@@ -245,7 +246,7 @@ GRID = [0, 332, 660, 992]
 def measured(execution: str) -> SweepResult:
     env = gymnasium.make(FLUTE, num_pipes=2, max_episode_steps=40)
     sizes = {"n_envs": 4, "total_timesteps": 990, "eval_interval": 330, "eval_steps": 30}
-    return sweep(RHYTHM | {"learning_rate": RATES}, [1, 6], env=env, execution=execution, **sizes)
+    return sweep(RHYTHM | {"learning_rate": RATES}, list(SEEDS), env=env, execution=execution, **sizes)
 
 
 def four_flutes() -> Any:
@@ -259,7 +260,7 @@ def test_schedules_several_environments_and_rare_training(execution: str) -> Non
     shown = {"schedule": "linear", "start": 2e-3, "end": 1e-5, "end_fraction": 0.8}
     assert [result.setting(run)["learning_rate"] for run in range(4)] == [shown, shown, 1e-3, 1e-3]
     for run in range(4):
-        other = alone(RHYTHM | {"learning_rate": RATES[run // 2]}, (1, 6)[run % 2], 990, four_flutes())
+        other = alone(RHYTHM | {"learning_rate": RATES[run // 2]}, SEEDS[run % 2], 990, four_flutes())
         assert other._n_updates == 2 * len(range(112, 993, 16)) == 112
         same_runs(result.agent(run), other, TOLERANCE[execution])
     with pytest.raises(AssertionError):
@@ -287,7 +288,7 @@ def test_metrics_are_means_over_what_happened_since_the_last_evaluation(executio
     stored = result.agent(2).memory.state.stored
     reward, ended = np.asarray(stored.reward), np.asarray(stored.truncated)  # (steps, environments)
     # The same run once more, a step at a time.
-    agent = ReplayDQN("MlpPolicy", four_flutes(), seed=1, **(SMALL | RHYTHM))
+    agent = ReplayDQN("MlpPolicy", four_flutes(), seed=SEEDS[0], **(SMALL | RHYTHM))
     loop = agent.begin(mbrl_envs.functional_task(agent.env), 990)  # type: ignore[arg-type]
     losses: dict[int, list[float]] = {}
     while agent.num_timesteps < 990:

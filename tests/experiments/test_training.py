@@ -61,13 +61,13 @@ def test_evaluations_see_the_agent_of_their_timestep(
 ) -> None:
     """The parameters that are evaluated at a timestep are those of an agent that has learned for just so long."""
     seen: dict[int, tuple[int, dict]] = {}
-    real = Evaluator.scores
+    real = Evaluator.measure
 
-    def scores(self: Evaluator, model: Any, seed: int = 0, stream: int = 0) -> np.ndarray:
+    def measure(self: Evaluator, model: Any, seed: int = 0, stream: int = 0) -> dict[str, np.ndarray]:
         seen[stream] = (model.num_timesteps, model.get_parameters())
         return real(self, model, seed, stream)
 
-    monkeypatch.setattr(Evaluator, "scores", scores)
+    monkeypatch.setattr(Evaluator, "measure", measure)
     arguments = TINY["ReplayDQN"] | {"device_loop": device_loop, "train_freq": train_freq}
     train(folder(tmp_path / "run", arguments=arguments, seed=4))
     assert list(seen) == GRID
@@ -239,7 +239,7 @@ def test_a_failing_run_says_why(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
     def fails(*args: Any) -> None:
         raise RuntimeError("no\nluck")
 
-    monkeypatch.setattr(Evaluator, "scores", fails)
+    monkeypatch.setattr(Evaluator, "measure", fails)
     with pytest.raises(RuntimeError, match="luck"):
         train(run)
     status = run.status()

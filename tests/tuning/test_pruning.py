@@ -169,7 +169,7 @@ def test_a_diverged_trial_is_never_the_best(
             ]
 
     space = SPACE if sampler == "grid" else {"learning_rate": "log:1e-5:1e-2", "temperature": "uniform:0.1:0.4"}
-    study = study_in(tmp_path, sampler=sampler, space=space)
+    study = study_in(tmp_path, tmp_path / "study.journal", sampler=sampler, space=space)
     work(study, Treacherous(), batch_size=4)
     table = study.table()
     bad = table[table["temperature"] > 0.3]
@@ -180,8 +180,9 @@ def test_a_diverged_trial_is_never_the_best(
     assert study.best().setting["temperature"] <= 0.3
     assert f"12 of 12 trials finished ({len(bad)} diverged)" in study.state()
     assert cli.main(["tune", "best", str(tmp_path)]) == 0
-    shown = capsys.readouterr().out
-    assert shown.index("complete") < shown.index("diverged")
+    rows = [line for line in capsys.readouterr().out.splitlines() if "complete" in line or "diverged" in line]
+    assert ["complete" in row for row in rows] == [state == "complete" for state in study.ranking()["state"][:10]]
+    assert "complete" in rows[0]
 
 
 def test_where_all_diverged_none_is_the_best(tmp_path: pathlib.Path, no_pictures: None) -> None:
@@ -189,7 +190,7 @@ def test_where_all_diverged_none_is_the_best(tmp_path: pathlib.Path, no_pictures
         def __call__(self, *given: Any) -> list[list[Curve]]:
             return [[run._replace(diverged=True) for run in own] for own in super().__call__(*given)]
 
-    study = study_in(tmp_path)
+    study = study_in(tmp_path, tmp_path / "study.journal")
     work(study, Hopeless(), batch_size=12)
     with pytest.raises(ValueError, match="has no complete trial yet: 12 of its trials diverged, which are never the best"):
         study.best()
@@ -236,7 +237,7 @@ def test_the_best_come_first(tmp_path: pathlib.Path, no_pictures: None, capsys: 
     assert values[0] == study.best().value == 0.005
     assert values[0] < values[-1] < values[kinds.index(("diverged", 2))]
     assert cli.main(["tune", "best", str(tmp_path)]) == 0
-    lines = [line for line in capsys.readouterr().out.splitlines() if "complete" in line or "pruned" in line]
+    lines = [line for line in capsys.readouterr().out.splitlines() if any(state in line for state, _ in kinds)]
     assert ["complete" in line for line in lines] == [state == "complete" for state, _ in kinds[:10]]
     write_report(study, tmp_path)
     rows = (tmp_path / "study.html").read_text().split("<tr")

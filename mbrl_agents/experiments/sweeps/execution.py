@@ -66,7 +66,7 @@ class Unit(Protocol):
         """At least one and at most ``num`` steps of every run; the agents' counters are kept up to date."""
 
     def evaluate(self) -> list[dict[str, float]]:
-        """What is measured of every run as it is now, means over episodes by name, ``"score"`` among them."""
+        """Measures of every run as it is now, means over episodes by name, ``"score"`` among them."""
 
     def hand_over(self, indices: Sequence[int]) -> None:
         """Gives the arrays of some runs to their agents, to be saved."""

@@ -16,7 +16,7 @@ from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_envs import cli
 from tests.agents.r2d2.agents import agent
 
-PRESETS = ["cartpole", "cartpole-no-velocity", "cue-recall"]
+PRESETS = ["cartpole", "cartpole-no-velocity", "cue-recall", "r2d2-published", "r2d2-small-public"]
 
 
 @pytest.mark.parametrize("name", PRESETS)
