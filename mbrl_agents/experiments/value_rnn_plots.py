@@ -19,7 +19,7 @@ EXACT = {"color": GREY, "linestyle": (0, (4, 3)), "linewidth": 1.4, "label": "ex
 
 
 def trials_figure(env: Any, trials: Sequence[Any], title: str) -> Any:
-    """What is seen in some trials: a row for each cue and for the reward, a panel for each trial.
+    """Picture of what is seen in some trials: a row for each cue and for the reward, a panel for each trial.
 
     Args:
         env: The task, whose names cues get; None for trials of one's own (:func:`mbrl_agents.value_rnn.make_trials`).

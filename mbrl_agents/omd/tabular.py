@@ -134,7 +134,7 @@ def _settings(norm_bound: Any, inner_noise: Any) -> tuple[np.ndarray, np.ndarray
 
 
 def outer_loss(mdp: FiniteMDP, q_values: jax.Array, temperature: float, objective: str) -> jax.Array:
-    """What OMD minimises at action values (S, A): −J for ``"return"``, the mean of (Q − B Q)² for ``"bellman"``."""
+    """Outer loss of OMD at action values (S, A): −J for ``"return"``, the mean of (Q − B Q)² for ``"bellman"``."""
     if objective == "return":
         return -policy_return(mdp, q_values, temperature)
     return jnp.square(bellman_residual(mdp, q_values, temperature)).mean()

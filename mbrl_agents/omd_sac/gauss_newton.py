@@ -26,7 +26,7 @@ from mbrl_envs.checks import number_in, set_frozen
 
 
 class ProjectedErrors(NamedTuple):
-    """What the model is to correct.
+    """Errors that the model is to correct.
 
     Attributes:
         value: ẽ of each critic, float (critics, n).

@@ -76,7 +76,7 @@ class OMDSACState(NamedTuple):
 
 
 class Noise(NamedTuple):
-    """What is drawn for one inner step: ε of the actor at s and at s′ (n, a), and a raw key for draws of a Gaussian model."""
+    """Random numbers of one inner step: ε of the actor at s and at s′ (n, a), and a raw key for draws of a Gaussian model."""
 
     now: jax.Array
     following: jax.Array

@@ -33,7 +33,7 @@ _MANY = 2**31 - 1
 
 
 class Evaluation(NamedTuple):
-    """What batch TD has come to; with K step sizes side by side, shapes are those in brackets.
+    """Result of batch TD; with K step sizes side by side, shapes are those in brackets.
 
     Attributes:
         values: V of every cell, float32 (S,) [(K, S)].
@@ -236,7 +236,7 @@ def _scale(table: np.ndarray | None, path: str) -> float | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Update:
-    """What shapes the program: cells, episodes of an update, updates between records, the path, and if there are several η."""
+    """Shape of the program: cells, episodes of an update, updates between records, the path, and if there are several η."""
 
     num_cells: int
     batch_size: int

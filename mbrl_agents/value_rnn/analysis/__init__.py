@@ -1,4 +1,4 @@
-"""What a value RNN has learned, beside what a perfect observer of the task knows, and how its state moves.
+"""Analyses of a value RNN: what it has learned beside a perfect observer of the task, and how its state moves.
 
 * :func:`errors`, :func:`rpe_by_delay`, :func:`block_responses`, :func:`exact_values` — values and prediction errors.
 * :func:`belief_regression`, :func:`state_decoding`, :func:`exact_beliefs` — beliefs in the hidden units.

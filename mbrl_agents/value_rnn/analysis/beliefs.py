@@ -45,7 +45,7 @@ class Decoding(NamedTuple):
 
 
 def exact_beliefs(env: Any, trials: Any, omission: str = "late") -> list[np.ndarray]:
-    """What an observer believes in each trial, float64 (T, S).
+    """Beliefs of an observer in each trial, float64 (T, S).
 
     Args:
         env: The task.
