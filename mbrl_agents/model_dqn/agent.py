@@ -89,7 +89,7 @@ class ModelDQN(QAgent):
     def _of_batch_size(self, batch_size: int) -> tuple[ModelDQNLearner, TrainingPlan]:
         rollouts = self.arguments["rollout_batch_size"] or batch_size
         learner = dataclasses.replace(self.learner, batch_size=batch_size, rollout_batch_size=rollouts)
-        return learner, dataclasses.replace(self.plan, batch_size=max(batch_size, rollouts))
+        return learner, dataclasses.replace(self.plan, batch_size=learner.num_drawn)
 
     def _check_spaces(self) -> None:
         super()._check_spaces()

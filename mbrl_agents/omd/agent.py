@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, PolicyPredictor
 
-from mbrl_agents.common import q_values, settings, torch_copy
+from mbrl_agents.common import keys, q_values, settings, torch_copy
 from mbrl_agents.common.actions import ActionCodec
 from mbrl_agents.common.device_loop import TrainingPlan
 from mbrl_agents.common.jax_agent import JaxAgent
@@ -202,6 +202,9 @@ class OMD(JaxAgent):
         plan = super().plan
         return dataclasses.replace(plan, batch_size=plan.batch_size * self.learner.num_batches)
 
+    def _of_batch_size(self, batch_size: int) -> tuple[OMDLearner, TrainingPlan]:
+        return self.learner, dataclasses.replace(self.plan, batch_size=batch_size * self.learner.num_batches)
+
     @property
     def evaluation_policy(self) -> PolicyPredictor:
         """The policy that evaluations score, with SB3's ``predict``."""
@@ -213,7 +216,7 @@ class OMD(JaxAgent):
         del deterministic
         observations, explore = self.replay.codec.from_host(observations), self.exploration_at()._replace(epsilon=np.float32(0))
         with self.arrays_lock:
-            key = jax.random.fold_in(self._predict_stream, self._predictions)
+            key = keys.fold_in(self._predict_stream, self._predictions)
             self._predictions += 1
             return np.array(self._functions.act(self.learner_state, observations, key, explore))
 

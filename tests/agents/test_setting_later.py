@@ -302,13 +302,26 @@ def watch_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return sizes
 
 
-@pytest.mark.parametrize("case", ["replay", "simple", "omd", "sac"])
-def test_train_takes_batches_of_the_size_asked_for(case: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    learner = make(case).learn(40)
+@pytest.mark.parametrize(
+    ("case", "changes", "drawn"),
+    [
+        ("replay", {}, 61),
+        ("simple", {}, 61),
+        ("simple", {"separate_rollout_batch": True}, 2 * 61),
+        ("omd", {}, 61),
+        ("omd", {"model_loss": "mle"}, 2 * 61),
+        ("sac", {}, 61),
+    ],
+)
+def test_train_takes_batches_of_the_size_asked_for(
+    case: str, changes: dict[str, Any], drawn: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of agents that learn from a second batch, two of that size, drawn at once."""
+    learner = make(case, **changes).learn(40)
     updates, sizes = learner._n_updates, watch_batches(monkeypatch)
     learner.train(10, 61)
     assert learner._n_updates == updates + 10
-    assert set(sizes) == {61}
+    assert set(sizes) == {drawn}
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learner.get_parameters()["policy"]))
 
 

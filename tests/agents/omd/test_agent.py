@@ -94,6 +94,15 @@ def test_drawn_actions_in_any_environment() -> None:
     evaluator.close()
 
 
+def test_drawn_actions_where_raw_keys_are_errors() -> None:
+    """As everything else of the agents works under JAX's global switches."""
+    agent, observation = hot_agent(evaluation="sample"), np.zeros((50, 4), np.float32)
+    expected = agent.evaluation_policy.predict(observation)[0]
+    agent._predictions = 0
+    with jax.legacy_prng_key("error"):
+        np.testing.assert_array_equal(agent.evaluation_policy.predict(observation)[0], expected)
+
+
 def test_sweeps_and_training_write_both(tmp_path: pathlib.Path) -> None:
     """The two trainers write the same numbers."""
     sizes: dict[str, Any] = {"total_timesteps": 40, "eval_interval": 40, "eval_episodes": 4, "execution": "vmap"}
