@@ -18,13 +18,8 @@ def checked(env: Any) -> Any:
         gymnasium.error.Error: There is no environment of that id.
     """
     if isinstance(env, str):
-        try:
-            gymnasium.spec(env)
-        except gymnasium.error.Error as error:
-            raise type(error)(
-                f"{error} Ids are known once the module that registers them is imported: import it first, or write "
-                f"'module:{env.rpartition(':')[2]}'"
-            ) from error
+        if env not in gymnasium.registry:
+            _check_id(env)
     elif isinstance(env, FunctionalEnv):
         raise TypeError(
             f"env must be an environment, its id, or a VecEnv, got the dynamics {env!r}: wrap them, as "
@@ -45,3 +40,20 @@ def checked(env: Any) -> Any:
     elif env is not None and not isinstance(env, (gymnasium.Env, VecEnv)) and not hasattr(env, "step"):
         raise TypeError(f"env must be an environment, its Gymnasium id, or a VecEnv, got {env!r} of type {type(env).__name__}")
     return env
+
+
+def _check_id(name: str) -> None:
+    """Checks an id that is not registered as it stands: ``module:id``, or one without a version.
+
+    Raises:
+        ModuleNotFoundError: There is no such module.
+        gymnasium.error.Error: There is no environment of that id.
+    """
+    try:
+        gymnasium.make(name).close()
+    except gymnasium.error.UnregisteredEnv as error:
+        if ":" in name:
+            raise
+        raise type(error)(
+            f"{error} Ids are known once the module that registers them is imported: import it first, or write 'module:{name}'"
+        ) from error

@@ -97,6 +97,19 @@ def test_ids_of_modules_that_are_not_imported(cls: Any, policy: str) -> None:
         cls(policy, "nobody/Maze-v0")
 
 
+@pytest.mark.filterwarnings("ignore:.*latest versioned environment")
+@pytest.mark.parametrize("env_id", ["CartPole", "tests.agents.registers:test/Registered-v0"])
+def test_ids_that_gymnasium_makes_are_taken(env_id: str) -> None:
+    """The newest version, and what an error about modules that are not imported advises."""
+    agent = ReplayDQN("MlpPolicy", env_id, policy_kwargs={"net_arch": [4]})
+    assert agent.observation_space.shape == (4,)
+
+
+def test_ids_that_their_module_lacks() -> None:
+    with pytest.raises(gymnasium.error.NameNotFound, match="Environment `Nothing` doesn't exist in namespace mbrl\\.$"):
+        ReplayDQN("MlpPolicy", "mbrl_envs:mbrl/Nothing-v0")
+
+
 class Dictionary(gymnasium.Env):
     """Shows a dictionary."""
 
