@@ -25,7 +25,7 @@ from mbrl_agents.common.progress_bars import closing_bar
 from mbrl_agents.common.replay import Replay
 from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
 from mbrl_agents.common.schedules import Now
-from mbrl_envs import FunctionalEnv
+from mbrl_envs import FunctionalEnv, forks
 from mbrl_envs.checks import integer_in
 
 # A run's random streams, each folded from the seed.
@@ -169,6 +169,7 @@ class JaxAgent(DeviceLoopAgent):
 
     def _setup_state(self) -> None:
         """The arrays."""
+        forks.check()
         self.set_random_seed(self.seed)
         seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
         self._streams_from(seed)
@@ -239,7 +240,9 @@ class JaxAgent(DeviceLoopAgent):
 
         Raises:
             ValueError: ``total_timesteps`` is not positive, or ``device_loop=True`` and there are no functional dynamics.
+            RuntimeError: This process was forked from one that had used JAX.
         """
+        forks.check()
         if self.env is None:
             raise ValueError("the agent has no environment to learn in: give one to load(..., env=...) or set_env()")
         total_timesteps = settings.whole_number("total_timesteps", total_timesteps, 1)
@@ -334,6 +337,7 @@ class JaxAgent(DeviceLoopAgent):
         return self.policy.predict(observation, state, episode_start, deterministic)
 
     def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
+        forks.check()
         functions, observations = self._functions, self.replay.codec.from_host(observations)
         # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.
         with self.arrays_lock:
