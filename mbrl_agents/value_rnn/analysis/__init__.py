@@ -8,12 +8,14 @@
 Trials have observations from the start of an episode: those of :func:`mbrl_envs.conditioning.sample_trials`, of
 :func:`mbrl_agents.value_rnn.make_trials`, or arrays (T, F), where an environment is given whose observations they are.
 
-**Noise.** All that reads hidden units takes ``noise=``: before anything else, an independent Normal number is added to each
-unit in each step. Its standard deviation is that fraction of the unit's own in these trials (Hennig et al. 2023: .05). What
-differs by less can then not be read out. It is drawn from ``seed=``.
+**Noise.** :func:`errors`, :func:`rpe_by_delay`, :func:`belief_regression`, :func:`state_decoding` and :func:`refit_readout`
+take ``noise=``: before anything else, an independent Normal number is added to each unit in each step. Its standard deviation
+is that fraction of the unit's own in these trials (Hennig et al. 2023: .05). What differs by less can then not be read out. It
+is drawn from ``seed=``.
 
 **Burn-in.** A state begins at 0, where no later one comes near. A few such steps spoil a regression: in an untrained network,
-whose units hardly leave their resting state, they lie far outside. ``burn_in=`` leaves out the first steps of each trial.
+whose units hardly leave their resting state, they lie far outside. All of these but :func:`rpe_by_delay` take ``burn_in=``,
+which leaves out the first steps of each trial.
 """
 
 from mbrl_agents.value_rnn.analysis.beliefs import (
