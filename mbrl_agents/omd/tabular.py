@@ -19,10 +19,12 @@ import numpy as np
 import optax
 from jax import lax
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.omd.finite_mdp import FiniteMDP, bellman_residual, policy_return, soft_bellman, soft_q_values
 from mbrl_agents.omd.implicit import ImplicitGradient, implicit_gradient
 from mbrl_agents.omd.linear_solvers import LinearSolver
 from mbrl_envs.checks import integer_in, number_in, one_of
+from mbrl_envs.draws import raw_key
 
 LOSSES, PROJECTIONS, OUTER_OBJECTIVES = ("omd", "mle"), ("joint", "per_array"), ("return", "bellman")
 
@@ -108,9 +110,9 @@ def solve(
         number_in("logit_scale", logit_scale, 0, open_low=True),
         solver or LinearSolver("direct", damping=0.0),
     )
-    keys = jax.vmap(jax.random.PRNGKey)(jnp.arange(integer_in("seeds", seeds, 1, 10**6)))
+    keys = np.stack([raw_key(seed) for seed in range(integer_in("seeds", seeds, 1, 10**6))])
     over_seeds = jax.vmap(program.run, in_axes=(None, None, 0))
-    returns, model, q_values, fallbacks = jax.jit(jax.vmap(over_seeds, in_axes=(0, 0, None)))(bounds, noises, keys)
+    returns, model, q_values, fallbacks = plain_jit(jax.vmap(over_seeds, in_axes=(0, 0, None)))(bounds, noises, keys)
     return TabularResult(np.asarray(returns), jax.tree.map(np.asarray, model), np.asarray(q_values), np.asarray(fallbacks))
 
 
@@ -203,8 +205,8 @@ class _Program:
         """One setting, one seed."""
         actions, states = self.mdp.transitions.shape[:2]
         logits_key, rewards_key, noise_key = jax.random.split(key, 3)
-        logits = jax.random.uniform(logits_key, (actions, states, states))
-        model = Model(logits, jax.random.uniform(rewards_key, (states, actions)))
+        logits = jax.random.uniform(logits_key, (actions, states, states), jnp.float32)
+        model = Model(logits, jax.random.uniform(rewards_key, (states, actions), jnp.float32))
         adam = optax.adam(self.learning_rate)
 
         def step(i: jax.Array, carry: tuple[Model, Any, jax.Array, jax.Array]) -> tuple[Model, Any, jax.Array, jax.Array]:
@@ -213,13 +215,13 @@ class _Program:
                 gradient, fell_back = jax.grad(self._likelihood_loss)(model), jnp.bool_(False)
             else:
                 q_values = self._q_values(model, q_values)
-                noise = sigma * jax.random.normal(jax.random.fold_in(noise_key, i), q_values.shape)
+                noise = sigma * jax.random.normal(jax.random.fold_in(noise_key, i), q_values.shape, q_values.dtype)
                 gradient, fell_back = self._omd_gradient(model, q_values, noise)
             moves, state = adam.update(gradient, state, model)
             moved = optax.apply_updates(model, moves)
             return project(moved, bound, self.logit_scale, self.projection), state, q_values, fallbacks + fell_back
 
-        first = (model, adam.init(model), jnp.zeros((states, actions)), jnp.int32(0))
+        first = (model, adam.init(model), jnp.zeros((states, actions), jnp.float32), jnp.int32(0))
         model, _, q_values, fallbacks = lax.fori_loop(0, self.num_steps, step, first)
         q_values = self._q_values(model, q_values)
         return policy_return(self.mdp, q_values, self.temperature), model, q_values, fallbacks

@@ -26,6 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.omd.finite_mdp import FiniteMDP, soft_bellman, soft_q_values
 from mbrl_agents.omd.tabular import Model
 
@@ -64,7 +65,7 @@ def value_bounds(
     return ValueBounds(error, *(each / (1 - mdp.gamma) for each in above))
 
 
-@jax.jit
+@plain_jit
 def _errors(
     transitions: jax.Array,
     rewards: jax.Array,

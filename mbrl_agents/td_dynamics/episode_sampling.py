@@ -15,6 +15,7 @@ import numpy as np
 from gymnasium import spaces
 from jax import lax
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.processes import usable_cores
 from mbrl_agents.td_dynamics.episode_store import MAX_CELLS, MAX_STEPS, Episodes, EpisodeStore
 from mbrl_agents.td_dynamics.linear_features import TabularBins
@@ -175,7 +176,7 @@ def _program(env: FunctionalEnv, cells: TabularBins, steps: int) -> Any:
         (_, _, length), visited = lax.scan(step, begin, jnp.arange(steps, dtype=jnp.uint32))
         return visited.T, length
 
-    return jax.jit(episodes)
+    return plain_jit(episodes)
 
 
 def _where(mask: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:

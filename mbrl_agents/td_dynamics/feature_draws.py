@@ -34,7 +34,7 @@ class DecoupledGaussian(NamedTuple):
     roots: jax.Array
 
     def draw(self, key: jax.Array, count: int) -> jax.Array:
-        normal = jax.random.normal(key, (count, *self.roots.shape[:2]))
+        normal = jax.random.normal(key, (count, *self.roots.shape[:2]), jnp.float32)
         return jnp.einsum("kts,cks->ctk", self.roots, normal)
 
 
@@ -44,7 +44,7 @@ class MixedGaussian(NamedTuple):
     mixtures: jax.Array
 
     def draw(self, key: jax.Array, count: int) -> jax.Array:
-        return jnp.tensordot(jax.random.normal(key, (count, self.mixtures.shape[0])), self.mixtures, 1)
+        return jnp.tensordot(jax.random.normal(key, (count, self.mixtures.shape[0]), jnp.float32), self.mixtures, 1)
 
 
 class ChainGaussian(NamedTuple):
@@ -60,12 +60,12 @@ class ChainGaussian(NamedTuple):
 
     def draw(self, key: jax.Array, count: int) -> jax.Array:
         begin, then = jax.random.split(key)
-        x = jax.random.normal(begin, (count, self.first.shape[0])) * self.first
+        x = jax.random.normal(begin, (count, self.first.shape[0]), jnp.float32) * self.first
         steps = self.roots.shape[0]
 
         def step(x: jax.Array, scanned: Any) -> Any:
             root, key = scanned
-            x = x @ self.transitions + jax.random.normal(key, x.shape) @ root
+            x = x @ self.transitions + jax.random.normal(key, x.shape, x.dtype) @ root
             return x, x
 
         _, later = lax.scan(step, x, (self.roots, jax.random.split(then, steps)))
@@ -81,7 +81,7 @@ class ChainEpisodes(NamedTuple):
     times: jax.Array  # (T,), for its length
 
     def draw(self, key: jax.Array, count: int) -> jax.Array:
-        uniform = jax.random.uniform(key, (self.times.shape[0], count))
+        uniform = jax.random.uniform(key, (self.times.shape[0], count), jnp.float32)
         last = self.start.shape[0] - 1
 
         def choose(cumulative: jax.Array, number: jax.Array) -> jax.Array:
@@ -103,7 +103,7 @@ class EpisodePool(NamedTuple):
     episodes: jax.Array
 
     def draw(self, key: jax.Array, count: int) -> jax.Array:
-        return self.episodes[jax.random.randint(key, (count,), 0, self.episodes.shape[0])]
+        return self.episodes[jax.random.randint(key, (count,), 0, self.episodes.shape[0], jnp.int32)]
 
 
 def drawer(covariance: FeatureCovariance, source: str) -> Drawer:
@@ -145,7 +145,7 @@ def _chain_episodes(chain: ChainCovariance) -> ChainEpisodes:
         start, moves = np.append(start, 0.0), np.block([[moves, chain.ends[:, None]], [np.zeros(len(start)), 1.0]])
         features = np.vstack([features, np.zeros(chain.num_features)])
     first, then = (_single(np.cumsum(each, axis=-1)) for each in (start, moves))
-    return ChainEpisodes(first, then, _single(features), jnp.zeros(chain.num_steps))
+    return ChainEpisodes(first, then, _single(features), jnp.zeros(chain.num_steps, jnp.float32))
 
 
 def _root(matrices: np.ndarray) -> np.ndarray:

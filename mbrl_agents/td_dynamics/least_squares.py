@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.episode_store import Episodes
 from mbrl_envs.checks import integer_in
@@ -75,7 +76,7 @@ def _program(num_cells: int) -> Any:
         begin = jnp.zeros(num_cells**2, jnp.int32), jnp.zeros(num_cells, jnp.int32)
         return lax.scan(add, begin, (cells, lengths))[0]
 
-    return jax.jit(counts)
+    return plain_jit(counts)
 
 
 def check_cells(cells: np.ndarray, num_cells: int) -> None:

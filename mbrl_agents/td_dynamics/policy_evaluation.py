@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.episode_store import Episodes
 from mbrl_agents.td_dynamics.least_squares import check_cells, count, largest_stable_step
@@ -276,4 +277,4 @@ def _program(update: _Update) -> Any:
 
         return lax.scan(record, weights, (cells, lengths))
 
-    return jax.jit(run)
+    return plain_jit(run)

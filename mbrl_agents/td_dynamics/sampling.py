@@ -12,6 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
+from mbrl_agents.common import keys
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.common.host_policies import as_function, checked_action
 from mbrl_envs import FunctionalEnv, functional_task
 from mbrl_envs.adapters.gym_env import FunctionalGymEnv
@@ -90,7 +92,7 @@ def _chunks(
             chunk = int(np.clip(CHUNK_BYTES // (8 * steps * found.shape[1]), 1, num))
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1, 2))
+@functools.partial(plain_jit, static_argnums=(0, 1, 2))
 def _functional_episodes(env: FunctionalEnv, steps: int, chunk: int, key: jax.Array, first: jax.Array) -> Any:
     """Observations (chunk, T, …) of episodes ``first`` and on, and whether each is before the end, (chunk, T)."""
 
@@ -114,14 +116,14 @@ def _functional_episodes(env: FunctionalEnv, steps: int, chunk: int, key: jax.Ar
 
 def _uniform_action(space: spaces.Space[Any], key: jax.Array) -> jax.Array:
     if isinstance(space, spaces.Discrete):
-        return jax.random.randint(key, (), 0, int(space.n)) + int(space.start)
+        return jax.random.randint(key, (), 0, int(space.n), jnp.int32) + int(space.start)
     if isinstance(space, spaces.Box):
         return jax.random.uniform(key, space.shape, jnp.float32, space.low, space.high)
     raise TypeError(f"env must have a Discrete or Box action space, or come with a policy, got {space}")
 
 
 def _play_functional(env: FunctionalEnv, steps: int, seed: int, first: int, chunk: int) -> tuple[Any, np.ndarray]:
-    observations, alive = _functional_episodes(env, steps, chunk, jax.random.PRNGKey(seed), np.uint32(first))
+    observations, alive = _functional_episodes(env, steps, chunk, keys.from_seed(seed), np.uint32(first))
     return np.asarray(observations).reshape(chunk * steps, *observations.shape[2:]), np.asarray(alive)
 
 

@@ -11,6 +11,8 @@ import numpy as np
 from jax import lax
 from tqdm import tqdm
 
+from mbrl_agents.common import keys
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.covariances import AnyCovariance, FeatureCovariance, as_covariance
 from mbrl_agents.td_dynamics.feature_draws import Drawer, drawer
@@ -89,7 +91,7 @@ def simulate_td(
     form = as_covariance(covariance)
     num_steps = integer_in("num_steps", num_steps, 1, 10**9)
     num = integer_in("repeats", repeats, 1, 10**9)
-    key = jax.random.PRNGKey(integer_in("seed", seed, 0, 2**31 - 1))
+    key = keys.from_seed(integer_in("seed", seed, 0, 2**31 - 1))
     lists = {
         "gamma": gamma,
         "step_size": step_size,
@@ -141,7 +143,7 @@ def _settings(form: FeatureCovariance, reward_weights: Any, paired: list[dict[st
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), settings)
 
 
-@jax.jit
+@plain_jit
 def _run(draws: Drawer, settings: _Settings, total: jax.Array, key: jax.Array, indices: jax.Array) -> jax.Array:
     """Losses (repeats, num_steps + 1, Z)."""
     return jax.vmap(functools.partial(_repeat, draws, settings, total, key))(indices)
@@ -171,5 +173,5 @@ def _mean_update(features: jax.Array, error: jax.Array, settings: _Settings, key
     now, later = features[:, :-1], features[:, 1:]
     delta = jnp.einsum("btn,zn->zbt", now, settings.distance + error)
     delta += jnp.einsum("btn,zn->zbt", later, settings.gamma[:, None] * (settings.value - error))
-    delta += settings.reward_noise[:, None, None] * jax.random.normal(key, now.shape[:2])
+    delta += settings.reward_noise[:, None, None] * jax.random.normal(key, now.shape[:2], now.dtype)
     return jnp.einsum("zbt,btn->zn", delta * settings.batch[:, :, None], now)

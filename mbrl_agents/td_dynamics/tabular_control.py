@@ -11,6 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from jax import lax
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.td_dynamics.linear_features import TabularBins
 from mbrl_envs import FunctionalEnv, draws
 from mbrl_envs import lane as lanes
@@ -120,4 +121,4 @@ def _program(env: FunctionalEnv, cells: TabularBins, num_episodes: int) -> Any:
         end = lax.while_loop(lambda now: now.episode < num_episodes, step, begin)
         return end.values, end.lengths
 
-    return jax.jit(learn)
+    return plain_jit(learn)

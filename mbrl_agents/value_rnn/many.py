@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 
 from mbrl_agents.common import optimizer, schedules
 from mbrl_agents.common.interrupt import PendingInterrupt, deferred
+from mbrl_agents.common.keys import fold_in
 from mbrl_agents.value_rnn import fitting
 from mbrl_agents.value_rnn.fitting import FitPlan, FitState
 from mbrl_agents.value_rnn.network import Sequences
@@ -132,7 +133,7 @@ def _fit_group(
     bar: Any,
 ) -> list[Fit]:
     states = [fitting.begin(each.learner_state.params, each.learner_state.optimizer) for each in networks]
-    keys = [jax.random.fold_in(jax.random.fold_in(each._streams.update, _FIT), each._n_updates) for each in networks]
+    keys = [fold_in(fold_in(each._streams.update, _FIT), each._n_updates) for each in networks]
     progress = bar.n
 
     def after(done: int, losses: np.ndarray) -> bool:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.value_rnn.learner import ValueRNNState
 from mbrl_agents.value_rnn.network import ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import Trials, given_trials, is_one, pad
@@ -137,4 +138,4 @@ def _program(network: ValueNetwork, what: str) -> Any:
             return network.cell.hidden(unrolled)
         return network.heads(params, unrolled) if what == "heads" else network.value(params, unrolled, levels)
 
-    return jax.jit(read)
+    return plain_jit(read)

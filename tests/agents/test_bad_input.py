@@ -106,7 +106,7 @@ def test_ids_that_gymnasium_makes_are_taken(env_id: str) -> None:
 
 
 def test_ids_that_their_module_lacks() -> None:
-    with pytest.raises(gymnasium.error.NameNotFound, match="Environment `Nothing` doesn't exist in namespace mbrl\\.$"):
+    with pytest.raises(gymnasium.error.NameNotFound, match=r"Environment `Nothing` doesn't exist in namespace mbrl\.$"):
         ReplayDQN("MlpPolicy", "mbrl_envs:mbrl/Nothing-v0")
 
 

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.value_rnn.agent import ValueRNN
 from mbrl_agents.value_rnn.analysis import activity
 from mbrl_envs import conditioning
@@ -167,7 +168,7 @@ def _logistic_regression(features: np.ndarray, truth: np.ndarray, frequencies: n
 
     shape, inputs, states = (features.shape[1] + 1, len(frequencies)), jnp.asarray(features, jnp.float32), jnp.asarray(truth)
 
-    @jax.jit
+    @plain_jit
     def objective(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
         def loss(flat: jax.Array) -> jax.Array:
             weights = flat.reshape(shape)

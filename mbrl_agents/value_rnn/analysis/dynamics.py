@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from jax import lax
 
+from mbrl_agents.common.compilation import plain_jit
 from mbrl_agents.value_rnn import reading
 from mbrl_agents.value_rnn.agent import ValueRNN
 from mbrl_agents.value_rnn.analysis.readout import clone
@@ -194,7 +195,7 @@ def _search(cell: Cell) -> Any:
         first = (starts, jnp.full(len(starts), 1e-2), jnp.int32(0))
         return lax.while_loop(goes_on, lambda carry: (*improve(carry[0], carry[1]), carry[2] + 1), first)[0]
 
-    return jax.jit(search)
+    return plain_jit(search)
 
 
 @functools.lru_cache(maxsize=64)
@@ -202,12 +203,12 @@ def _jacobians(cell: Cell) -> Any:
     def jacobian(params: Any, state: jax.Array, inputs: jax.Array) -> jax.Array:
         return jax.jacfwd(lambda state: cell.step(params, state, inputs))(state)
 
-    return jax.jit(jax.vmap(jacobian, in_axes=(None, 0, None)))
+    return plain_jit(jax.vmap(jacobian, in_axes=(None, 0, None)))
 
 
 @functools.lru_cache(maxsize=64)
 def _unroll(cell: Cell) -> Any:
-    return jax.jit(lambda params, inputs, state: cell.unroll(params, inputs, None, state))
+    return plain_jit(lambda params, inputs, state: cell.unroll(params, inputs, None, state))
 
 
 def _distinct(points: np.ndarray, separation: float) -> tuple[np.ndarray, np.ndarray]:
