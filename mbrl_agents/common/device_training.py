@@ -80,6 +80,8 @@ def learn(
     rate_limit, keep_on = FIRST_CHUNK, True
     while keep_on and agent.num_timesteps < total_timesteps:
         callback.on_rollout_start()
+        if agent._lanes is None:  # a callback has seeded the agent anew
+            agent._start_lanes(task, reset=False)
         loop = agent._device_loop(task)  # every time, as callbacks may set arguments
         left = -(-(total_timesteps - agent.num_timesteps) // num_envs)
         num = min(loop.max_chunk, rate_limit, left, steps_until_due(callback, agent.num_timesteps, num_envs))

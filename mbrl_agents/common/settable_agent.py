@@ -78,7 +78,7 @@ class SettableAgent(OffPolicyAlgorithm):
     def set_random_seed(self, seed: int | None = None) -> None:
         """Seeds everything random in the agent and its environments anew; None changes nothing.
 
-        Environments of the device loop begin new episodes at the next :meth:`learn`.
+        Environments of the device loop begin new episodes at the next :meth:`learn`, or with the next chunk of this one.
         """
         super().set_random_seed(seed)
         if seed is not None and "learner_state" in vars(self):

@@ -15,6 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import LinearTD, ReplayDQN
+from mbrl_agents.common.device_training import FIRST_CHUNK
 from tests.agents.cases import CASES, JAX_CASES, make
 from tests.agents.comparing import assert_same
 from tests.agents.small import TINY, agent, both_loops
@@ -362,6 +363,21 @@ def test_seeds_set_later_begin_everything_random_anew(device_loop: bool) -> None
     for different in (other, unseeded):
         assert not np.array_equal(same[1], different[1])
         assert not np.array_equal(same[0][1].stored.action, different[0][1].stored.action)
+
+
+@both_loops
+def test_a_callback_seeds_anew(device_loop: bool) -> None:
+    """Learning goes on; in the device loop in new episodes."""
+    learner = agent(device_loop)
+
+    def seed(local: dict[str, Any], _: Any) -> bool:
+        if local["self"].num_timesteps == FIRST_CHUNK - 20:
+            local["self"].seed = 5
+        return True
+
+    learner.learn(FIRST_CHUNK + 40, callback=seed)
+    assert learner.arguments["seed"] == 5
+    assert learner.num_timesteps == FIRST_CHUNK + 40
 
 
 def test_seed_is_an_argument_that_acts() -> None:
