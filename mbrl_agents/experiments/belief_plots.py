@@ -24,7 +24,7 @@ def beliefs_figure(table: pd.DataFrame, published: Mapping[int, tuple[float, flo
     for axis, (task, noise) in zip(figure.subplots(1, len(panels), sharey=True, squeeze=False)[0], panels, strict=True):
         for i, kind in enumerate(KINDS):
             rows = table[(table["task"] == task) & (table["noise"] == noise) & (table["kind"] == kind)]
-            _points_and_mean(axis, rows, "units", "belief_r2", COLOURS[i], f"{kind}")
+            _points_and_mean(axis, rows, "units", "belief_r2", COLOURS[i], kind)
             if task == 2 and noise > 0:
                 sizes = [size for size in sorted(rows["units"].unique()) if size in published]
                 means = [published[size][i] for size in sizes]
@@ -40,7 +40,8 @@ def gains_figure(table: pd.DataFrame) -> Any:
     """Belief R² and memory of untrained networks by their recurrent gain.
 
     Args:
-        table: Columns ``gain``, ``noise``, ``belief_r2``, ``cue_memory`` and ``reward_memory``, a row for a network and noise.
+        table: Columns ``gain``, ``units`` (the same in all rows), ``noise``, ``belief_r2``, ``cue_memory`` and
+            ``reward_memory``, a row for a network and noise.
     """
     figure = new_figure(7.6, 3.6, f"Untrained networks of {table['units'].iloc[0]} units by recurrent gain")
     left, right = figure.subplots(1, 2)

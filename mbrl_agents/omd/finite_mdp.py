@@ -120,7 +120,7 @@ def soft_q_values(
 
 
 def policy_return(mdp: FiniteMDP, q_values: jax.Array, temperature: float) -> jax.Array:
-    """J: the discounted return from the start under softmax(Q / α), in the true MDP."""
+    """J: the discounted return from the start under softmax(Q / α), of action values Q (S, A), in the true MDP; a scalar."""
     policy = jax.nn.softmax(q_values / temperature, axis=-1)
     chain = jnp.einsum("sa,ast->st", policy, jnp.asarray(mdp.transitions))
     gain = (policy * jnp.asarray(mdp.rewards)).sum(axis=-1)
