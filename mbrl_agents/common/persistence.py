@@ -29,6 +29,7 @@ _PARTS = {
     "policy.optimizer": "optimizer",
     "model": "model",
     "model.optimizer": "model_optimizer",
+    "value_networks": "value_networks",
 }
 _COUNTERS = ("num_timesteps", "_calls", "_n_updates", "_episode_num", "_predictions", "_total_timesteps")
 _SCHEDULED = ("learning_rate", "temperature", "policy")  # numbers or functions, which are not saved

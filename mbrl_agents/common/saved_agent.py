@@ -29,7 +29,10 @@ class SavedAgent(SettableAgent):
         return cast("JaxAgent", self)
 
     def get_parameters(self) -> dict[str, dict]:
-        """Arrays of ``"policy"``, ``"policy.target"`` and ``"policy.optimizer"``, NumPy copies by path."""
+        """Arrays of ``"policy"``, ``"policy.target"`` and ``"policy.optimizer"``, NumPy copies by path.
+
+        Agents with a model also have ``"model"`` and ``"model.optimizer"``, OMD under ``"vep"`` ``"value_networks"``.
+        """
         with self._own.arrays_lock:
             return persistence.get_parameters(self._own)
 

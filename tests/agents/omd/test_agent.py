@@ -94,6 +94,13 @@ def test_drawn_actions_in_any_environment() -> None:
     evaluator.close()
 
 
+def test_the_value_functions_of_vep_are_saved(tmp_path: pathlib.Path) -> None:
+    """They are drawn once, and without a seed nothing else tells which ones they were."""
+    agent = OMD("MlpPolicy", ENV, model_loss="vep", **TINY)
+    agent.save(tmp_path / "agent")
+    assert_same(OMD.load(tmp_path / "agent").learner_state.value_networks, agent.learner_state.value_networks)
+
+
 def test_drawn_actions_where_raw_keys_are_errors() -> None:
     """As everything else of the agents works under JAX's global switches."""
     agent, observation = hot_agent(evaluation="sample"), np.zeros((50, 4), np.float32)
