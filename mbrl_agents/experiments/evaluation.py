@@ -35,8 +35,8 @@ class Evaluator:
     Args:
         environment: The environment.
         episodes: Number of episodes; by default 32 on functional environments, 10 on others.
-        steps: Steps of an episode; by default functional environments' ``evaluation_steps`` (100 for most) but no more than
-            their time limit, others' own time limit.
+        steps: Steps of an episode, no more than the environment's time limit; by default functional environments'
+            ``evaluation_steps`` (100 for most), others' own time limit.
 
     Raises:
         TypeError, ValueError: A number is out of range.
@@ -109,19 +109,22 @@ def default_sizes(task: FunctionalTask | None, episodes: int | None, steps: int 
     Args:
         task: Functional dynamics and time limit; None of another environment.
         episodes: Number of episodes, or None.
-        steps: Steps of each, or None: as many as the dynamics say, but no more than the time limit (the dynamics' own, if there
-            is no other).
+        steps: Steps of each, or None: as many as the dynamics say, but no more than their own time limit. An environment's time
+            limit caps both.
 
     Raises:
         TypeError, ValueError: One is out of range.
     """
     if episodes is None:
         episodes = OTHER_EPISODES if task is None else DEFAULT_EPISODES
-    if steps is None and task is not None:
-        steps = min(task.env.evaluation_steps, task.max_episode_steps or task.env.max_episode_steps)
     integer_in("the number of evaluation episodes", episodes, 1, 2**20)
     if steps is not None:
         integer_in("the number of evaluation steps", steps, 1, 10_000_000)
+    if task is not None:
+        limit = task.max_episode_steps
+        steps = min(task.env.evaluation_steps, limit or task.env.max_episode_steps) if steps is None else steps
+        # Asked for or not, no episode that learning or the reference policies know is longer.
+        steps = steps if limit is None else min(steps, limit)
     return episodes, steps
 
 

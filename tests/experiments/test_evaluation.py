@@ -159,6 +159,9 @@ def test_an_environment_is_scored_over_its_own_time_limit(env: Any, steps: int) 
     """Every step is rewarded with 1, so the score is the number of steps."""
     assert default_sizes(functional_task(env), None, None)[1] == steps
     assert default_sizes(functional_task(env), None, 7)[1] == 7
+    task = functional_task(env)
+    assert task is not None
+    assert default_sizes(task, None, 200)[1] == min(200, task.max_episode_steps or 200)  # asked for, as by a preset
     if not isinstance(env, FunctionalVecEnv):
         spec = EnvironmentSpec.of(env)
         assert Evaluator(spec, 3).scores(agent_for(spec)).tolist() == [steps] * 3

@@ -68,8 +68,7 @@ def train_sweep(
         eval_interval: Timesteps between evaluations; by default about 30 in a run. There is also one before training.
         eval_episodes: Episodes of an evaluation, side by side on the device, greedy; which ones they are follows from the run's
             seed and the timestep.
-        eval_steps: Steps of each; None for the environment's ``evaluation_steps`` (100 for most), but no more than
-            its time limit.
+        eval_steps: Steps of each, no more than the environment's time limit; None for its ``evaluation_steps`` (100 for most).
         folder: Where checkpoints, curves and agents are written. With one, the same call goes on after Ctrl-C or a kill, to the
             same numbers as if it had not been stopped; and comes back at once when all is done. Without, everything is in a
             temporary folder that lives as long as the result.
