@@ -283,15 +283,39 @@ class R2D2Policy(BasePolicy):
         Raises:
             ValueError: The state does not fit.
         """
+        values, after, vectorized = self._values(observation, state, episode_start)
+        actions = values.argmax(axis=1)
+        self.note_actions(after, actions)
+        self.note_rewards(after, np.full(len(actions), np.nan))
+        return actions if vectorized else actions.squeeze(axis=0), after
+
+    def q_values(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: States | None = None,
+        episode_start: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """What the Q-network says, for the arguments of :meth:`predict`.
+
+        Returns:
+            float32 (num_actions,) of one observation, (n, num_actions) of several; rescaled values, if such were learned.
+
+        Raises:
+            ValueError: The state does not fit.
+        """
+        values, _, vectorized = self._values(observation, state, episode_start)
+        return values if vectorized else values[0]
+
+    def _values(
+        self, observation: Any, state: States | None, episode_start: np.ndarray | None
+    ) -> tuple[np.ndarray, States, bool]:
+        """Q-values (n, num_actions), the state after, and whether there were several observations."""
         self.set_training_mode(False)
         tensors, vectorized = self.obs_to_tensor(observation)
         obs = {key: each.cpu().numpy() for key, each in tensors.items()} if isinstance(tensors, dict) else tensors.cpu().numpy()
         n_envs = len(next(iter(obs.values())) if isinstance(obs, dict) else obs)
         values, after = self.act(obs, self.checked_state(state, episode_start, n_envs))
-        actions = values.argmax(axis=1)
-        self.note_actions(after, actions)
-        self.note_rewards(after, np.full(n_envs, np.nan))
-        return actions if vectorized else actions.squeeze(axis=0), after
+        return values, after, vectorized
 
     def _predict(self, observation: PyTorchObs, deterministic: bool = False) -> th.Tensor:
         raise NotImplementedError("R2D2's policy acts with a state: predict(observation, state, episode_start)")

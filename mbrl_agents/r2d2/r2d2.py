@@ -16,7 +16,8 @@ from mbrl_agents.common.progress_bars import closing_bar
 from mbrl_agents.r2d2 import arguments as checks
 from mbrl_agents.r2d2.exploration import LADDER, epsilon_ladder
 from mbrl_agents.r2d2.learning import gradient, gradient_in_numpy
-from mbrl_agents.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy
+from mbrl_agents.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy, States
+from mbrl_agents.r2d2.rescaling import unscale
 from mbrl_agents.r2d2.saving import SavedRecurrentAlgorithm
 from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
 from mbrl_agents.r2d2.sequences import SequenceLayout
@@ -233,6 +234,28 @@ class R2D2(SavedRecurrentAlgorithm):
         if seed is not None:
             self._seed_streams(seed)
             self.replay_buffer.seed(seed)
+
+    def q_values(
+        self,
+        observation: np.ndarray | dict[str, np.ndarray],
+        state: States | None = None,
+        episode_start: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Action values, of which a greedy :meth:`predict` with the same arguments takes the largest.
+
+        Args:
+            observation: One observation or several.
+            state: What the last call of :meth:`predict` returned; None at the start of an episode.
+            episode_start: Where an episode starts; bool (n_envs,).
+
+        Returns:
+            float32 (num_actions,) of one observation, (n, num_actions) of several, on the scale of returns.
+
+        Raises:
+            ValueError: The state has another shape, or lacks the previous reward where that is an input.
+        """
+        values = self.policy.q_values(observation, state, episode_start)
+        return unscale(values, self.rescaling_epsilon) if self.value_rescaling else values
 
     # ------------------------------------------------------------------ exploring
 

@@ -138,6 +138,24 @@ def test_predict_remembers_what_it_did_also_when_exploring() -> None:
     assert len(set(greedy)) == 1
 
 
+@pytest.mark.parametrize("value_rescaling", [False, True])
+def test_q_values_are_those_of_the_network_on_the_scale_of_returns(value_rescaling: bool) -> None:
+    learner = agent(previous_action=False, value_rescaling=value_rescaling)
+    observations = np.random.default_rng(0).normal(size=(4, 3, 4)).astype(np.float32)
+    states = tuple(th.zeros(1, 3, 8) for _ in range(2))
+    with th.no_grad():
+        none = th.full((4, 3), 2), th.zeros(4, 3)
+        wanted = learner.policy.q_net.unroll(th.as_tensor(observations), *none, states)[0].numpy()
+    state = None
+    for t in range(4):
+        values = learner.q_values(observations[t], state, np.zeros(3, bool))
+        scaled = np.sign(values) * (np.sqrt(np.abs(values) + 1) - 1) + 1e-3 * values if value_rescaling else values
+        np.testing.assert_allclose(scaled, wanted[t], atol=1e-6)
+        actions, state = learner.predict(observations[t], state, np.zeros(3, bool), deterministic=True)
+        np.testing.assert_array_equal(values.argmax(axis=1), actions)
+    assert learner.q_values(observations[0, 0]).shape == (2,)
+
+
 def test_evaluate_policy() -> None:
     learner = agent().learn(100)
     mean, spread = evaluate_policy(learner, make_vec_env("CartPole-v1", 3), n_eval_episodes=4)
