@@ -47,7 +47,7 @@ def test_every_agent_is_pickled(case: str) -> None:
     learner = make(case)
     again = pickle.loads(pickle.dumps(learner))
     assert_same(again.learner_state, learner.learner_state)
-    observation = np.stack([learner.observation_space.sample() for _ in range(3)])
+    observation = observations_of(learner, 3)
     assert_same(again.predict(observation)[0], learner.predict(observation)[0])
 
 
@@ -81,9 +81,11 @@ def test_another_thread_predicts_while_the_agent_learns(device_loop: bool) -> No
 
     thread = threading.Thread(target=ask)
     thread.start()
-    learner.learn(1500 if device_loop else 300)
-    over.set()
-    thread.join()
+    try:
+        learner.learn(1500 if device_loop else 300)
+    finally:
+        over.set()
+        thread.join()
     assert not failures
     assert answers
 

@@ -88,7 +88,7 @@ IN_WORDS = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("damage", [without_a_field, with_a_wrong_field, cut_short, something_else])
 def test_every_damaged_line(damage: Any, case: Case, data: st.DataObject) -> None:
