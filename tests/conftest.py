@@ -9,7 +9,7 @@ import hypothesis
 import jax
 import pytest
 
-# Every run draws the same examples, and none has a deadline: a test that fails once in a hundred runs fails here in all or in none.
+# Every run draws the same examples: a test that would fail once in a hundred runs fails in all or in none. None has a deadline.
 hypothesis.settings.register_profile("tests", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("tests")
 

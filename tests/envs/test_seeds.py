@@ -40,8 +40,9 @@ def test_numpys_integers_are_integers(make: Callable[[], Any]) -> None:
     plain = make()
     has_generator = not hasattr(plain, "possible_agents")  # PettingZoo's have none
     expected = seen(plain.reset(seed=11)[0])
-    drawn = plain.unwrapped.np_random.integers(10**9) if has_generator else None
     assert seen(plain.reset(seed=12)[0]) != expected
+    plain.reset(seed=11)
+    drawn = plain.unwrapped.np_random.integers(10**9) if has_generator else None
     for seed in INTEGERS:
         env = make()
         env.reset(seed=5)
