@@ -120,7 +120,7 @@ def test_the_readmes_line(synced: list[str], tmp_path: pathlib.Path, monkeypatch
     ("case", "device_loop"),
     [*BY_DEFAULT, *(pytest.param(*each, marks=pytest.mark.slow) for each in EVERY_LOOP if each not in BY_DEFAULT)],
 )
-def test_every_agent(case: str, device_loop: bool, synced: list[str], tmp_path: pathlib.Path) -> None:
+def test_agents_are_tracked_by_the_callback(case: str, device_loop: bool, synced: list[str], tmp_path: pathlib.Path) -> None:
     agent = test_interruptions.make(case, device_loop)
     agent.tensorboard_log = str(tmp_path / "runs")
     agent.learn(80, log_interval=1, callback=(callback := StandIn(str(tmp_path), model_save_freq=40)))
@@ -136,7 +136,9 @@ def test_every_agent(case: str, device_loop: bool, synced: list[str], tmp_path: 
 
 
 @both_loops
-def test_with_the_real_one(device_loop: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_is_tracked_by_the_real_callback(
+    device_loop: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Offline: nothing leaves the machine."""
     wandb = pytest.importorskip("wandb", reason="the extra 'tracking' is not installed")
     from wandb.integration.sb3 import WandbCallback

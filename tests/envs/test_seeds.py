@@ -54,7 +54,7 @@ def test_numpys_integers_are_integers(make: Callable[[], Any]) -> None:
 
 @pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 @pytest.mark.parametrize("seed", [-1, np.int64(-1), 1.0, np.float64(1), True, "1", np.bool_(True)], ids=repr)
-def test_everything_else_is_refused(make: Callable[[], Any], seed: Any) -> None:
+def test_what_is_no_seed_is_refused(make: Callable[[], Any], seed: Any) -> None:
     with pytest.raises(gymnasium.error.Error, match="seed must be None"):
         make().reset(seed=seed)
 
@@ -72,7 +72,7 @@ def test_lists_and_arrays_of_seeds() -> None:
         envs.reset(seed=[4, 5])
 
 
-def test_other_seeds() -> None:
+def test_numpys_integers_seed_vec_envs_and_trials() -> None:
     vec, plain = (mbrl_envs.FunctionalVecEnv(RandomWalk2D(), 2) for _ in range(2))
     vec.seed(np.int64(3))
     plain.seed(3)

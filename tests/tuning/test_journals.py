@@ -155,5 +155,5 @@ def test_an_entry_of_the_register_without_its_fields(case: Case, capsys: pytest.
         ({"kind": "of another version", "mark": "a"}, None),
     ],
 )
-def test_entries(entry: Any, damage: str | None) -> None:
+def test_what_is_wrong_with_an_entry_of_the_register(entry: Any, damage: str | None) -> None:
     assert entry_damage(entry) == damage
