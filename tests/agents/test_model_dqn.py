@@ -67,7 +67,11 @@ SLOW_TO_LEARN = [("simple", False), ("categorical", True)]
 # --- What can be known is learned ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"double_q": True, "rollout_length": 1, "rollout_batch_size": 5}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"double_q": True, "rollout_length": 1}, pytest.param({"rollout_batch_size": 5}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_the_perfect_model_reaches_closed_form_values(changes: dict) -> None:
     model = agent("perfect", make(Probe(2, "last")), temperature=1.0, **changes).learn(900)
     np.testing.assert_allclose(values(model, (0, 1), (0, -1)), 0.9, atol=0.05)
