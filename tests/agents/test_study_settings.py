@@ -117,8 +117,14 @@ def softmax_policy(agent: Any, observation: np.ndarray) -> np.ndarray:
     return scipy.special.softmax(x / agent.temperature)
 
 
-@pytest.mark.parametrize("warmup", ["uniform", "policy"])
-@pytest.mark.parametrize(("name", "device_loop"), [("replay", True), ("replay", False), ("simple", True)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "device_loop", "warmup"),
+    [
+        *(("replay", True, warmup) for warmup in ("uniform", "policy")),
+        *((name, device_loop, "policy") for name, device_loop in (("replay", False), ("simple", True))),
+        *(pytest.param(*each, "uniform", marks=pytest.mark.slow) for each in (("replay", False), ("simple", True))),
+    ],
+)
 def test_first_actions_are_drawn_as_asked(name: str, device_loop: bool, warmup: str) -> None:
     """Where the observation never changes, counts of actions have the policy's binomial distribution."""
     cls, special = DQNS[name]
