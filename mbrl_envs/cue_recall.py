@@ -103,7 +103,7 @@ class CueRecall(FunctionalEnv[CueRecallState, CueRecallEvents]):
 
     def reset(self, key: jax.Array) -> CueRecallState:
         cue = draws.below(draws.word(draws.source(key), 0), self.num_cues)
-        return CueRecallState(cue, jnp.int32(0), jnp.arange(self.num_cues) == cue)
+        return CueRecallState(cue, jnp.int32(0), jnp.arange(self.num_cues, dtype=jnp.int32) == cue)
 
     def events(self, key: jax.Array) -> CueRecallEvents:
         source = draws.source(key)

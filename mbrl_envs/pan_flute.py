@@ -115,7 +115,7 @@ class PanFlute(FunctionalEnv[PanFluteState, PanFluteEvents]):
         return PanFluteEvents(draws.event(key, self.all_on_probability))
 
     def transition(self, state: PanFluteState, action: jax.Array, events: PanFluteEvents) -> Transition:
-        return self.sound(state, self.pipe_of_cell == action, events)
+        return self.sound(state, self.pipe_of_cell.astype(np.int32) == action, events)
 
     def sound(self, state: PanFluteState, blown: jax.Array, events: PanFluteEvents) -> Transition:
         """One step in which any pipes are blown: ``blown``, bool (cells,), says of each cell whether its pipe is."""

@@ -5,8 +5,13 @@ import os
 import pathlib
 from collections.abc import Iterator
 
+import hypothesis
 import jax
 import pytest
+
+# Every run draws the same examples: a test that would fail once in a hundred runs fails in all or in none. None has a deadline.
+hypothesis.settings.register_profile("tests", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("tests")
 
 # Compiled programs that a process may have before it forgets them, in memory maps: Linux allows 65 530, and XLA then says that
 # there is no memory. These are 3 gigabytes or so; what is needed again is read from the session's folder of programs.

@@ -37,7 +37,7 @@ from mbrl_agents.experiments.saved_agents import load_agent, load_for_evaluation
 from mbrl_agents.experiments.sweeps import folder as sweep_folder
 from mbrl_agents.td_dynamics.episode_store import EpisodeStore
 from mbrl_envs import cli
-from tests.agents import test_interruptions
+from tests.agents import cases, test_interruptions
 from tests.experiments import runs
 from tests.tuning import fakes
 from tuning import open_study
@@ -157,7 +157,9 @@ def test_all_agents_in_jax_are_among_them() -> None:
     assert {test_interruptions.CASES[case][0] for case in JAX_AGENTS} == ours
 
 
-@pytest.mark.parametrize("case", JAX_AGENTS)
+@pytest.mark.parametrize(
+    "case", [case if case in cases.DIFFERENT else pytest.param(case, marks=pytest.mark.slow) for case in JAX_AGENTS]
+)
 def test_agents_in_jax(case: str, tmp_path: pathlib.Path, mark: pathlib.Path) -> None:
     agent = test_interruptions.make(case, True)
     agent.save(tmp_path / "good.zip")

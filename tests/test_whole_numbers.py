@@ -14,13 +14,13 @@ from mbrl_envs.assignments import whole
 @pytest.mark.parametrize(
     ("text", "number"), [("100000", 100_000), ("100_000", 100_000), ("1e5", 100_000), ("2.5e3", 2500), ("3.0", 3), ("-1", -1)]
 )
-def test_texts(text: str, number: int) -> None:
+def test_whole_numbers_are_read_from_text(text: str, number: int) -> None:
     assert whole(text) == number
     assert type(whole(text)) is int
 
 
 @pytest.mark.parametrize("text", ["1.5", "1e-5", "nan", "inf", "many", "", "1e5e"])
-def test_what_is_none(text: str) -> None:
+def test_other_texts_are_refused(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="must be a whole number such as 100000 or 1e5, got "):
         whole(text)
 
@@ -46,7 +46,7 @@ def test_every_command_takes_them() -> None:
     assert set(found.values()) == {whole}
 
 
-def test_as_typed(capsys: pytest.CaptureFixture) -> None:
+def test_the_command_line_takes_whole_numbers_only(capsys: pytest.CaptureFixture) -> None:
     typed = ["tune", "run", "ReplayDQN", "mbrl/PanFlute-v0", "--space", "gamma=0.9", "--steps", "1e5", "--trials", "1e1"]
     arguments = cli.build_parser().parse_args(typed)
     assert (arguments.steps, arguments.trials) == (100_000, 10)

@@ -97,7 +97,7 @@ class ConditioningTask(FunctionalEnv[ConditioningState, ConditioningEvents]):
         return Transition(following, reward, jnp.asarray(self.chain.terminal)[following.current])
 
     def observe(self, state: ConditioningState) -> jax.Array:
-        cues = jnp.arange(len(self.cue_names)) == jnp.asarray(self.chain.cue)[state.current]
+        cues = jnp.arange(len(self.cue_names), dtype=jnp.int32) == jnp.asarray(self.chain.cue)[state.current]
         return jnp.append(cues.astype(jnp.float32), jnp.asarray(self.chain.reward)[state.current])
 
     def info(self, state: ConditioningState) -> dict[str, np.ndarray]:

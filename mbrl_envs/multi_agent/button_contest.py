@@ -133,7 +133,7 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
         drawn = draw_layout(key, self.num_cells, k, self.num_agents, self.all_alike_probability)
         source, beyond = draws.source(key), 1 + k + self.num_agents  # the words after those of the layout
         mixed = draws.below(draws.word(source, beyond), 2**k - 2) + 1  # all but none and all
-        on = (mixed >> np.arange(k)) & 1 != 0
+        on = (mixed >> np.arange(k, dtype=np.int32)) & 1 != 0
         way = draws.once(draws.happens(draws.word(source, beyond + 1), 0.5))
         return ContestEvents(drawn.all_on, way, players.start(drawn, on))
 
@@ -146,7 +146,7 @@ class ButtonContest(GridWorld, MultiAgentEnv[PlayersState, ContestEvents]):
         else:
             anew = anew | events.all_alike
         state = jax.tree.map(lambda new, old: jnp.where(anew, new, old), events.layout, stepped)
-        side = np.where(np.arange(self.num_agents) % 2 == 0, 1, -1)
+        side = np.where(np.arange(self.num_agents) % 2 == 0, np.int32(1), np.int32(-1))
         return Transition(state, (won * side).astype(jnp.float32), jnp.bool_(False))
 
     def observe(self, state: PlayersState) -> jax.Array:

@@ -113,7 +113,7 @@ class CoopPanFlute(MultiAgentEnv[PanFluteState, PanFluteEvents]):
         return self.flute.events(key)
 
     def transition(self, state: PanFluteState, action: jax.Array, events: PanFluteEvents) -> Transition:
-        pipe = self.flute.pipe_of_cell
+        pipe = self.flute.pipe_of_cell.astype(np.int32)
         blown = functools.reduce(jnp.logical_or, [pipe == action[a] for a in range(self.num_agents)])
         state, reward, terminated = self.flute.sound(state, blown, events)
         return Transition(state, jnp.broadcast_to(reward, (self.num_agents,)), terminated)

@@ -23,7 +23,7 @@ from mbrl_agents.common.networks import ACTIVATIONS, MLP
 from mbrl_agents.common.observations import ObservationCodec
 from mbrl_agents.common.policy import JaxPolicy
 from mbrl_agents.common.torch_copy import Features, mlp
-from tests.agents.cases import JAX_CASES, make
+from tests.agents.cases import SOME_IN_JAX, make
 from tests.agents.comparing import assert_same
 from tests.agents.small import agent, both_loops
 
@@ -42,12 +42,12 @@ def test_a_copy_learns_on_like_the_original(device_loop: bool, copied: Any) -> N
     assert_same(again.learner_state, original.learner_state)
 
 
-@pytest.mark.parametrize("case", JAX_CASES)
+@pytest.mark.parametrize("case", SOME_IN_JAX)
 def test_every_agent_is_pickled(case: str) -> None:
     learner = make(case)
     again = pickle.loads(pickle.dumps(learner))
     assert_same(again.learner_state, learner.learner_state)
-    observation = np.stack([learner.observation_space.sample() for _ in range(3)])
+    observation = observations_of(learner, 3)
     assert_same(again.predict(observation)[0], learner.predict(observation)[0])
 
 
@@ -81,9 +81,11 @@ def test_another_thread_predicts_while_the_agent_learns(device_loop: bool) -> No
 
     thread = threading.Thread(target=ask)
     thread.start()
-    learner.learn(1500 if device_loop else 300)
-    over.set()
-    thread.join()
+    try:
+        learner.learn(1500 if device_loop else 300)
+    finally:
+        over.set()
+        thread.join()
     assert not failures
     assert answers
 

@@ -13,39 +13,18 @@ from hypothesis import strategies as st
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from mbrl_agents import OMD, OMDSAC, R2D2, LatentModelDQN, LinearTD, PerfectModelDQN, ReplayDQN, SimpleModelDQN, ValueRNN
+from mbrl_agents import OMDSAC, R2D2, LinearTD, PerfectModelDQN, ReplayDQN, ValueRNN
 from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.agents import known_agents
-from tests.agents import probes
+from tests.agents import cases
 from tests.agents.comparing import assert_same
 
 STEPS = 120
-DQN: dict[str, Any] = {"learning_starts": 30, "batch_size": 8, "buffer_size": 90, "policy_kwargs": {"net_arch": [8]}}
-MODEL: dict[str, Any] = DQN | {"rollout_length": 2, "target_update_interval": 10}
-RECURRENT: dict[str, Any] = {
-    "policy_kwargs": {"lstm_hidden_size": 4, "net_arch": [4], "pre_net_arch": []},
-    **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
-    **{"burn_in": 2, "sequence_length": 4, "overlap": 1, "n_steps": 2},
-}
+RECURRENT = cases.CASES["r2d2"][2]
 CASES: dict[str, tuple[type[OffPolicyAlgorithm], dict[str, Any]]] = {
-    "replay": (ReplayDQN, DQN | {"n_steps": 3, "exploration": "epsilon_greedy", "exploration_fraction": 0.9}),
-    "perfect": (PerfectModelDQN, MODEL),
-    "simple": (SimpleModelDQN, MODEL | {"max_grad_norm": 1.0}),
-    "gaussian": (LatentModelDQN, MODEL | {"latent": "gaussian"}),
-    "categorical": (LatentModelDQN, MODEL),
-    "omd": (OMD, DQN | {"model_net_arch": [4]}),
-    "omdsac": (OMDSAC, DQN | {"model_net_arch": [4], "model_loss": "omd"}),
-    "omdsac-mle": (OMDSAC, DQN | {"model_net_arch": [4], "model_loss": "mle"}),
-    "omdsac-none": (OMDSAC, DQN | {"model_loss": "none"}),
-    "linear": (LinearTD, {"episode_steps": 6, "learning_rate": 0.01}),
-    "rnn": (
-        ValueRNN,
-        {
-            **{"hidden_size": 3, "sequence_length": 10, "burn_in": 2},
-            **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
-        },
-    ),
-    "r2d2": (R2D2, RECURRENT),
+    **{case: (cls, arguments) for case, (cls, _, arguments) in cases.CASES.items()},
+    "replay": (ReplayDQN, cases.DQN | {"n_steps": 3, "exploration": "epsilon_greedy", "exploration_fraction": 0.9}),
+    "omdsac-mle": (OMDSAC, cases.DQN | {"model_net_arch": [4], "model_loss": "mle"}),
     "r2d2-gru": (R2D2, RECURRENT | {"policy_kwargs": RECURRENT["policy_kwargs"] | {"cell": "gru"}}),
 }
 ON_DEVICE = [case for case, (cls, _) in CASES.items() if cls is not R2D2]
@@ -58,9 +37,7 @@ CONSTANT: dict[type[OffPolicyAlgorithm], dict[str, Any]] = {
 
 
 def environment(cls: type[OffPolicyAlgorithm]) -> gymnasium.Env:
-    if cls is OMDSAC:
-        return probes.make(probes.Aim(5))  # actions are vectors
-    return gymnasium.make("mbrl/CartPole-v0", max_episode_steps=13)
+    return cases.environment("omdsac" if cls is OMDSAC else "replay")
 
 
 def make(case: str, device_loop: bool, constant: bool = False) -> OffPolicyAlgorithm:

@@ -25,6 +25,7 @@ SETTINGS: dict[str, Any] = {
     "seed": 3,
 }
 LARGE = SETTINGS | {"buffer_size": 1000}
+EPSILON_GREEDY = {"exploration": "epsilon_greedy", "exploration_fraction": 0.9}
 STEPS = 260
 
 
@@ -93,10 +94,10 @@ def check_both_loops(cls: Any, env: gymnasium.Env, settings: dict[str, Any]) -> 
     ("env_id", "changes"),
     [
         # What matters of the environment is whether its episodes terminate.
-        ("mbrl/ProcMaze-v0", {"n_steps": 3, "double_q": True, "tau": 0.3, "max_grad_norm": 0.1}),
-        ("mbrl/ProcMaze-v0", {"exploration": "epsilon_greedy", "exploration_fraction": 0.9}),
+        ("mbrl/ProcMaze-v0", {"n_steps": 3, "double_q": True, "tau": 0.3, "max_grad_norm": 0.1, **EPSILON_GREEDY}),
         ("mbrl/PanFlute-v0", {"gradient_steps": 3, "train_freq": 2}),
-        ("mbrl/PanFlute-v0", {}),
+        pytest.param("mbrl/ProcMaze-v0", EPSILON_GREEDY, marks=pytest.mark.slow),
+        pytest.param("mbrl/PanFlute-v0", {}, marks=pytest.mark.slow),
     ],
     ids=str,
 )

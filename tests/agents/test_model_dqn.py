@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Any
 
@@ -56,13 +57,21 @@ def values(model: Any, *observations: tuple[float, float]) -> np.ndarray:
     return np.asarray(model.learner.q.values(state.params, read)).reshape(len(observations), 64, -1).mean(1)
 
 
-all_agents = pytest.mark.parametrize("name", AGENTS)
+# The tanh is the only difference between two of them (tests/agents/test_latents.py).
+all_agents = pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == "tanh_gaussian" else name for name in AGENTS]
+)
+SLOW_TO_LEARN = [("simple", False), ("categorical", True)]
 
 
 # --- What can be known is learned ---------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("changes", [{}, {"double_q": True}, {"rollout_length": 1}, {"rollout_batch_size": 5}], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"double_q": True, "rollout_length": 1}, pytest.param({"rollout_batch_size": 5}, marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_the_perfect_model_reaches_closed_form_values(changes: dict) -> None:
     model = agent("perfect", make(Probe(2, "last")), temperature=1.0, **changes).learn(900)
     np.testing.assert_allclose(values(model, (0, 1), (0, -1)), 0.9, atol=0.05)
@@ -71,7 +80,7 @@ def test_the_perfect_model_reaches_closed_form_values(changes: dict) -> None:
 
 @pytest.mark.parametrize(
     ("name", "device_loop"),
-    [("simple", True), ("simple", False), ("gaussian", True), pytest.param("categorical", True, marks=pytest.mark.slow)],
+    [("simple", True), ("gaussian", True), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW_TO_LEARN)],
     ids=str,
 )
 def test_learned_models_reach_closed_form_values(name: str, device_loop: bool) -> None:
@@ -159,8 +168,16 @@ def test_weights_of_the_models_losses_reach_the_learner(cls: type[JaxAgent]) -> 
     assert {name: float(weights[name]) for name in own} == own
 
 
-@pytest.mark.parametrize("separate", [False, True])
-@pytest.mark.parametrize("sizes", [(16, None), (16, 4), (4, 16)], ids=str)
+# Each of them is a program of its own: by default once fewer, once more; once of the model's own, once of others.
+ROLLOUTS = [(sizes, separate) for sizes in ((16, None), (16, 4), (4, 16)) for separate in (False, True)]
+ROLLOUTS_BY_DEFAULT = [((16, 4), True), ((4, 16), False)]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "separate"),
+    [pytest.param(*each, marks=[] if each in ROLLOUTS_BY_DEFAULT else pytest.mark.slow) for each in ROLLOUTS],
+    ids=str,
+)
 def test_roll_outs_may_be_more_or_fewer_than_the_models_batch(
     sizes: tuple[int, int | None], separate: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -287,11 +304,16 @@ def test_bad_arguments(cls: type[JaxAgent], changes: dict, error: type[Exception
         cls("MlpPolicy", "mbrl/PanFlute-v0", **changes)
 
 
+@functools.cache
+def first_steps_of_replay_dqn() -> Any:
+    changes = {"learning_starts": 50, "batch_size": 16, "policy_kwargs": {"net_arch": [8]}}
+    return jax.device_get(ReplayDQN("MlpPolicy", "mbrl/PanFlute-v0", seed=0, **changes).learn(40).memory.state.stored)
+
+
 @all_agents
 def test_actions_before_learning_are_those_of_replay_dqn(name: str) -> None:
     """They share everything but where transitions come from: equal seeds give equal starts and first actions."""
-    replay = ReplayDQN("MlpPolicy", "mbrl/PanFlute-v0", seed=0, learning_starts=50)
-    one, other = (jax.device_get(each.learn(40).memory.state.stored) for each in (replay, agent(name)))
+    one, other = first_steps_of_replay_dqn(), jax.device_get(agent(name).learn(40).memory.state.stored)
     np.testing.assert_array_equal(one.action[:40], other.action[:40])
     np.testing.assert_array_equal(one.observation[:40], other.observation[:40])
     assert len(set(one.action[:40, 0].tolist())) > 1

@@ -41,7 +41,7 @@ def boxes(draw: st.DrawFn) -> tuple[spaces.Box, np.ndarray]:
     return box, draw(arrays.arrays(dtype, (4, 3), elements=elements))
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(boxes())
 def test_any_numbers_are_read_as_they_are(drawn: tuple[spaces.Box, np.ndarray]) -> None:
     space, observations = drawn

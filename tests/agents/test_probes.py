@@ -36,20 +36,18 @@ def values(agent: ReplayDQN, *observations: tuple[float, float]) -> np.ndarray:
 
 
 both_loops = pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])
-variants = pytest.mark.parametrize(
-    "changes", [{}, {"double_q": True}, {"tau": 0.1}, {"exploration": "epsilon_greedy"}, {"max_grad_norm": 5.0}], ids=str
-)
+ALTOGETHER = {"double_q": True, "tau": 0.1, "max_grad_norm": 5.0, "exploration": "epsilon_greedy"}
 
 
 @both_loops
-@variants
+@pytest.mark.parametrize("changes", [{}, ALTOGETHER], ids=str)
 def test_a_constant_reward_is_the_value(device_loop: bool, changes: dict) -> None:
     agent = trained(Probe(1, "always"), device_loop, **changes)
     np.testing.assert_allclose(values(agent, (0, 1), (0, -1)), 1.0, atol=0.05)
 
 
 @both_loops
-@pytest.mark.parametrize("changes", [{}, {"double_q": True}, {"n_steps": 2}, {"n_steps": 5}], ids=str)
+@pytest.mark.parametrize("changes", [{"double_q": True}, {"n_steps": 5}], ids=str)
 def test_a_reward_two_steps_away_is_discounted_once(device_loop: bool, changes: dict) -> None:
     agent = trained(Probe(2, "last"), device_loop, **changes)
     np.testing.assert_allclose(values(agent, (0, 1), (0, -1)), GAMMA, atol=0.05)

@@ -46,7 +46,7 @@ def is_alive(bar: Any) -> bool:
 
 @both_loops
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
-def test_after_an_interruption(device_loop: bool, error: type[BaseException]) -> None:
+def test_bars_are_closed_by_an_interruption(device_loop: bool, error: type[BaseException]) -> None:
     learner = small_agent(device_loop)
     with pytest.raises(error):
         learner.learn(50, callback=Raises(error, 5), progress_bar=True)
@@ -55,7 +55,7 @@ def test_after_an_interruption(device_loop: bool, error: type[BaseException]) ->
     assert not is_alive(bar)
 
 
-def test_of_r2d2() -> None:
+def test_bars_of_r2d2_are_closed_by_an_interruption() -> None:
     learner = test_interruptions.make("r2d2", False)
     with pytest.raises(KeyboardInterrupt):
         learner.learn(50, callback=[Raises(KeyboardInterrupt, 5)], progress_bar=True)
@@ -64,7 +64,7 @@ def test_of_r2d2() -> None:
 
 
 @both_loops
-def test_at_the_end_it_is_full(device_loop: bool) -> None:
+def test_at_the_end_a_bar_is_full_and_closed(device_loop: bool) -> None:
     steps: list[int] = []
     learner = small_agent(device_loop)
     learner.learn(40, callback=lambda local, _: bool(steps.append(local["self"].num_timesteps)) or True, progress_bar=True)

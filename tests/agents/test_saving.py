@@ -318,7 +318,7 @@ def test_the_host_loop_goes_on_in_the_same_episode_where_asked_to(tmp_path: path
     assert ReplayDQN.load(tmp_path / "agent", env=flute())._last_obs is None
 
 
-def test_the_memory_has_one_name_too_many_but_is_one() -> None:
+def test_replay_buffer_is_another_name_of_the_memory() -> None:
     learner, other = agent().learn(40), agent()
     assert learner.replay_buffer is learner.memory
     other.replay_buffer = learner.memory

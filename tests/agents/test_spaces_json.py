@@ -87,7 +87,7 @@ def details(space: Any) -> Any:
     return [details(part) for part in getattr(space, "spaces", ())]
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(st.recursive(SINGLE, combined, max_leaves=5))
 def test_spaces_through_json_are_the_same(space: spaces.Space) -> None:
     again = spaces_json.from_json(json.loads(json.dumps(spaces_json.to_json(space))))
@@ -96,7 +96,7 @@ def test_spaces_through_json_are_the_same(space: spaces.Space) -> None:
     assert details(again) == details(space)
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(boxes())
 def test_bounds_that_older_files_keep_as_floats_are_read(space: spaces.Box) -> None:
     data = spaces_json.to_json(space)

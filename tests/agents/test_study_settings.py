@@ -117,8 +117,14 @@ def softmax_policy(agent: Any, observation: np.ndarray) -> np.ndarray:
     return scipy.special.softmax(x / agent.temperature)
 
 
-@pytest.mark.parametrize("warmup", ["uniform", "policy"])
-@pytest.mark.parametrize(("name", "device_loop"), [("replay", True), ("replay", False), ("simple", True)], ids=str)
+@pytest.mark.parametrize(
+    ("name", "device_loop", "warmup"),
+    [
+        *(("replay", True, warmup) for warmup in ("uniform", "policy")),
+        *((name, device_loop, "policy") for name, device_loop in (("replay", False), ("simple", True))),
+        *(pytest.param(*each, "uniform", marks=pytest.mark.slow) for each in (("replay", False), ("simple", True))),
+    ],
+)
 def test_first_actions_are_drawn_as_asked(name: str, device_loop: bool, warmup: str) -> None:
     """Where the observation never changes, counts of actions have the policy's binomial distribution."""
     cls, special = DQNS[name]
@@ -160,7 +166,8 @@ def test_loops_draw_the_same_first_actions() -> None:
 
 @pytest.mark.parametrize("cls", [OMD, OMDSAC])
 def test_agents_without_the_argument_play_uniformly(cls: Any) -> None:
-    agent = cls("MlpPolicy", FLUTE if cls is OMD else "Pendulum-v1")
+    agent = cls("MlpPolicy", FLUTE if cls is OMD else "Pendulum-v1", _init_setup_model=False)
+    agent._setup_program()
     assert agent.plan.warmup == "uniform"
 
 
@@ -212,7 +219,9 @@ def test_who_plays_first_is_saved_and_older_files_mean_uniform(tmp_path: pathlib
 def test_the_optimisers_numbers_are_the_published_ones_and_can_be_changed() -> None:
     """b1 .9, b2 .99, ε 1e-5 and a decay of 1e-6 that is not multiplied by the learning rate; all are numbers of the state."""
     for cls, special in DQNS.values():
-        adam = cls("MlpPolicy", FLUTE, **special, **TINY).learner_state.hyper.adam
+        agent = cls("MlpPolicy", FLUTE, **special, **TINY, _init_setup_model=False)
+        agent._setup_program()
+        adam = agent._make_hyperparameters().adam
         np.testing.assert_allclose(adam[:4], [0.9, 0.99, 1e-5, 1e-6], rtol=1e-6)
     numbers = {"adam_b1": 0.5, "adam_b2": 0.6, "adam_eps": 1e-3, "weight_decay": 1e-4}
     agent = ReplayDQN("MlpPolicy", FLUTE, **TINY, **numbers)

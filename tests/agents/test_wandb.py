@@ -25,8 +25,13 @@ from tests.agents.small import agent as small_agent
 from tests.agents.small import both_loops
 from tests.command_lines import ROOT
 
-# One case of each class.
+# One case of each class, in each of its loops: the device loop, the host loop, that of whole batches, and PyTorch's by default.
 ONE_OF_EACH = {cls: case for case, (cls, _) in reversed(test_interruptions.CASES.items())}.values()
+EVERY_LOOP = [
+    *((case, True) for case in ONE_OF_EACH if case in test_interruptions.ON_DEVICE),
+    *((case, False) for case in ONE_OF_EACH if case in test_interruptions.ON_HOST),
+]
+BY_DEFAULT = [("replay", True), ("replay", False), ("linear", False), ("r2d2", False)]
 
 
 class StandIn(BaseCallback):
@@ -113,10 +118,9 @@ def test_the_readmes_line(synced: list[str], tmp_path: pathlib.Path, monkeypatch
 
 @pytest.mark.parametrize(
     ("case", "device_loop"),
-    [(case, True) for case in ONE_OF_EACH if case in test_interruptions.ON_DEVICE]
-    + [(case, False) for case in ONE_OF_EACH if case in test_interruptions.ON_HOST],
+    [*BY_DEFAULT, *(pytest.param(*each, marks=pytest.mark.slow) for each in EVERY_LOOP if each not in BY_DEFAULT)],
 )
-def test_every_agent(case: str, device_loop: bool, synced: list[str], tmp_path: pathlib.Path) -> None:
+def test_agents_are_tracked_by_the_callback(case: str, device_loop: bool, synced: list[str], tmp_path: pathlib.Path) -> None:
     agent = test_interruptions.make(case, device_loop)
     agent.tensorboard_log = str(tmp_path / "runs")
     agent.learn(80, log_interval=1, callback=(callback := StandIn(str(tmp_path), model_save_freq=40)))
@@ -132,7 +136,9 @@ def test_every_agent(case: str, device_loop: bool, synced: list[str], tmp_path: 
 
 
 @both_loops
-def test_with_the_real_one(device_loop: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_agent_is_tracked_by_the_real_callback(
+    device_loop: bool, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Offline: nothing leaves the machine."""
     wandb = pytest.importorskip("wandb", reason="the extra 'tracking' is not installed")
     from wandb.integration.sb3 import WandbCallback

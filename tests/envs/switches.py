@@ -1,6 +1,6 @@
-"""Plays every environment through every adapter, under JAX's defaults or one of its global switches, and prints what it saw.
+"""Plays every environment through every adapter, under JAX's defaults or some of its global switches, and prints what it saw.
 
-Run in an interpreter of its own, as ``python -m tests.envs.switches NAME VALUE``: switches are global, and what is compiled
+Run in an interpreter of its own, as ``python -m tests.envs.switches NAME VALUE …``: switches are global, and what is compiled
 under one stays. The last line is a digest of all numbers, equal for all switches that only say how JAX shall work.
 """
 
@@ -60,10 +60,10 @@ def played_together(env: multi_agent.MultiAgentEnv) -> list[Any]:
     return seen
 
 
-def main(arguments: list[str]) -> None:
-    """Sets the switch, plays, prints."""
-    if arguments:
-        jax.config.update(arguments[0], ast.literal_eval(arguments[1]))
+def main(switches: dict[str, Any]) -> None:
+    """Sets the switches, plays, prints."""
+    for name, value in switches.items():
+        jax.config.update(name, value)
     digest, failed = hashlib.sha256(), False
     kinds = [kind(**SMALL.get(name, {})) for name, kind in DYNAMICS.items()]
     for env in (*kinds, *MORE, *SEVERAL):
@@ -80,4 +80,4 @@ def main(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main({name: ast.literal_eval(value) for name, value in zip(sys.argv[1::2], sys.argv[2::2], strict=True)})

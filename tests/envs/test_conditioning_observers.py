@@ -35,7 +35,7 @@ def published(observations: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def test_the_published_beliefs() -> None:
+def test_beliefs_are_those_of_the_published_recursion() -> None:
     for trial in sample_trials(TASK, 3, seed=0, trials_per_episode=30):
         ours, wanted = beliefs(TASK, trial.observations, omission="at_cue"), published(trial.observations)
         assert ours.shape == wanted.shape == (len(trial.rewards), 25)
@@ -66,6 +66,6 @@ def test_without_omissions_nothing_changes() -> None:
         np.testing.assert_array_equal(at_cue, late)
 
 
-def test_a_name_that_there_is_not() -> None:
+def test_unknown_omissions_are_refused() -> None:
     with pytest.raises(ValueError, match="omission must be one of 'late', 'at_cue'; got 'early'"):
         beliefs(TASK, np.zeros((3, 2), np.float32), omission="early")

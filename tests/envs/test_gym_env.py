@@ -29,7 +29,12 @@ SIZES: list[tuple[str, dict[str, Any]]] = [
     ("mbrl/PanFlute-v0", {"num_pipes": 1}),
     ("mbrl/PanFlute-v0", {"num_pipes": 12}),
 ]
-ALL = [(env_id, {**kwargs, "observation": form}) for env_id, kwargs in SIZES for form in ("flat", "planes")]
+# Every size in one form, the usual ones in both.
+ALL = [
+    pytest.param(env_id, {**kwargs, "observation": form}, marks=pytest.mark.slow if kwargs and form == "planes" else [])
+    for env_id, kwargs in SIZES
+    for form in ("flat", "planes")
+]
 
 
 def name(value: Any) -> str | None:

@@ -65,7 +65,7 @@ def test_stable_baselines_infos() -> None:
         assert ours.reset_infos == theirs.reset_infos
 
 
-def test_others_have_nothing_to_tell() -> None:
+def test_infos_of_other_environments_are_empty() -> None:
     env, lanes = FunctionalGymEnv(ProcMaze()), FunctionalVectorEnv(ProcMaze(), 2)
     assert env.reset(seed=0)[1] == env.step(0)[-1] == {}
     assert lanes.reset(seed=0)[1] == lanes.step([0, 0])[-1] == {}

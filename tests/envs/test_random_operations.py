@@ -443,7 +443,7 @@ def test_an_environment_made_of_another_shows_what_it_does(env_id: str) -> None:
     @settings(max_examples=20, deadline=None, derandomize=True, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(phases, min_size=1, max_size=8))
     def run(wanted: list[Phase]) -> None:
-        noise, ended = np.random.default_rng(), False
+        noise, ended = np.random.default_rng(0), False
         for number, phase in enumerate(wanted):
             rng = np.random.default_rng(phase.lots)
             if number == 0 or ended or phase.reset != "none":

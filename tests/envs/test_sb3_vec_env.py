@@ -222,6 +222,5 @@ def test_ppo_learns_a_small_flute() -> None:
     before, _ = evaluate_policy(model, envs, n_eval_episodes=16, deterministic=False)
     model.learn(6000)
     after, _ = evaluate_policy(model, envs, n_eval_episodes=16, deterministic=False)
-    print(before, after)
     assert before < 50
     assert after > 58

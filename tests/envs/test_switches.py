@@ -14,13 +14,14 @@ import pytest
 from mbrl_envs import draws
 from tests.envs.helpers import fresh_interpreter
 
-NAMED = [  # with which environments once failed
-    ("jax_enable_x64", True),
-    ("jax_numpy_dtype_promotion", "strict"),
-    ("jax_default_prng_impl", "rbg"),
-    ("jax_numpy_rank_promotion", "raise"),
-]
-OTHERS = [
+NAMED: dict[str, object] = {  # with which environments once failed
+    "jax_enable_x64": True,
+    "jax_numpy_dtype_promotion": "strict",
+    "jax_default_prng_impl": "rbg",
+    "jax_numpy_rank_promotion": "raise",
+}
+ALONE = [
+    *NAMED.items(),
     ("jax_default_prng_impl", "unsafe_rbg"),
     ("jax_enable_custom_prng", True),
     ("jax_legacy_prng_key", "error"),
@@ -45,26 +46,30 @@ OTHERS = [
 
 
 @functools.cache
-def played(name: str = "", value: object = None) -> str:
-    arguments = [name, repr(value)] if name else []
-    return fresh_interpreter(f"import tests.envs.switches as s; s.main({arguments})").splitlines()[-1]
+def played(**switches: object) -> str:
+    """The digest of what environments show, or what failed."""
+    printed = fresh_interpreter(f"import tests.envs.switches as s; s.main({switches})")
+    return printed if printed.endswith("failed") else printed.splitlines()[-1]
 
 
-@pytest.mark.parametrize(("name", "value"), NAMED)
-def test_every_environment_under_a_switch(name: str, value: object) -> None:
-    assert played(name, value) == played()
+def test_every_environment_under_the_switches_that_are_usual() -> None:
+    """All at once: each of them takes an interpreter, in which everything is compiled anew."""
     assert len(played()) == 64  # a digest
+    assert played(**NAMED) == played()
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "value"), OTHERS)
-def test_every_environment_under_any_other_switch(name: str, value: object) -> None:
-    assert played(name, value) == played()
+@pytest.mark.parametrize(("name", "value"), ALONE)
+def test_every_environment_under_any_switch_alone(name: str, value: object) -> None:
+    assert played(**{name: value}) == played()
 
 
 @pytest.mark.slow
 def test_a_switch_that_changes_what_jax_draws() -> None:
-    assert len(played("jax_threefry_partitionable", False)) == 64  # other distractors in CartPole, as documented
+    """Other distractors in CartPole, as documented."""
+    found = played(jax_threefry_partitionable=False)
+    assert len(found) == 64
+    assert found != played()
 
 
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg", "unsafe_rbg"])

@@ -83,8 +83,9 @@ def settings(exploration: str) -> list[dict[str, Any]]:
 
 @functools.cache
 def swept(execution: str, exploration: str, four: int = 0) -> SweepResult:
-    """Four of these side by side in one sweep."""
+    """Four of these side by side in one sweep; where less are left the base fills up, as other numbers are other programs."""
     some = settings(exploration)[4 * four : 4 * four + 4]
+    some += [BASE[exploration]] * (4 - len(some))
     lists = {name: [each[name] for each in some] for name in BASE[exploration]}
     sizes = {"total_timesteps": TOTAL, "eval_interval": 500}
     return sweep(lists | {"exploration": exploration}, [5], execution=execution, **sizes)

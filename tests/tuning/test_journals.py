@@ -88,7 +88,7 @@ IN_WORDS = (
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 @pytest.mark.parametrize("damage", [without_a_field, with_a_wrong_field, cut_short, something_else])
 def test_every_damaged_line(damage: Any, case: Case, data: st.DataObject) -> None:
@@ -155,5 +155,5 @@ def test_an_entry_of_the_register_without_its_fields(case: Case, capsys: pytest.
         ({"kind": "of another version", "mark": "a"}, None),
     ],
 )
-def test_entries(entry: Any, damage: str | None) -> None:
+def test_what_is_wrong_with_an_entry_of_the_register(entry: Any, damage: str | None) -> None:
     assert entry_damage(entry) == damage

@@ -57,13 +57,15 @@ def test_damage_is_refused(line: bytes, where: str, tmp_path: pathlib.Path) -> N
 
 def test_a_lock_that_was_left_behind(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By somebody who was killed while writing; after a while one can be sure."""
-    monkeypatch.setattr("tuning.journals._LOCK_SECONDS", 3)
     path = tmp_path / "study.journal"
     study_in(tmp_path, path)
     os.symlink(path, f"{path}.lock")
+    monkeypatch.setattr("tuning.journals._LOCK_SECONDS", 1)
     began = time.monotonic()
-    open_study(path)
-    assert 3 <= time.monotonic() - began < 10
+    with pytest.warns(UserWarning, match="grace_period. might be too small"):  # Optuna's word on a lock of less than 3 seconds
+        open_study(path)
+    assert time.monotonic() - began >= 1
+    assert not os.path.lexists(f"{path}.lock")
 
 
 def test_kinds(tmp_path: pathlib.Path) -> None:

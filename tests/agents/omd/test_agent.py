@@ -110,9 +110,10 @@ def test_drawn_actions_where_raw_keys_are_errors() -> None:
         np.testing.assert_array_equal(agent.evaluation_policy.predict(observation)[0], expected)
 
 
-def test_sweeps_and_training_write_both(tmp_path: pathlib.Path) -> None:
+@pytest.mark.parametrize("execution", ["loop", pytest.param("vmap", marks=pytest.mark.slow)])
+def test_sweeps_and_training_write_both(execution: str, tmp_path: pathlib.Path) -> None:
     """The two trainers write the same numbers."""
-    sizes: dict[str, Any] = {"total_timesteps": 40, "eval_interval": 40, "eval_episodes": 4, "execution": "vmap"}
+    sizes: dict[str, Any] = {"total_timesteps": 40, "eval_interval": 40, "eval_episodes": 4, "execution": execution}
     swept = train_sweep(OMD, ENV, TINY | {"model_net_arch": [[4]]}, seeds=1, folder=tmp_path / "sweep", **sizes)
     table = swept.table().set_index(["timestep", "metric"])["value"]
     command = f"train OMD {ENV} --steps 40 --eval-interval 40 --eval-episodes 4".split()

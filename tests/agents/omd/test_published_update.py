@@ -99,10 +99,10 @@ def test_three_updates_are_those_of_the_equations(loss: str, damping: float | No
     wanted = learned(state)
     fixed = [network(state.value_networks, i) for i in range(5)] if loss == "vep" else None
     now = Now(Exploration(jnp.float64(GIVEN.alpha), 0.0), jnp.float64(GIVEN.rate))
-    step = jax.jit(learner.update)
+    step, expect = jax.jit(learner.update), jax.jit(lambda *each: published.update(*each, loss, given, fixed))
     for _ in range(UPDATES):
         first, second = data_of(rng), data_of(rng)
-        wanted = published.update(wanted, first, second, loss, given, fixed)
+        wanted = expect(wanted, first, second)
         state, _ = step(state, batch_of(first) if loss == "omd" else batch_of(first, second), jax.random.PRNGKey(3), now)
     found = learned(state)
     for part in ("values", "targets", "model"):
@@ -117,7 +117,8 @@ def test_a_cold_start_begins_with_fresh_networks_and_targets() -> None:
     now = Now(Exploration(jnp.float32(GIVEN.alpha), 0.0), jnp.float32(0.0))
     before = narrow(state_of(learner))
     other = before._replace(params=before.target_params, target_params=before.params)
-    one, two = (learner.update(each, batch, jax.random.PRNGKey(4), now)[0] for each in (before, other))
+    step = jax.jit(learner.update)
+    one, two = (step(each, batch, jax.random.PRNGKey(4), now)[0] for each in (before, other))
     for part in ("params", "target_params", "model"):
         jax.tree.map(np.testing.assert_array_equal, getattr(one, part), getattr(two, part))
     jax.tree.map(np.testing.assert_array_equal, one.params, one.target_params)
@@ -125,21 +126,25 @@ def test_a_cold_start_begins_with_fresh_networks_and_targets() -> None:
     np.testing.assert_allclose(kernel @ kernel.T, 2 * np.eye(5), atol=1e-6)  # fresh: orthogonal, with a gain of √2
 
 
-@pytest.mark.parametrize("loss", ["mle", "vep", "vagram"])
-def test_model_and_values_learn_from_batches_of_their_own(loss: str) -> None:
-    """In an agent's memory too: it draws twice as many, and what the Q-networks learn from does not reach the model."""
+def test_model_and_values_learn_from_batches_of_their_own_but_under_omd() -> None:
+    """Their agents draw twice as many from the memory."""
     sizes = {}
-    for each in (loss, "omd"):
-        agent = OMD("MlpPolicy", "mbrl/CartPole-v0", each, batch_size=16, seed=0, _init_setup_model=False)
+    for loss in MODEL_LOSSES:
+        agent = OMD("MlpPolicy", "mbrl/CartPole-v0", loss, batch_size=16, seed=0, _init_setup_model=False)
         agent._setup_program()
-        sizes[each] = (agent.batch_size, agent.plan.batch_size)
-    assert sizes == {loss: (16, 32), "omd": (16, 16)}
-    learner, rng = learner_of(loss), np.random.default_rng(5)
+        sizes[loss] = (agent.batch_size, agent.plan.batch_size)
+    assert sizes == {"omd": (16, 16), "mle": (16, 32), "vep": (16, 32), "vagram": (16, 32)}
+
+
+def test_what_the_values_learn_from_does_not_reach_the_model() -> None:
+    """Under the loss whose updates are not among those above; there the two batches differ, too."""
+    learner, rng = learner_of("vagram"), np.random.default_rng(5)
     state = narrow(state_of(learner))
     parts = [data_of(rng) for _ in range(3)]
     now = Now(Exploration(jnp.float32(GIVEN.alpha), 0.0), jnp.float32(GIVEN.rate))
     batches = (batch_of(parts[i], parts[j]) for i, j in ((0, 1), (0, 2)))
-    one, two = (learner.update(state, each, jax.random.PRNGKey(6), now)[0] for each in batches)
+    step = jax.jit(learner.update)
+    one, two = (step(state, each, jax.random.PRNGKey(6), now)[0] for each in batches)
     jax.tree.map(np.testing.assert_array_equal, one.model, two.model)
     assert (one.params["Dense_0"]["kernel"] != two.params["Dense_0"]["kernel"]).any()
 
@@ -174,6 +179,14 @@ def test_other_initial_weights_are_as_they_were() -> None:
     [(loss, None, loss != "omd") for loss in MODEL_LOSSES] + [("omd", True, True), ("mle", False, False)],
 )
 def test_which_optimisers_go_on(loss: str, carry_optimizer: bool | None, goes_on: bool) -> None:
+    given = OMD("MlpPolicy", "mbrl/CartPole-v0", loss, carry_optimizer=carry_optimizer, seed=0, _init_setup_model=False)
+    given._setup_program()
+    assert given.learner.carries_optimizer == goes_on
+    assert learner_of(loss, carry_optimizer=carry_optimizer).carries_optimizer == goes_on
+
+
+@pytest.mark.parametrize(("loss", "carry_optimizer", "goes_on"), [("omd", True, True), ("mle", False, False)])
+def test_optimisers_go_on_or_not_as_asked(loss: str, carry_optimizer: bool, goes_on: bool) -> None:
     """Adam's count after two updates of two steps: four where it goes on, two where it begins anew."""
     learner = learner_of(loss, carry_optimizer=carry_optimizer)
     state, batch = narrow(state_of(learner)), batch_of(data_of(np.random.default_rng(2)))
@@ -183,9 +196,6 @@ def test_which_optimisers_go_on(loss: str, carry_optimizer: bool | None, goes_on
         state, _ = step(state, batch, jax.random.PRNGKey(3), now)
     assert int(state.optimizer.count) == (4 if goes_on else 2)
     assert int(state.model_optimizer.count) == 2
-    given = OMD("MlpPolicy", "mbrl/CartPole-v0", loss, carry_optimizer=carry_optimizer, seed=0, _init_setup_model=False)
-    given._setup_program()
-    assert given.learner.carries_optimizer == goes_on
 
 
 def test_the_preset_is_the_published_one() -> None:

@@ -222,7 +222,7 @@ def test_the_published_noise(inverse: str) -> None:
     assert abs(errors.mean() - wanted_error) < 2 * errors.std() * np.sqrt(1 / 10 + 1 / 100) + 0.001
 
 
-@pytest.mark.parametrize("run", PUBLISHED_ERRORS)
+@pytest.mark.parametrize("run", [pytest.param("OMD on the return", marks=pytest.mark.slow), "OMD on the residual", "MLE"])
 def test_the_published_value_errors(run: str) -> None:
     mdp, studies = tabular_studies.published()
     found = solve(mdp, **studies["value_errors"][run])

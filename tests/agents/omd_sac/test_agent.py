@@ -33,7 +33,6 @@ TINY: dict[str, Any] = {
     "policy_kwargs": {"net_arch": [4]},
     "model_net_arch": [4],
 }
-losses = pytest.mark.parametrize("model_loss", ["none", "omd", "mle"])
 both_loops = pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])
 
 
@@ -175,7 +174,7 @@ def test_vec_normalize(monkeypatch: pytest.MonkeyPatch) -> None:
     assert_normalized(batches)
 
 
-@losses
+@pytest.mark.parametrize("model_loss", ["omd", *(pytest.param(each, marks=pytest.mark.slow) for each in ("none", "mle"))])
 def test_seeds(model_loss: str) -> None:
     assert_same(tiny(model_loss).learn(60).get_parameters(), tiny(model_loss).learn(60).get_parameters())
     one, other = tiny(model_loss).get_parameters()["policy"], tiny(model_loss, seed=2).get_parameters()["policy"]

@@ -44,9 +44,9 @@ SOLVED: dict[str, Any] = {"inner_steps": 5, "solver": "cg", "solver_steps": 10, 
 @pytest.mark.parametrize(
     ("model_loss", "changes", "steps"),
     [
-        ("none", {"device_loop": False}, 6000),
+        pytest.param("none", {"device_loop": False}, 6000, marks=pytest.mark.slow),
         pytest.param("omd", SOLVED, 20000, marks=pytest.mark.slow),
-        pytest.param("none", {"device_loop": True}, 6000, marks=pytest.mark.slow),
+        ("none", {"device_loop": True}, 6000),
         pytest.param("mle", {"device_loop": True}, 10000, marks=pytest.mark.slow),
     ],
     ids=["none-host", "omd", "none-device", "mle"],

@@ -111,7 +111,7 @@ SOLVERS: dict[str, LinearSolver | GaussNewton] = {
 @pytest.mark.parametrize(
     ("solver", "inner_loop", "inner_steps", "trunk"),
     [
-        ("identity", "critics", 1, "separate"),
+        pytest.param("identity", "critics", 1, "separate", marks=pytest.mark.slow),
         ("identity", "all", 2, "shared"),
         ("direct", "all", 2, "separate"),
         ("gauss_newton", "critics", 2, "shared"),
@@ -144,6 +144,8 @@ def test_the_gradient_is_that_of_the_published_equations(solver: str, inner_loop
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6 * scale)
         assert float(told["model_loss"]) == pytest.approx(float(equations.loss_true(equations.w)), rel=1e-10)
         assert float(told["fallbacks"]) == 0
+        if solver != "identity":
+            return
         # The same elsewhere is another: with the noise of an inner step, or at what was there before the inner steps.
         used = learner.noise(learner.keys(UPDATE_KEY)[0][-1], 8)
         before = after._replace(target_params=begin.target_params, params=begin.params._replace(critics=after.params.critics))

@@ -262,6 +262,7 @@ def test_activations_have_the_names_of_other_agents(name: str, tmp_path: pathlib
     learner = agent(activation_fn=name)
     by_class = agent(activation_fn=learner.policy.network_kwargs["activation_fn"])
     learner.save(tmp_path / "agent.zip")
+    learner.observation_space.seed(0)
     numbers, observations = np.linspace(-2, 2, 9), learner.observation_space.sample()
     module = learner.policy.network_kwargs["activation_fn"]()
     np.testing.assert_allclose(module(th.tensor(numbers)), ACTIVATIONS[name](numbers.astype(np.float32)), atol=1e-3)

@@ -111,7 +111,7 @@ layouts = st.builds(
 happenings = st.sampled_from([GO_ON] * 7 + [TERMINATE, TRUNCATE, CUT])
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data(), layouts, st.integers(1, 3), st.integers(0, 20))
 def test_it_holds_what_plain_lists_hold(data: st.DataObject, layout: SequenceLayout, n_envs: int, more: int) -> None:
     streams = Streams(layout, n_envs, layout.window + 1 + more)

@@ -58,7 +58,7 @@ def test_nothing_can_be_drawn_from_zeros() -> None:
         tree.sample(1, np.random.default_rng(0))
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 40), st.lists(st.lists(st.tuples(st.integers(0, 39), st.floats(0, 1e6)), max_size=6), max_size=150))
 def test_sums_stay_those_of_the_leaves(size: int, updates: list[list[tuple[int, float]]]) -> None:
     tree, plain = SumTree(size), [0.0] * size

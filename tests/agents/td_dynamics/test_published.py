@@ -110,10 +110,10 @@ def plain_walk(bounce: bool) -> np.ndarray:
     [
         ({}, True),
         ({"bounce": False}, False),
-        ({"positions": 50}, False),
-        ({"centred": False}, False),
-        ({"goal": (14, 14)}, False),
-        ({"reward_width": 1.0}, False),
+        *(
+            pytest.param(changes, False, marks=pytest.mark.slow)
+            for changes in ({"positions": 50}, {"centred": False}, {"goal": (14, 14)}, {"reward_width": 1.0})
+        ),
     ],
     ids=lambda each: str(each),
 )

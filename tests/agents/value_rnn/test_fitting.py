@@ -32,8 +32,18 @@ def windows() -> Sequences:
     )
 
 
-@pytest.mark.parametrize("data", [None, windows()], ids=["trials", "windows"])
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda each: f"{each.cell.kind}-{each.readout}-{each.loss}")
+def named(value: Any) -> str | None:
+    return f"{value.cell.kind}-{value.readout}-{value.loss}" if isinstance(value, ValueNetwork) else None
+
+
+@pytest.mark.parametrize(
+    ("network", "data"),
+    [
+        *(pytest.param(network, None, id=f"{named(network)}-trials") for network in NETWORKS),
+        pytest.param(NETWORKS[0], windows(), id=f"{named(NETWORKS[0])}-windows"),
+        *(pytest.param(each, windows(), id=f"{named(each)}-windows", marks=pytest.mark.slow) for each in NETWORKS[1:]),
+    ],
+)
 def test_gradients_by_finite_differences(network: ValueNetwork, data: Sequences | None) -> None:
     """The gradient of the loss whose targets stay what they are, in float64; bootstraps, masks and read-outs included."""
     with jax.enable_x64(True):
@@ -62,7 +72,10 @@ def test_gradients_by_finite_differences(network: ValueNetwork, data: Sequences 
         np.testing.assert_allclose(jax.flatten_util.ravel_pytree(ours)[0], slopes, atol=1e-6)
 
 
-@pytest.mark.parametrize("network", NETWORKS, ids=lambda each: f"{each.cell.kind}-{each.readout}-{each.loss}")
+# Three cells, and a loss of several values; how losses differ is no matter of padding.
+@pytest.mark.parametrize(
+    "network", [*NETWORKS[:4], *(pytest.param(each, marks=pytest.mark.slow) for each in NETWORKS[4:])], ids=named
+)
 def test_a_padded_batch_is_its_trials_one_by_one(network: ValueNetwork) -> None:
     params, numbers = some_params(network), hyper(network, td_lambda=0.4)
     compiled = jax.jit(jax.value_and_grad(network.loss_of))

@@ -195,7 +195,7 @@ def test_a_gamma_set_later_counts_in_environments() -> None:
     jax.tree.map(np.testing.assert_array_equal, learned(0.9, 0.5), learned(0.5, None))
 
 
-def test_a_gamma_that_cannot_be() -> None:
+def test_bad_gammas_set_later_are_refused() -> None:
     network = ValueRNN(env=gymnasium.make("mbrl/Starkweather-v0"), **SMALL)
     for bad, message in (
         (1.0, "gamma must be below 1 in mbrl/Starkweather-v0"),

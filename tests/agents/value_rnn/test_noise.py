@@ -105,7 +105,14 @@ def test_a_unit_that_does_nothing_leaves_a_solution() -> None:
 # --- the published figures, and those measured of the published analysis ---------------------------------------------------
 
 
-@pytest.mark.parametrize(("units", "with_noise", "without"), [(5, 0.24, 0.31), (10, 0.33, 0.52), (20, 0.37, 0.66)])
+@pytest.mark.parametrize(
+    ("units", "with_noise", "without"),
+    [
+        pytest.param(5, 0.24, 0.31, marks=pytest.mark.slow),
+        (10, 0.33, 0.52),
+        pytest.param(20, 0.37, 0.66, marks=pytest.mark.slow),
+    ],
+)
 def test_untrained_networks_tell_as_much_as_published(units: int, with_noise: float, without: float) -> None:
     r2 = np.array(
         [

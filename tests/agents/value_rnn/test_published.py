@@ -67,6 +67,6 @@ def test_settings_are_taken(name: str) -> None:
     assert network._n_updates == 1
 
 
-def test_a_study_that_there_is_not() -> None:
+def test_unknown_studies_are_refused() -> None:
     with pytest.raises(ValueError, match="name must be one of 'starkweather', 'babayan', 'two-cues'; got 'pavlov'"):
         study("pavlov")
