@@ -13,7 +13,7 @@ from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN
-from mbrl_agents.common.evaluation import greedy_scores
+from mbrl_agents.core.evaluation import greedy_scores
 from mbrl_envs.yardsticks import optimal_score, uniform_score
 
 EPISODES, STEPS = 32, 100

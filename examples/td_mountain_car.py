@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
-from mbrl_agents.common.files import arrays_from_bytes, arrays_to_bytes, write_atomically
+from mbrl_agents.core.files import arrays_from_bytes, arrays_to_bytes, write_atomically
 from mbrl_agents.experiments import figures
 from mbrl_agents.td_dynamics.episode_sampling import sample
 from mbrl_agents.td_dynamics.episode_store import Episodes

@@ -23,13 +23,14 @@ from gymnasium.utils.env_checker import check_env
 from stable_baselines3.common.type_aliases import GymEnv
 
 from mbrl_agents import train_sweep
-from mbrl_agents.common import exploration, settings
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now, Schedule
+from mbrl_agents.core import exploration
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now, Schedule
+from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import (
     FunctionalEnv,
     FunctionalVecEnv,

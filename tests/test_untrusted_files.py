@@ -28,13 +28,13 @@ import yaml
 from stable_baselines3 import PPO
 
 from mbrl_agents import R2D2, LinearTD, ReplayDQN, SweepResult, train_sweep
-from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import comparison, preset_files, published
 from mbrl_agents.experiments.agents import find_agent, known_agents
 from mbrl_agents.experiments.environments import TRUSTED_MODULES, EnvironmentSpec
 from mbrl_agents.experiments.run_folder import INTERRUPTED, RunFolder, Status
 from mbrl_agents.experiments.saved_agents import load_agent, load_for_evaluation
 from mbrl_agents.experiments.sweeps import folder as sweep_folder
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_agents.td_dynamics.episode_store import EpisodeStore
 from mbrl_envs import cli
 from tests.agents import cases, test_interruptions

@@ -13,7 +13,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 from mbrl_agents.experiments import statistics
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_envs.checks import integer_in, number_in

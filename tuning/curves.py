@@ -12,7 +12,7 @@ from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upl
 from optuna.storages import BaseStorage
 from optuna.trial import FrozenTrial
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 from mbrl_agents.experiments.figures import as_bytes, new_figure
 from tuning.objectives import Curve
 

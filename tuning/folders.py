@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pathlib
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 
 MARKER = "study.id"
 _RESULTS = ("curves", "batches", "confirmation")  # what trials leave in a folder

@@ -17,7 +17,7 @@ from optuna.storages.journal._file import get_lock_file
 from optuna.storages.journal._storage import JournalStorageReplayResult
 from optuna.trial import FrozenTrial
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 from tuning.register import ENTRY, SUFFIX, entry_damage
 
 _LOCK_SECONDS = 10  # a lock as old as that belongs to somebody who was killed: appending takes milliseconds

@@ -17,7 +17,7 @@ import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from mbrl_agents.common.processes import process_identity, this_host
+from mbrl_agents.core.processes import process_identity, this_host
 from tuning.register import Batch, Ledger, Register, WorkerInfo
 
 LEASE_SECONDS = 60.0

@@ -73,7 +73,7 @@ class WorkerInfo(NamedTuple):
         order: The number of its entry.
         host: The machine (with its space of process numbers).
         pid: Its process.
-        process: What tells it from later ones of that number, see :func:`~mbrl_agents.common.processes.process_identity`.
+        process: What tells it from later ones of that number, see :func:`~mbrl_agents.core.processes.process_identity`.
     """
 
     worker: str

@@ -8,7 +8,7 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 from mbrl_agents.experiments.figures import as_bytes
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from tuning import plots

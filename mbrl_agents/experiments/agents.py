@@ -13,8 +13,8 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 
-from mbrl_agents.common import schedules
-from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.core import schedules
+from mbrl_agents.sb3.jax_agent import JaxAgent
 
 # What a run sets itself; saying it twice would let the folder claim something else than what was done.
 _SET_BY_RUNS = {"seed": "--seed", "env": "the environment's id", "verbose": "nothing: runs report through their folder"}

@@ -12,7 +12,7 @@ import signal
 import sys
 from collections.abc import Callable, Collection
 
-from mbrl_agents.common.interrupt import handled
+from mbrl_agents.core.interrupt import handled
 from mbrl_envs.assignments import whole
 
 FAILED, INTERRUPTED = 1, 130  # exit codes

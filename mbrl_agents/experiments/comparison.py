@@ -15,10 +15,9 @@ from typing import Any
 
 from rich.console import Console
 
-from mbrl_agents.common.files import is_half_written, write_atomically
-from mbrl_agents.common.interrupt import deferred
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.processes import usable_cores
+from mbrl_agents.core.files import is_half_written, write_atomically
+from mbrl_agents.core.interrupt import deferred
+from mbrl_agents.core.processes import usable_cores
 from mbrl_agents.experiments import workers
 from mbrl_agents.experiments.agents import find_agent, normalised_name
 from mbrl_agents.experiments.config import RunConfig, differences, dump, make_config, read_yaml
@@ -28,6 +27,7 @@ from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, FAILED, FINISHED
 from mbrl_agents.experiments.sweeps.driver import Driver
 from mbrl_agents.experiments.sweeps.execution import make_execution
 from mbrl_agents.experiments.workers import Job, Listener
+from mbrl_agents.sb3.jax_agent import JaxAgent
 
 FORMAT = "mbrl-compare-1"
 MARKER = "compare.yaml"

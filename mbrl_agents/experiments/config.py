@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.common import schedules
+from mbrl_agents.core import schedules
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec, lists
 from mbrl_agents.experiments.evaluation import default_sizes

@@ -1,6 +1,6 @@
 """Scores of agents, whoever made them: anything with Stable-Baselines3's ``predict``.
 
-On functional environments a score is that of the published study (see :mod:`mbrl_agents.common.evaluation`), so that it
+On functional environments a score is that of the published study (see :mod:`mbrl_agents.core.evaluation`), so that it
 compares to the yardsticks. On other Gymnasium environments it is the return of an episode. Policies act deterministically,
 unless an agent says that it is to be judged by another one (its ``evaluation_policy``).
 """
@@ -15,12 +15,12 @@ import jax.numpy as jnp
 import numpy as np
 from stable_baselines3.common.evaluation import evaluate_policy
 
-from mbrl_agents.common import evaluation as functional
-from mbrl_agents.common.compilation import plain_jit
-from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.core import evaluation as functional
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.metrics import SCORE
 from mbrl_agents.experiments.scores import Yardsticks, yardsticks_of
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import FunctionalEnv, FunctionalTask
 from mbrl_envs.checks import integer_in
 

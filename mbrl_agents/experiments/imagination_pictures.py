@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.experiments.figures import GREY, INK, new_figure, plain
 from mbrl_agents.experiments.imagination_plots import MODEL
 from mbrl_agents.model_dqn.foresight import Trajectory

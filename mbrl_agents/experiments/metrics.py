@@ -11,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 
 COLUMNS = ["seed", "timestep", "metric", "value"]
 SCORE = "score"  # the metric that is the mean of an evaluation

@@ -23,7 +23,7 @@ import os
 import pathlib
 from typing import Any, NamedTuple
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.config import dump, read_yaml
 from mbrl_agents.experiments.environments import EnvironmentSpec

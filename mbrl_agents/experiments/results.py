@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from rich.console import Console
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 from mbrl_agents.experiments.progress import duration
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.scores import Yardsticks, score_name, yardsticks_of

@@ -26,8 +26,8 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from mbrl_agents.common.files import umask, write_atomically
-from mbrl_agents.common.processes import process_identity, this_host
+from mbrl_agents.core.files import umask, write_atomically
+from mbrl_agents.core.processes import process_identity, this_host
 from mbrl_agents.experiments import config as configs
 from mbrl_agents.experiments import metrics
 from mbrl_agents.experiments.config import RunConfig

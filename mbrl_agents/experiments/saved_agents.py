@@ -12,10 +12,11 @@ from typing import Any
 import gymnasium
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.common import agent_file, files
+from mbrl_agents.core import files
 from mbrl_agents.experiments.agents import AgentKind, find_agent
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.run_folder import AGENT, RunFolder, is_run
+from mbrl_agents.sb3 import agent_file
 
 
 def save_agent(agent: BaseAlgorithm, path: str | os.PathLike[str]) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 from mbrl_agents.experiments.environments import EnvironmentSpec
 
 DEFAULT_STEPS = 200

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
-from mbrl_agents.common.interrupt import PendingInterrupt, deferred, handled
+from mbrl_agents.core.interrupt import PendingInterrupt, deferred, handled
 from mbrl_agents.experiments import training
 from mbrl_agents.experiments.config import RunConfig
 from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RunFolder, in_a_line, is_run

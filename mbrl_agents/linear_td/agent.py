@@ -16,17 +16,18 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule, TrainFreq, T
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import keys, settings
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import plain_jit
-from mbrl_agents.common.host_policies import Predicting
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.policy import JaxPolicy
-from mbrl_agents.common.predictions import Played
+from mbrl_agents.core import keys
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.compilation import plain_jit
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.predictions import Played
 from mbrl_agents.linear_td import scoring
 from mbrl_agents.linear_td.learner import FreshReplay, LinearTDHyperparameters, LinearTDLearner, LinearTDState
 from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, as_policy
+from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3.host_policies import Predicting
+from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.policy import JaxPolicy
 from mbrl_agents.td_dynamics import arguments as theory_arguments
 from mbrl_agents.td_dynamics.given_features import LINEAR, TABULAR, FunctionFeatures, as_features, to_json
 from mbrl_agents.td_dynamics.linear_features import Features
@@ -189,7 +190,7 @@ class LinearTD(JaxAgent):
         return super()._act_for_policy(observations, False)  # the policy is what it is
 
     def learn(self, *args: Any, **kwargs: Any) -> Self:
-        """Learns; see :meth:`mbrl_agents.common.jax_agent.JaxAgent.learn`. Says so where the step size was too large.
+        """Learns; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.learn`. Says so where the step size was too large.
 
         Warns:
             RuntimeWarning: Weights are no longer finite.
@@ -211,7 +212,7 @@ class LinearTD(JaxAgent):
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Self:
-        """Loads a saved agent; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.load`."""
+        """Loads a saved agent; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.load`."""
         agent = super().load(*args, **kwargs)
         agent.learner_state = agent.learner_state._replace(updates=agent._put(jnp.int32(agent._n_updates)))
         return agent

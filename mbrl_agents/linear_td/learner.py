@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.replay import Replay, ReplayState
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.replay import Replay, ReplayState
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.linear_td.policies import Policy
 from mbrl_agents.td_dynamics.linear_features import Features
 from mbrl_envs import FunctionalEnv

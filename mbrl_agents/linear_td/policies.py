@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_agents.common import keys
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import by_usual_rules
-from mbrl_agents.common.host_policies import as_function, checked_action
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core import keys
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.compilation import by_usual_rules
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.sb3.host_policies import as_function, checked_action
 from mbrl_agents.td_dynamics.given_features import TableFeatures
 from mbrl_agents.td_dynamics.linear_features import Features, TabularBins
 

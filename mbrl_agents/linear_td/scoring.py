@@ -1,6 +1,6 @@
 """How well linear values predict returns: the score by which runs are compared; and episodes of features, for the theory.
 
-A score is that of :mod:`mbrl_agents.common.predictions`, beside the discounted return that followed (bootstrapped by V itself
+A score is that of :mod:`mbrl_agents.core.predictions`, beside the discounted return that followed (bootstrapped by V itself
 where the episode was cut). The chance in returns is part of it.
 """
 
@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import predictions
-from mbrl_agents.common.predictions import Played
+from mbrl_agents.core import predictions
+from mbrl_agents.core.predictions import Played
 from mbrl_agents.linear_td.learner import LinearTDLearner, LinearTDState
 from mbrl_envs import FunctionalEnv
 

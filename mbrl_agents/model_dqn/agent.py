@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.device_loop import TrainingPlan
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.q_agent import QAgent
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.device_loop import TrainingPlan
+from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.model_dqn.latents import LATENTS, STD_ACTIVATIONS
 from mbrl_agents.model_dqn.learner import ModelDQNHyperparameters, ModelDQNLearner, ModelDQNState
 from mbrl_agents.model_dqn.weights import LossWeights, ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import WorldModel
+from mbrl_agents.sb3.q_agent import QAgent
 from mbrl_envs import functional_task
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 

@@ -10,9 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl_agents.common import keys
-from mbrl_agents.common.compilation import plain_jit
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core import keys
+from mbrl_agents.core.compilation import plain_jit
+from mbrl_agents.core.replay import Batch
 from mbrl_agents.model_dqn.latent import LatentModel
 from mbrl_agents.model_dqn.learner import ModelDQNLearner
 from mbrl_agents.model_dqn.perfect import PerfectModel

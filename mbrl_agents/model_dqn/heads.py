@@ -10,8 +10,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import ACTIVATIONS, CodeDense, truncated_normal
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.networks import ACTIVATIONS, CodeDense, truncated_normal
+from mbrl_agents.core.observations import ObservationCodec
 
 _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 
@@ -19,13 +19,13 @@ _HALF_LOG_TWO_PI = 0.5 * math.log(2 * math.pi)
 class Heads(nn.Module):
     """Multi-layer perceptrons of equal hidden layers on the same input, which is read once for all of them.
 
-    Kernels start as :func:`~mbrl_agents.common.networks.truncated_normal` draws them, biases at zero.
+    Kernels start as :func:`~mbrl_agents.core.networks.truncated_normal` draws them, biases at zero.
 
     Attributes:
         hidden: Widths of the hidden layers of each, at least one.
         outputs: Width of the output of each.
         activation: Key of ``ACTIVATIONS``.
-        num_values: If not 0, inputs are codes; see :class:`~mbrl_agents.common.networks.MLP`.
+        num_values: If not 0, inputs are codes; see :class:`~mbrl_agents.core.networks.MLP`.
     """
 
     hidden: tuple[int, ...]

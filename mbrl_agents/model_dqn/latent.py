@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mbrl_agents.common.networks import MLP, Codes
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core.networks import MLP, Codes
+from mbrl_agents.core.replay import Batch
 from mbrl_agents.model_dqn.heads import Emission
 from mbrl_agents.model_dqn.latents import Latent
 from mbrl_agents.model_dqn.outcomes import OutcomeModel

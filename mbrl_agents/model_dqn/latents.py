@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import Codes, negative_exp
+from mbrl_agents.core.networks import Codes, negative_exp
 
 # From what a network says to a standard deviation.
 STD_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {

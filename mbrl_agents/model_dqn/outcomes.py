@@ -20,7 +20,7 @@ class OutcomeModel:
         hidden: Widths of the hidden layers of each.
         activation: Their activation function.
         continuing: Whether the task never ends: nothing is predicted about that, and the continuation is 1.
-        num_values: If not 0, inputs are codes; see :class:`~mbrl_agents.common.networks.MLP`.
+        num_values: If not 0, inputs are codes; see :class:`~mbrl_agents.core.networks.MLP`.
     """
 
     hidden: tuple[int, ...]

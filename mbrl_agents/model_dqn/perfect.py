@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.replay import Batch
 from mbrl_agents.model_dqn.weights import ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import Outcome
 from mbrl_envs import FunctionalEnv, draws

@@ -7,11 +7,11 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from mbrl_agents.common import settings
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.model_dqn.agent import ModelDQN
 from mbrl_agents.model_dqn.perfect import PerfectModel
+from mbrl_agents.sb3 import settings
 from mbrl_envs import FunctionalEnv, functional_task
 from mbrl_envs.multi_agent import MultiAgentEnv
 

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import MLP
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core.networks import MLP
+from mbrl_agents.core.replay import Batch
 from mbrl_agents.model_dqn.heads import Emission
 from mbrl_agents.model_dqn.outcomes import OutcomeModel
 from mbrl_agents.model_dqn.weights import ModelHyperparameters

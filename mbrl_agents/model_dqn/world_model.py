@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core.replay import Batch
 from mbrl_agents.model_dqn.weights import ModelHyperparameters
 
 
@@ -52,7 +52,7 @@ class WorldModel(Protocol):
     """A model of the environment, as pure functions; hashable, its fields shape the program.
 
     What it imagines in are its *states*; what the Q-network reads of a state are *features*: numbers (n, num_features), or
-    codes (n, num_codes), each below ``num_features`` (see :class:`~mbrl_agents.common.q_learning.QLearning`).
+    codes (n, num_codes), each below ``num_features`` (see :class:`~mbrl_agents.core.q_learning.QLearning`).
     """
 
     def __hash__(self) -> int:

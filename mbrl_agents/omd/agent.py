@@ -12,16 +12,17 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, PolicyPredictor
 
-from mbrl_agents.common import keys, q_values, settings, torch_copy
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.device_loop import TrainingPlan
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import PLAIN_ADAM
-from mbrl_agents.common.policy import JaxPolicy
-from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.core import keys
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.device_loop import TrainingPlan
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import PLAIN_ADAM
+from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.omd import arguments as checks
 from mbrl_agents.omd.learner import INITIALIZER, OMDHyperparameters, OMDLearner, OMDState
+from mbrl_agents.sb3 import q_values, settings, torch_copy
+from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.policy import JaxPolicy
 
 
 class OMD(JaxAgent):
@@ -156,7 +157,7 @@ class OMD(JaxAgent):
         checks.check_model(self.arguments, self.observation_space)
 
     def q_values(self, observation: Any) -> np.ndarray:
-        """Action values, the mean of the Q-networks'; see :func:`mbrl_agents.common.q_values.of_agent`.
+        """Action values, the mean of the Q-networks'; see :func:`mbrl_agents.sb3.q_values.of_agent`.
 
         Args:
             observation: One observation, or n of them, (n, …).
@@ -170,7 +171,7 @@ class OMD(JaxAgent):
         return q_values.of_agent(self, observation)
 
     def to_torch(self) -> torch_copy.TorchValues:
-        """A copy of the networks' mean as a PyTorch module; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.to_torch`."""
+        """A copy of the networks' mean as a PyTorch module; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.to_torch`."""
         params, activation = jax.device_get(self.learner_state.params), self.arguments["policy_kwargs"]["activation_fn"]
         each = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(self.learner.num_networks)]
         return torch_copy.TorchValues(self.replay.codec, [torch_copy.mlp(own, activation) for own in each])

@@ -6,11 +6,12 @@ from typing import Any
 
 from gymnasium import spaces
 
-from mbrl_agents.common import networks, settings
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core import networks
+from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
 from mbrl_agents.omd.model_losses import MODEL_LOSSES
+from mbrl_agents.sb3 import settings
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 EVALUATIONS = ("greedy", "sample")

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import MLP
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.networks import MLP
+from mbrl_agents.core.observations import ObservationCodec
 
 TRUNKS = ("shared", "separate")
 _LOG_STD = (-10.0, 2.0)  # bounds of what a Gaussian model says of its uncertainty

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common import optimizer
+from mbrl_agents.core import optimizer
 from mbrl_agents.omd.linear_solvers import LinearSolver
 
 
@@ -77,7 +77,7 @@ def learn_model(
     """One update of the model in a learner's state along the implicit gradient, in which failures to solve are counted.
 
     Args:
-        state: The state; see :func:`mbrl_agents.common.optimizer.learn_model`. Also ``fallbacks``, int32.
+        state: The state; see :func:`mbrl_agents.core.optimizer.learn_model`. Also ``fallbacks``, int32.
         solution: What has been learned on the model.
         outer_loss: Loss of (solution, model) on real transitions.
         inner_loss: Loss of (solution, model) on what the model predicts.

@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from mbrl_agents.common import evaluation, exploration, optimizer
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.networks import MLP, init_many, run_many
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core import evaluation, exploration, optimizer
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.networks import MLP, init_many, run_many
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import AdamHyperparameters
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.omd import implicit, model_losses
 from mbrl_agents.omd.arguments import EVALUATIONS
 from mbrl_agents.omd.dynamics_model import DynamicsModel, Prediction

@@ -11,7 +11,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core.replay import Batch
 from mbrl_agents.omd.dynamics_model import Prediction
 
 MODEL_LOSSES = ("omd", "mle", "vep", "vagram")

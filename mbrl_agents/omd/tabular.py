@@ -19,7 +19,7 @@ import numpy as np
 import optax
 from jax import lax
 
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.omd.finite_mdp import FiniteMDP, bellman_residual, policy_return, soft_bellman, soft_q_values
 from mbrl_agents.omd.implicit import ImplicitGradient, implicit_gradient
 from mbrl_agents.omd.linear_solvers import LinearSolver

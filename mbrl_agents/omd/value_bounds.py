@@ -26,7 +26,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.omd.finite_mdp import FiniteMDP, soft_bellman, soft_q_values
 from mbrl_agents.omd.tabular import Model
 

@@ -10,16 +10,17 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from mbrl_agents.common import optimizer, settings, torch_copy
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import PLAIN_ADAM
-from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.core import optimizer
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import PLAIN_ADAM
+from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.omd.arguments import check_model, with_networks
 from mbrl_agents.omd_sac import arguments as checks
 from mbrl_agents.omd_sac.learner import OMDSACLearner, OMDSACState, SACHyperparameters
 from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
+from mbrl_agents.sb3 import settings, torch_copy
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs.dependencies import advice
 
 
@@ -162,7 +163,7 @@ class OMDSAC(JaxAgent):
         )
 
     def to_torch(self) -> torch_copy.TorchActions:
-        """A copy of the actor as a PyTorch module; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.to_torch`."""
+        """A copy of the actor as a PyTorch module; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.to_torch`."""
         network = torch_copy.mlp(self.learner_state.params.actor, self.arguments["policy_kwargs"]["activation_fn"])
         return torch_copy.TorchActions(self.replay.codec, network, self.actions)
 

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from gymnasium import spaces
 
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.omd import arguments as of_omd
 from mbrl_agents.omd.dynamics_model import TRUNKS, DynamicsModel
 from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
@@ -20,7 +20,7 @@ AUTO, GAUSS_NEWTON = "auto", "gauss_newton"
 
 
 class Weights(NamedTuple):
-    """First weights of actor and critics, and of the model, keys of :data:`mbrl_agents.common.networks.INITIALIZERS`."""
+    """First weights of actor and critics, and of the model, keys of :data:`mbrl_agents.core.networks.INITIALIZERS`."""
 
     policy: str
     model: str

@@ -9,12 +9,12 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mbrl_agents.common import optimizer
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core import optimizer
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import AdamHyperparameters
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.omd import implicit, model_losses
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.linear_solvers import LinearSolver

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.networks import ACTIVATIONS, MLP, init_many, run_many
+from mbrl_agents.core.networks import ACTIVATIONS, MLP, init_many, run_many
 
 LOG_STD = (-20.0, 2.0)  # bounds of what the actor says of its deviations
 _SMALL = 1e-6  # keeps the logarithm of the squashing's slope finite, as Stable-Baselines3 does

@@ -11,8 +11,9 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import schedules, settings
+from mbrl_agents.core import schedules
 from mbrl_agents.r2d2.exploration import LADDER, SCHEDULE
+from mbrl_agents.sb3 import settings
 from mbrl_envs.checks import boolean, number_in, one_of
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from stable_baselines3.common.torch_layers import BaseFeaturesExtractor, Combine
 from stable_baselines3.common.type_aliases import PyTorchObs, Schedule
 from torch import nn
 
-from mbrl_agents.common import networks
+from mbrl_agents.core import networks
 from mbrl_agents.r2d2.networks import CELLS, RecurrentQNetwork
 from mbrl_agents.r2d2.numpy_network import MOST_ROWS, NumpyNetwork, numpy_network
 from mbrl_agents.r2d2.recurrence import is_small

@@ -11,8 +11,7 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, get_parameters_by_name, polyak_update
 
-from mbrl_agents.common import given_environment, schedules
-from mbrl_agents.common.progress_bars import closing_bar
+from mbrl_agents.core import schedules
 from mbrl_agents.r2d2 import arguments as checks
 from mbrl_agents.r2d2.exploration import LADDER, epsilon_ladder
 from mbrl_agents.r2d2.learning import gradient, gradient_in_numpy
@@ -22,6 +21,8 @@ from mbrl_agents.r2d2.saving import SavedRecurrentAlgorithm
 from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
 from mbrl_agents.r2d2.sequences import SequenceLayout
 from mbrl_agents.r2d2.targets import sequence_priorities
+from mbrl_agents.sb3 import given_environment
+from mbrl_agents.sb3.progress_bars import closing_bar
 
 
 class R2D2(SavedRecurrentAlgorithm):

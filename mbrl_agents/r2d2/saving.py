@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Iterable
 from typing import Any, Self
 
-from mbrl_agents.common import files
+from mbrl_agents.core import files
 from mbrl_agents.r2d2.recurrent_algorithm import RecurrentOffPolicyAlgorithm
 from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
 

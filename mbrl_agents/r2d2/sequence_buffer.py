@@ -10,7 +10,7 @@ from gymnasium import spaces
 from stable_baselines3.common.buffers import BaseBuffer, ReplayBuffer
 from stable_baselines3.common.vec_env import VecNormalize
 
-from mbrl_agents.common.checks import finite
+from mbrl_agents.core.checks import finite
 from mbrl_agents.r2d2.samples import SequenceSamples
 from mbrl_agents.r2d2.sequences import SequenceLayout
 from mbrl_agents.r2d2.state_store import StateStore

@@ -7,13 +7,13 @@ from typing import Any
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 
-from mbrl_agents.common import settings
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.q_agent import QAgent
-from mbrl_agents.common.q_learning import DQNHyperparameters
-from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.q_learning import DQNHyperparameters
+from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.replay_dqn.learner import DQNLearner, DQNState
+from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3.q_agent import QAgent
 
 
 class ReplayDQN(QAgent):

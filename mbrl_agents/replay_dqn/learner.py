@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common import optimizer
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.q_learning import DQNHyperparameters, Experience, QLearning
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core import optimizer
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.q_learning import DQNHyperparameters, Experience, QLearning
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now
 
 
 class DQNState(NamedTuple):

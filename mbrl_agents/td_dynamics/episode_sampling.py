@@ -15,8 +15,8 @@ import numpy as np
 from gymnasium import spaces
 from jax import lax
 
-from mbrl_agents.common.compilation import plain_jit
-from mbrl_agents.common.processes import usable_cores
+from mbrl_agents.core.compilation import plain_jit
+from mbrl_agents.core.processes import usable_cores
 from mbrl_agents.td_dynamics.episode_store import MAX_CELLS, MAX_STEPS, Episodes, EpisodeStore
 from mbrl_agents.td_dynamics.linear_features import TabularBins
 from mbrl_envs import FunctionalEnv, draws

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mbrl_agents.common.files import write_atomically
+from mbrl_agents.core.files import write_atomically
 from mbrl_envs.checks import integer_in
 
 FORMAT = "mbrl-episodes-1"

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.td_dynamics.linear_features import (
     MAX_FEATURES,
     Features,

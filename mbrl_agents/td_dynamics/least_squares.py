@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.episode_store import Episodes
 from mbrl_envs.checks import integer_in

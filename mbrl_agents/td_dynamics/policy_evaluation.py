@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.episode_store import Episodes
 from mbrl_agents.td_dynamics.least_squares import check_cells, count, largest_stable_step

@@ -12,9 +12,9 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from mbrl_agents.common import keys
-from mbrl_agents.common.compilation import plain_jit
-from mbrl_agents.common.host_policies import as_function, checked_action
+from mbrl_agents.core import keys
+from mbrl_agents.core.compilation import plain_jit
+from mbrl_agents.sb3.host_policies import as_function, checked_action
 from mbrl_envs import FunctionalEnv, functional_task
 from mbrl_envs.adapters.gym_env import FunctionalGymEnv
 from mbrl_envs.checks import integer_in

@@ -11,8 +11,8 @@ import numpy as np
 from jax import lax
 from tqdm import tqdm
 
-from mbrl_agents.common import keys
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core import keys
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.td_dynamics import arguments
 from mbrl_agents.td_dynamics.covariances import AnyCovariance, FeatureCovariance, as_covariance
 from mbrl_agents.td_dynamics.feature_draws import Drawer, drawer

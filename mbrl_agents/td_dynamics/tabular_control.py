@@ -11,7 +11,7 @@ import numpy as np
 from gymnasium import spaces
 from jax import lax
 
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.td_dynamics.linear_features import TabularBins
 from mbrl_envs import FunctionalEnv, draws
 from mbrl_envs import lane as lanes

@@ -11,13 +11,13 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import settings
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import NO_CLIPPING, PLAIN_ADAM
-from mbrl_agents.common.policy import JaxPolicy
-from mbrl_agents.common.schedules import Schedule
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import NO_CLIPPING, PLAIN_ADAM
+from mbrl_agents.core.schedules import Schedule
+from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.policy import JaxPolicy
 from mbrl_agents.value_rnn import arguments as checks
 from mbrl_agents.value_rnn import many, scoring
 from mbrl_agents.value_rnn.cells import Cell
@@ -272,7 +272,7 @@ class ValueRNN(ReadsTrials, JaxAgent):
         super().set_env(env, force_reset)
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """Saves the network; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.save`.
+        """Saves the network; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.save`.
 
         Raises:
             ValueError: There is no network yet.

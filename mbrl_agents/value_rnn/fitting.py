@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from mbrl_agents.common.compilation import jit
+from mbrl_agents.core.compilation import jit
 from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, gradient_step
 from mbrl_agents.value_rnn.network import Sequences, ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import Trials

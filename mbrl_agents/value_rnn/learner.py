@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common import optimizer
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core import optimizer
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import AdamHyperparameters
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
 from mbrl_envs import FunctionalEnv
 

@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from tqdm.auto import tqdm
 
-from mbrl_agents.common import optimizer, schedules
-from mbrl_agents.common.interrupt import PendingInterrupt, deferred
-from mbrl_agents.common.keys import fold_in
+from mbrl_agents.core import optimizer, schedules
+from mbrl_agents.core.interrupt import PendingInterrupt, deferred
+from mbrl_agents.core.keys import fold_in
 from mbrl_agents.value_rnn import fitting
 from mbrl_agents.value_rnn.fitting import FitPlan, FitState
 from mbrl_agents.value_rnn.network import Sequences

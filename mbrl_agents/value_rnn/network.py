@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.returns import td_targets
+from mbrl_agents.core.returns import td_targets
 from mbrl_agents.value_rnn import targets
 from mbrl_agents.value_rnn.cells import Cell
 

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.value_rnn.learner import ValueRNNState
 from mbrl_agents.value_rnn.network import ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import Trials, given_trials, is_one, pad

@@ -1,6 +1,6 @@
 """How well a network predicts in an environment: the score by which training is followed and runs are compared.
 
-A score is that of :mod:`mbrl_agents.common.predictions`: minus the root mean square of V̂(t) − V(t), so that 0 is perfect. In
+A score is that of :mod:`mbrl_agents.core.predictions`: minus the root mean square of V̂(t) − V(t), so that 0 is perfect. In
 cue–reward tasks V is exact, the value that a perfect observer gives; elsewhere V(t) is the return that followed in the same
 episode (bootstrapped by the network itself where the episode was cut), whose chance is part of the score.
 """
@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import predictions
+from mbrl_agents.core import predictions
 from mbrl_agents.value_rnn.learner import ValueRNNLearner, ValueRNNState
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.conditioning import ConditioningTask, state_values

@@ -7,7 +7,7 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.replay import Replay, ReplayState
+from mbrl_agents.core.replay import Replay, ReplayState
 from mbrl_agents.value_rnn.network import Sequences
 
 

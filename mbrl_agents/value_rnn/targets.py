@@ -1,4 +1,4 @@
-"""What networks that predict values learn from TD errors δ (see :mod:`mbrl_agents.common.returns`): it depends on the loss.
+"""What networks that predict values learn from TD errors δ (see :mod:`mbrl_agents.core.returns`): it depends on the loss.
 
 * ``"td"``          ½ δ².
 * ``"asymmetric"``  |τ − 1{δ<0}| δ²: the step size is τ/(1−τ) times as large for positive errors as for negative ones. Each head

@@ -11,7 +11,7 @@ import pytest
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 
-from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.core.actions import ActionCodec
 
 BOX = spaces.Box(np.array([[-2.0, 0.0], [1.0, -1.0]]), np.array([[2.0, 1.0], [5.0, 3.0]]), dtype=np.float32)
 

@@ -13,7 +13,7 @@ from gymnasium import spaces
 import mbrl_envs
 import mbrl_envs.multi_agent.coop_pan_flute_v0
 from mbrl_agents import R2D2, ReplayDQN
-from mbrl_agents.common.checks import finite
+from mbrl_agents.core.checks import finite
 from tests.agents.comparing import assert_same
 
 CASES: list[tuple[dict[str, Any], type[Exception], str]] = [

@@ -19,10 +19,10 @@ import torch
 from gymnasium import spaces
 
 from mbrl_agents import R2D2, ReplayDQN
-from mbrl_agents.common.networks import ACTIVATIONS, MLP
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.policy import JaxPolicy
-from mbrl_agents.common.torch_copy import Features, mlp
+from mbrl_agents.core.networks import ACTIVATIONS, MLP
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.sb3.policy import JaxPolicy
+from mbrl_agents.sb3.torch_copy import Features, mlp
 from tests.agents.cases import SOME_IN_JAX, make
 from tests.agents.comparing import assert_same
 from tests.agents.small import agent, both_loops
@@ -106,7 +106,7 @@ def test_a_saved_policy_has_its_weights(tmp_path: pathlib.Path) -> None:
 
 
 def test_policies_of_unknown_agents_are_refused(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from mbrl_agents.common import policy
+    from mbrl_agents.sb3 import policy
 
     agent().policy.save(str(tmp_path / "policy"))
     monkeypatch.delitem(policy.AGENTS, "ReplayDQN")

@@ -14,8 +14,8 @@ import scipy.stats
 from gymnasium import spaces
 
 from mbrl_agents import LatentModelDQN
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.replay import Batch
 from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.model_dqn.heads import Emission

@@ -9,7 +9,7 @@ import pytest
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.common.evaluation import greedy_scores
+from mbrl_agents.core.evaluation import greedy_scores
 from mbrl_envs import PanFlute
 from mbrl_envs.yardsticks import optimal_score, uniform_score
 

@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 import mbrl_envs
 from mbrl_agents import OMDSAC, ReplayDQN
-from mbrl_agents.common import device_training
+from mbrl_agents.sb3 import device_training
 from tests.agents.probes import Aim, make
 
 SETTINGS: dict[str, Any] = {

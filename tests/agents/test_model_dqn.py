@@ -14,12 +14,12 @@ import pytest
 
 import mbrl_envs
 from mbrl_agents import LatentModelDQN, PerfectModelDQN, ReplayDQN, SimpleModelDQN, train_sweep
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.model_dqn import learner as dqn_learner
 from mbrl_agents.model_dqn.learner import ModelDQNLearner
 from mbrl_agents.model_dqn.world_model import Imagined
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import PanFlute
 from tests.agents.comparing import assert_same
 from tests.agents.probes import Probe, make

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mbrl_agents import LinearTD, ReplayDQN
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.observations import ObservationCodec
 
 DTYPES = [np.bool_, *(np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)), *"efd"]
 

@@ -11,15 +11,15 @@ import optax
 import pytest
 from gymnasium import spaces
 
-from mbrl_agents.common import exploration, optimizer
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.networks import elu
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
-from mbrl_agents.common.q_learning import DQNHyperparameters, QLearning
-from mbrl_agents.common.replay import Batch, Replay, Transitions
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core import exploration, optimizer
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.networks import elu
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import AdamHyperparameters
+from mbrl_agents.core.q_learning import DQNHyperparameters, QLearning
+from mbrl_agents.core.replay import Batch, Replay, Transitions
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.replay_dqn import DQNLearner
 
 

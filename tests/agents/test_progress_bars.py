@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from stable_baselines3.common.callbacks import BaseCallback, ProgressBarCallback
 
-from mbrl_agents.common import progress_bars
+from mbrl_agents.sb3 import progress_bars
 from tests.agents import test_interruptions
 from tests.agents.small import agent as small_agent
 from tests.agents.small import both_loops

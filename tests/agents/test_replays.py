@@ -14,11 +14,11 @@ from gymnasium import spaces
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.replay import Replay, Transitions
-from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.replay import Replay, Transitions
 from mbrl_agents.linear_td.learner import FreshReplay
+from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_envs import PanFlute
 

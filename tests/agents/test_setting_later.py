@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import LinearTD, ReplayDQN
-from mbrl_agents.common.device_training import FIRST_CHUNK
+from mbrl_agents.sb3.device_training import FIRST_CHUNK
 from tests.agents.cases import CASES, JAX_CASES, SOME_IN_JAX, make
 from tests.agents.comparing import assert_same
 from tests.agents.small import TINY, agent, both_loops
@@ -298,7 +298,7 @@ def test_statistics_are_kept_of_as_many_episodes_as_asked_for() -> None:
 
 def watch_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Sizes of the batches that replay memories are asked for from now on."""
-    from mbrl_agents.common.replay import Replay
+    from mbrl_agents.core.replay import Replay
 
     sizes, plain = [], Replay.sample
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mbrl_agents import PerfectModelDQN, ReplayDQN, train_sweep
-from mbrl_agents.common import evaluation
+from mbrl_agents.core import evaluation
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_envs import ButtonGrid, FunctionalEnv, FunctionalVecEnv, PanFlute

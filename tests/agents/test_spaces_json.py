@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.common import spaces_json
+from mbrl_agents.sb3 import spaces_json
 
 SHAPES = arrays.array_shapes(min_dims=0, max_dims=3, max_side=3)
 INTEGERS = [np.dtype(f"{kind}{size}") for kind in "iu" for size in (1, 2, 4, 8)]

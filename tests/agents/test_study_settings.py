@@ -16,8 +16,8 @@ import scipy.special
 import scipy.stats
 
 from mbrl_agents import OMD, OMDSAC, LatentModelDQN, PerfectModelDQN, ReplayDQN, SimpleModelDQN, train_sweep
-from mbrl_agents.common.networks import CodeDense
-from mbrl_agents.common.q_learning import QLearning
+from mbrl_agents.core.networks import CodeDense
+from mbrl_agents.core.q_learning import QLearning
 from mbrl_envs import ProcMaze
 from tests.agents.comparing import assert_same
 from tests.agents.probes import Probe, ProbeState, make

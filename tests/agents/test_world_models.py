@@ -12,9 +12,9 @@ import pytest
 import scipy.stats
 from gymnasium import spaces
 
-from mbrl_agents.common.networks import MLP, CodeDense, Codes
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core.networks import MLP, CodeDense, Codes
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.replay import Batch
 from mbrl_agents.model_dqn.heads import Emission, Heads
 from mbrl_agents.model_dqn.latent import LatentModel
 from mbrl_agents.model_dqn.latents import CategoricalLatent, GaussianLatent

@@ -15,7 +15,7 @@ from stable_baselines3.common.monitor import Monitor, load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.common import device_training
+from mbrl_agents.sb3 import device_training
 from mbrl_envs import FunctionalVecEnv
 from tests.agents.small import LIMIT, TINY, both_loops, flute
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from stable_baselines3.common import callbacks
 
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.replay import Batch
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.sb3.jax_agent import JaxAgent
 
 
 class _Bar:

@@ -21,8 +21,8 @@ from stable_baselines3 import DQN
 
 import mbrl_envs  # noqa: F401  (registers the ids)
 from mbrl_agents import ReplayDQN
-from mbrl_agents.common import device_training
-from mbrl_agents.common.compilation import jit
+from mbrl_agents.core.compilation import jit
+from mbrl_agents.sb3 import device_training
 from tests.benchmarks.machine import header
 from tests.benchmarks.recorded import Recorded
 

@@ -22,9 +22,10 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 import mbrl_envs
 from mbrl_agents import LatentModelDQN, PerfectModelDQN, ReplayDQN, SimpleModelDQN
-from mbrl_agents.common import device_loop, device_training
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core import device_loop
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.schedules import Now
+from mbrl_agents.sb3 import device_training
 from tests.benchmarks.machine import header
 from tests.benchmarks.recorded import Recorded
 from tests.benchmarks.training import matrix_products, measure

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from mbrl_agents import ReplayDQN, SweepResult, train_sweep
-from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.sb3.jax_agent import JaxAgent
 
 FLUTE = "mbrl/PanFlute-v0"
 EXECUTIONS = ("loop", "vmap")

@@ -9,8 +9,8 @@ import stable_baselines3
 from gymnasium import spaces
 
 import mbrl_agents
-from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments.agents import find_agent, known_agents
+from mbrl_agents.sb3.jax_agent import JaxAgent
 
 ALL = sorted(known_agents())
 # Environments of those that cannot be made in Gymnasium's CartPole: actions are vectors, or dynamics must be known.

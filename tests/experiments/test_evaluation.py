@@ -12,7 +12,7 @@ from stable_baselines3 import PPO
 
 import mbrl_envs
 from mbrl_agents import LinearTD, ReplayDQN, ValueRNN, train_sweep
-from mbrl_agents.common import evaluation as on_device
+from mbrl_agents.core import evaluation as on_device
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.evaluation import Evaluator, default_sizes
 from mbrl_agents.experiments.scores import score_name, yardsticks_of

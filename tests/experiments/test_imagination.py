@@ -13,7 +13,7 @@ from gymnasium import spaces
 from PIL import Image
 
 from mbrl_agents import PerfectModelDQN, ReplayDQN, SimpleModelDQN
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.experiments import imagination, imagination_pictures
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.imagination import FILES, collect, some_starts, summary, write_findings

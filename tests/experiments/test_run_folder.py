@@ -12,7 +12,7 @@ import sys
 import pytest
 import yaml
 
-from mbrl_agents.common.processes import process_identity
+from mbrl_agents.core.processes import process_identity
 from mbrl_agents.experiments import metrics, run_folder
 from mbrl_agents.experiments.run_folder import FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
 from tests.experiments.runs import config, contents, folder

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from mbrl_agents import SweepResult, train_sweep
-from mbrl_agents.common.processes import process_identity
+from mbrl_agents.core.processes import process_identity
 from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder

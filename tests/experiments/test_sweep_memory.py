@@ -12,7 +12,7 @@ import pytest
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN, sweep_memory
-from mbrl_agents.common.device_loop import LoopState
+from mbrl_agents.core.device_loop import LoopState
 from mbrl_agents.experiments.sweeps import execution as executions
 from mbrl_agents.experiments.sweeps import memory
 from mbrl_agents.experiments.sweeps.training_units import Run

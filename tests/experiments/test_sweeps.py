@@ -15,8 +15,6 @@ from stable_baselines3.common.utils import LinearSchedule
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN, SweepResult
-from mbrl_agents.common import device_training
-from mbrl_agents.common.jax_agent import JaxAgent
 from mbrl_agents.experiments import checkpoints, training
 from mbrl_agents.experiments.run_folder import RunFolder
 from mbrl_agents.experiments.sweeps import driver
@@ -25,6 +23,8 @@ from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.experiments.sweeps.training_units import UnitInTraining
 from mbrl_agents.replay_dqn import DQNLearner
+from mbrl_agents.sb3 import device_training
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs.pan_flute import PanFlute
 from tests.experiments.sweep_runs import (
     EXECUTIONS,

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from mbrl_agents.common.processes import this_host
+from mbrl_agents.core.processes import this_host
 from tests.tuning.fakes import FakeTrainer, study_in, work
 from tuning import Study, open_study, turns
 from tuning.confirm import confirm, read_confirmation

@@ -6,7 +6,7 @@ import pathlib
 
 import pytest
 
-from mbrl_agents.common.processes import this_host
+from mbrl_agents.core.processes import this_host
 from tests.tuning.fakes import FakeTrainer, curve_at, study_in, work
 from tuning import Worker, open_study
 from tuning.curves import Curves

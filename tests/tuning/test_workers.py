@@ -17,7 +17,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from mbrl_agents.common.processes import process_identity, this_host
+from mbrl_agents.core.processes import process_identity, this_host
 from tests.tuning.fakes import FLUTE, SMALL, FakeTrainer, study_in, work
 from tests.tuning.killed_workers import BATCH
 from tests.tuning.servers import free_port, start_proxy

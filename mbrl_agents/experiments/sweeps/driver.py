@@ -12,9 +12,9 @@ import concurrent.futures
 from collections.abc import Sequence
 from typing import Any
 
-from mbrl_agents.common.compilation import KEPT_PROGRAMS
-from mbrl_agents.common.device_loop import DeviceLoop
-from mbrl_agents.common.interrupt import PendingInterrupt
+from mbrl_agents.core.compilation import KEPT_PROGRAMS
+from mbrl_agents.core.device_loop import DeviceLoop
+from mbrl_agents.core.interrupt import PendingInterrupt
 from mbrl_agents.experiments.checkpoints import CHECKPOINT_SECONDS
 from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.experiments.sweeps.execution import Execution

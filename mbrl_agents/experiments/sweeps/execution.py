@@ -17,13 +17,14 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
-from mbrl_agents.common import device_training, evaluation
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, jit, plain_jit
-from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, StepRecord
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.processes import usable_cores
-from mbrl_agents.common.replay import ReplayState
+from mbrl_agents.core import evaluation
+from mbrl_agents.core.compilation import KEPT_PROGRAMS, jit, plain_jit
+from mbrl_agents.core.device_loop import Clock, DeviceLoop, LoopState, StepRecord
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.processes import usable_cores
+from mbrl_agents.core.replay import ReplayState
+from mbrl_agents.sb3 import device_training
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import one_of
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from mbrl_agents.common.files import is_half_written, write_atomically
+from mbrl_agents.core.files import is_half_written, write_atomically
 from mbrl_agents.experiments.config import RunConfig, changes, differences, dump, read_yaml
 from mbrl_agents.experiments.run_folder import RunFolder, check_idle, is_run, runs_below
 from mbrl_agents.experiments.sweeps.specification import FORMAT, SweepSpec

@@ -11,13 +11,13 @@ import jax
 import numpy as np
 import psutil
 
-from mbrl_agents.common import device_training
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, by_usual_rules, give_back_memory
-from mbrl_agents.common.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.processes import usable_cores
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.compilation import KEPT_PROGRAMS, by_usual_rules, give_back_memory
+from mbrl_agents.core.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.processes import usable_cores
+from mbrl_agents.core.schedules import Now
+from mbrl_agents.sb3 import device_training
+from mbrl_agents.sb3.jax_agent import JaxAgent
 
 MARGIN = 0.8  # the part of the free memory that is used: allocators do not fit perfectly, and others want some
 

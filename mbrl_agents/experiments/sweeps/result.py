@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.common.files import write_atomically
-from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.core.files import write_atomically
 from mbrl_agents.experiments import checkpoints, results, statistics
 from mbrl_agents.experiments.metrics import SCORE
 from mbrl_agents.experiments.run_folder import DIVERGED, FINISHED, RunFolder
 from mbrl_agents.experiments.sweeps import folder as folders
 from mbrl_agents.experiments.sweeps import plots
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs.checks import integer_in, one_of
 
 OBJECTIVES = ("final", "mean", "max", "last")
@@ -114,7 +114,7 @@ class SweepResult:
     def table(self) -> pd.DataFrame:
         """All that was measured, a row each: ``run, seed``, the swept hyperparameters, ``timestep, metric, value``.
 
-        The metric ``score`` is the mean of an evaluation's episodes (see :mod:`mbrl_agents.common.evaluation`);
+        The metric ``score`` is the mean of an evaluation's episodes (see :mod:`mbrl_agents.core.evaluation`);
         ``rollout/…`` and ``train/…`` are means over the last chunk of at most 1000 steps before it; ``diverged`` (1) says that
         a run's loss was no longer finite.
         """

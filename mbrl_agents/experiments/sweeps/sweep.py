@@ -13,7 +13,7 @@ import gymnasium
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.common.interrupt import deferred
+from mbrl_agents.core.interrupt import deferred
 from mbrl_agents.experiments.checkpoints import CHECKPOINT_SECONDS
 from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.progress import RunProgress, tracked

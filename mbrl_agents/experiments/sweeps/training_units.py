@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_agents.common.device_loop import DeviceLoop, StepRecord
-from mbrl_agents.common.jax_agent import JaxAgent
+from mbrl_agents.core.device_loop import DeviceLoop, StepRecord
 from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.metrics import DIVERGENCE, SCORE
 from mbrl_agents.experiments.run_folder import DIVERGED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
 from mbrl_agents.experiments.sweeps.execution import Chunk, Execution, Member, Unit
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import functional_task
 
 PAUSED = "paused"  # where it was to come to for now; its folder says interrupted

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.value_rnn.agent import ValueRNN
 from mbrl_agents.value_rnn.analysis import activity
 from mbrl_envs import conditioning

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from jax import lax
 
-from mbrl_agents.common.compilation import plain_jit
+from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.value_rnn import reading
 from mbrl_agents.value_rnn.agent import ValueRNN
 from mbrl_agents.value_rnn.analysis.readout import clone

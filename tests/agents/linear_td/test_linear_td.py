@@ -9,7 +9,7 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from mbrl_agents import LinearTD, train_sweep
-from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.linear_td.policies import FunctionPolicy, HostPolicy, TablePolicy, UniformPolicy
 from mbrl_agents.td_dynamics.given_features import to_json
 from mbrl_agents.td_dynamics.linear_features import TabularBins

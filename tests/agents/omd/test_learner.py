@@ -14,11 +14,11 @@ from scipy import stats
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import OMD
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import AdamHyperparameters
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.omd import LinearSolver, model_losses
 from mbrl_agents.omd.dynamics_model import DynamicsModel, Prediction
 from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 
 from mbrl_agents import OMD
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.networks import MLP
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import PLAIN_ADAM
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.networks import MLP
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import PLAIN_ADAM
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.experiments import published as presets
 from mbrl_agents.omd import LinearSolver
 from mbrl_agents.omd.dynamics_model import DynamicsModel

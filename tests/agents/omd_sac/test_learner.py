@@ -15,11 +15,11 @@ from gymnasium import spaces
 from stable_baselines3 import SAC
 from stable_baselines3.common.logger import configure
 
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import AdamHyperparameters
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import AdamHyperparameters
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.omd_sac.learner import OMDSACLearner, SACHyperparameters, SACParams
 from mbrl_agents.omd_sac.networks import SquashedGaussianActor
 

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.optimizer import PLAIN_ADAM
-from mbrl_agents.common.replay import Batch
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.optimizer import PLAIN_ADAM
+from mbrl_agents.core.replay import Batch
+from mbrl_agents.core.schedules import Now
 from mbrl_agents.omd import LinearSolver
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd_sac.gauss_newton import GaussNewton

@@ -12,7 +12,7 @@ from gymnasium import spaces
 from stable_baselines3.common.env_util import make_vec_env
 from torch import nn
 
-from mbrl_agents.common.networks import ACTIVATIONS
+from mbrl_agents.core.networks import ACTIVATIONS
 from mbrl_agents.r2d2 import R2D2, SequenceLayout
 from mbrl_agents.r2d2.learning import td_errors
 from mbrl_agents.r2d2.numpy_learning import Unrolled

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from mbrl_agents.common.returns import td_targets
+from mbrl_agents.core.returns import td_targets
 from mbrl_agents.value_rnn import targets
 
 

@@ -13,12 +13,13 @@ import numpy as np
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 
-from mbrl_agents.common import agent_file, device_training, files, schedules, spaces_json
-from mbrl_agents.common.agent_file import AgentFile
+from mbrl_agents.core import files, schedules
+from mbrl_agents.sb3 import agent_file, device_training, spaces_json
+from mbrl_agents.sb3.agent_file import AgentFile
 from mbrl_envs import functional_task
 
 if TYPE_CHECKING:
-    from mbrl_agents.common.jax_agent import JaxAgent
+    from mbrl_agents.sb3.jax_agent import JaxAgent
 
 AgentT = TypeVar("AgentT", bound="JaxAgent")
 
@@ -38,7 +39,7 @@ _LAST = ("_last_obs", "_last_original_obs", "_last_episode_starts")  # of the ho
 
 
 def get_parameters(agent: JaxAgent) -> dict[str, dict[str, np.ndarray]]:
-    """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.get_parameters`."""
+    """See :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.get_parameters`."""
     return {name: files.flatten(getattr(agent.learner_state, part)) for name, part in _parts(agent).items()}
 
 
@@ -48,7 +49,7 @@ def _parts(agent: JaxAgent) -> dict[str, str]:
 
 
 def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
-    """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.set_parameters`."""
+    """See :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.set_parameters`."""
     given = source if isinstance(source, dict) else agent_file.load(source).params
     own = _parts(agent)
     unknown, missing = sorted(set(given) - set(own)), sorted(set(own) - set(given))
@@ -63,7 +64,7 @@ def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
 
 
 def save(agent: JaxAgent, path: str | os.PathLike[str] | io.BufferedIOBase, exclude: set[str]) -> None:
-    """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.save`."""
+    """See :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.save`."""
     if unknown := sorted(exclude - {*EXCLUDABLE, *agent.arguments}):
         raise ValueError(f"exclude must name some of {EXCLUDABLE} or arguments of the constructor, got {unknown}")
     arguments = {
@@ -102,7 +103,7 @@ def load(
     print_system_info: bool,
     force_reset: bool,
 ) -> AgentT:
-    """See :meth:`mbrl_agents.common.saved_agent.SavedAgent.load`."""
+    """See :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.load`."""
     if print_system_info:
         get_system_info()
     content = agent_file.load(path)

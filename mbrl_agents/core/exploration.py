@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.core.actions import ActionCodec
 
 KINDS = ("softmax", "epsilon_greedy")
 

@@ -12,19 +12,20 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
 
-from mbrl_agents.common import device_training, given_environment, host_training, keys, schedules, settings
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.device_agent import DeviceLoopAgent
-from mbrl_agents.common.device_loop import Clock, Learner, Streams, TrainingPlan
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.host_training import HostFunctions, compiled_init, host_functions
-from mbrl_agents.common.interrupt import PendingInterrupt, deferred
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.policy import JaxPolicy
-from mbrl_agents.common.progress_bars import closing_bar
-from mbrl_agents.common.replay import Replay
-from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core import keys, schedules
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.device_loop import Clock, Learner, Streams, TrainingPlan
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.interrupt import PendingInterrupt, deferred
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.replay import Replay
+from mbrl_agents.core.schedules import Now
+from mbrl_agents.sb3 import device_training, given_environment, host_training, settings
+from mbrl_agents.sb3.device_agent import DeviceLoopAgent
+from mbrl_agents.sb3.host_training import HostFunctions, compiled_init, host_functions
+from mbrl_agents.sb3.policy import JaxPolicy
+from mbrl_agents.sb3.progress_bars import closing_bar
+from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
 from mbrl_envs import FunctionalEnv, forks
 from mbrl_envs.checks import integer_in
 

@@ -9,8 +9,8 @@ import numpy as np
 import torch as th
 from torch import nn
 
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.observations import ObservationCodec
 
 _ACTIVATIONS: dict[str, Any] = {
     "elu": nn.ELU,
@@ -24,7 +24,7 @@ _ACTIVATIONS: dict[str, Any] = {
 
 
 class Features(nn.Module):
-    """Inputs of a network made of observations, float32 (n, f); see :class:`~mbrl_agents.common.observations.ObservationCodec`.
+    """Inputs of a network made of observations, float32 (n, f); see :class:`~mbrl_agents.core.observations.ObservationCodec`.
 
     Args:
         codec: How observations are read.
@@ -43,7 +43,7 @@ class Features(nn.Module):
 
 
 def mlp(params: Mapping[str, Any], activation: str) -> nn.Sequential:
-    """An :class:`~mbrl_agents.common.networks.MLP` with the given parameters, ``Dense_0`` and so on."""
+    """An :class:`~mbrl_agents.core.networks.MLP` with the given parameters, ``Dense_0`` and so on."""
     layers: list[nn.Module] = []
     for i in range(len(params)):
         kernel, bias = (np.array(params[f"Dense_{i}"][name], np.float32) for name in ("kernel", "bias"))

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from stable_baselines3.common.utils import ConstantSchedule, FloatSchedule, LinearSchedule
 
-from mbrl_agents.common.exploration import Exploration
+from mbrl_agents.core.exploration import Exploration
 from mbrl_envs.checks import number_in
 
 Schedule = Callable[[float], float]

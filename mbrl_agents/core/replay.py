@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.compilation import by_usual_rules
-from mbrl_agents.common.observations import ObservationCodec
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.compilation import by_usual_rules
+from mbrl_agents.core.observations import ObservationCodec
 from mbrl_envs import FunctionalEnv
 
 

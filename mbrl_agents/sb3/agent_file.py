@@ -18,7 +18,7 @@ import numpy as np
 import stable_baselines3
 from stable_baselines3.common.utils import get_system_info
 
-from mbrl_agents.common import files
+from mbrl_agents.core import files
 
 FORMAT = "mbrl-agent-1"
 

@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.replay import Replay, ReplayState, Transitions
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.replay import Replay, ReplayState, Transitions
+from mbrl_agents.core.schedules import Now
 from mbrl_envs import BatchedEnv, draws
 from mbrl_envs.batched import BatchState
 
@@ -31,13 +31,13 @@ class Learner(Protocol):
         """The state before any learning; ``hyper`` are numbers in which runs of one program may differ."""
 
     def act(self, state: Any, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Exploring actions, as the :class:`~mbrl_agents.common.actions.ActionCodec` of the space has them."""
+        """Exploring actions, as the :class:`~mbrl_agents.core.actions.ActionCodec` of the space has them."""
 
     def act_greedily(self, state: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
         """Greedy actions."""
 
     def update(self, state: Any, batch: Any, key: jax.Array, now: Now) -> tuple[Any, dict]:
-        """One gradient step on what the replay memory draws, mostly a :class:`~mbrl_agents.common.replay.Batch`."""
+        """One gradient step on what the replay memory draws, mostly a :class:`~mbrl_agents.core.replay.Batch`."""
 
     def update_target(self, state: Any) -> Any:
         """One update of the target network."""

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple, TypeVar
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.common import exploration, optimizer
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.networks import MLP
-from mbrl_agents.common.optimizer import AdamHyperparameters
+from mbrl_agents.core import exploration, optimizer
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.networks import MLP
+from mbrl_agents.core.optimizer import AdamHyperparameters
 
 StateT = TypeVar("StateT", bound=Any)  # a NamedTuple with fields params, target_params, optimizer, hyper
 
@@ -71,7 +71,7 @@ class QLearning:
         double_q: Whether the network chooses the action that the target network values.
         explore: ``"softmax"`` or ``"epsilon_greedy"``.
         clip: Whether gradients are clipped.
-        num_codes: Features are codes, int32 (…, num_codes) (see :class:`~mbrl_agents.common.networks.CodeDense`); 0 if they are
+        num_codes: Features are codes, int32 (…, num_codes) (see :class:`~mbrl_agents.core.networks.CodeDense`); 0 if they are
             numbers, float32 (…, num_features).
     """
 

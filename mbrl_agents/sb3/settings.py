@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mbrl_agents.common import exploration, networks, schedules
-from mbrl_agents.common.device_loop import WARMUPS
+from mbrl_agents.core import exploration, networks, schedules
+from mbrl_agents.core.device_loop import WARMUPS
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}

@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import GymEnv
 
-from mbrl_agents.common import persistence
-from mbrl_agents.common.settable_agent import SettableAgent
+from mbrl_agents.sb3 import persistence
+from mbrl_agents.sb3.settable_agent import SettableAgent
 
 if TYPE_CHECKING:
-    from mbrl_agents.common.jax_agent import JaxAgent
-    from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
+    from mbrl_agents.sb3.jax_agent import JaxAgent
+    from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
 
 
 class SavedAgent(SettableAgent):
-    """Saves arrays as arrays and settings as JSON; see :mod:`mbrl_agents.common.persistence`."""
+    """Saves arrays as arrays and settings as JSON; see :mod:`mbrl_agents.sb3.persistence`."""
 
     memory: DeviceReplayBuffer
 

@@ -12,8 +12,8 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.preprocessing import maybe_transpose
 from stable_baselines3.common.utils import is_vectorized_observation
 
-from mbrl_agents.common import agent_file
-from mbrl_agents.common.actions import ActionCodec
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.sb3 import agent_file
 
 Act = Callable[[np.ndarray, bool], np.ndarray]
 
@@ -70,7 +70,7 @@ class JaxPolicy(BasePolicy):
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
     ) -> tuple[np.ndarray, tuple[np.ndarray, ...] | None]:
-        """Actions; see :meth:`mbrl_agents.common.jax_agent.JaxAgent.predict`.
+        """Actions; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.predict`.
 
         Raises:
             ValueError: The observation is not of the observation space's shape.

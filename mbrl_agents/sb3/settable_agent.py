@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any, cast
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 
-from mbrl_agents.common import setting_later, settings
-from mbrl_agents.common.policy import AGENTS
-from mbrl_agents.common.replay_buffer import DeviceReplayBuffer
+from mbrl_agents.sb3 import setting_later, settings
+from mbrl_agents.sb3.policy import AGENTS
+from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
 from mbrl_envs.checks import integer_in
 
 if TYPE_CHECKING:
-    from mbrl_agents.common.jax_agent import JaxAgent
+    from mbrl_agents.sb3.jax_agent import JaxAgent
 
 
 class SettableAgent(OffPolicyAlgorithm):
-    """Arguments of the constructor are attributes that can be set; see :mod:`mbrl_agents.common.setting_later`."""
+    """Arguments of the constructor are attributes that can be set; see :mod:`mbrl_agents.sb3.setting_later`."""
 
     arguments: dict[str, Any]
     arrays_lock: threading.RLock

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_agents.common import q_values, torch_copy
-from mbrl_agents.common.jax_agent import JaxAgent
-from mbrl_agents.common.optimizer import NO_CLIPPING, AdamHyperparameters
-from mbrl_agents.common.q_learning import DQNHyperparameters, QLearning
+from mbrl_agents.core.optimizer import NO_CLIPPING, AdamHyperparameters
+from mbrl_agents.core.q_learning import DQNHyperparameters, QLearning
+from mbrl_agents.sb3 import q_values, torch_copy
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs.checks import number_in
 
 
@@ -59,6 +59,6 @@ class QAgent(JaxAgent):
         return q_values.of_agent(self, observation)
 
     def to_torch(self) -> torch_copy.TorchValues:
-        """A copy of the Q-network as a PyTorch module; see :meth:`mbrl_agents.common.saved_agent.SavedAgent.to_torch`."""
+        """A copy of the Q-network as a PyTorch module; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.to_torch`."""
         network = torch_copy.mlp(self.learner_state.params, self.arguments["policy_kwargs"]["activation_fn"])
         return torch_copy.TorchValues(self.replay.codec, [network])

@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq
 
-from mbrl_agents.common.compilation import jit, plain_jit
-from mbrl_agents.common.device_loop import Learner, TrainingPlan, choose_action, train, update_keys
-from mbrl_agents.common.replay import Replay
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core.compilation import jit, plain_jit
+from mbrl_agents.core.device_loop import Learner, TrainingPlan, choose_action, train, update_keys
+from mbrl_agents.core.replay import Replay
+from mbrl_agents.core.schedules import Now
 
 if TYPE_CHECKING:
-    from mbrl_agents.common.jax_agent import JaxAgent
+    from mbrl_agents.sb3.jax_agent import JaxAgent
 
 
 class HostFunctions:

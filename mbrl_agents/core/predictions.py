@@ -14,9 +14,9 @@ import numpy as np
 from jax import lax
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.common import evaluation
-from mbrl_agents.common.actions import ActionCodec
-from mbrl_agents.common.returns import td_targets
+from mbrl_agents.core import evaluation
+from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.returns import td_targets
 from mbrl_envs import FunctionalEnv
 
 

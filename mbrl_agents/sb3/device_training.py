@@ -17,16 +17,17 @@ from stable_baselines3.common.callbacks import (
     EveryNTimesteps,
 )
 
-from mbrl_agents.common import episode_records, schedules
-from mbrl_agents.common.callback_locals import DeviceLoopValues
-from mbrl_agents.common.compilation import KEPT_PROGRAMS, FirstCallAlone, jit, plain_jit
-from mbrl_agents.common.device_loop import DeviceLoop, LoopState, StepRecord, restart_lanes, start_lanes
-from mbrl_agents.common.exploration import Exploration
-from mbrl_agents.common.schedules import Now
+from mbrl_agents.core import schedules
+from mbrl_agents.core.compilation import KEPT_PROGRAMS, FirstCallAlone, jit, plain_jit
+from mbrl_agents.core.device_loop import DeviceLoop, LoopState, StepRecord, restart_lanes, start_lanes
+from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.schedules import Now
+from mbrl_agents.sb3 import episode_records
+from mbrl_agents.sb3.callback_locals import DeviceLoopValues
 from mbrl_envs import BatchedEnv, FunctionalTask
 
 if TYPE_CHECKING:
-    from mbrl_agents.common.jax_agent import JaxAgent
+    from mbrl_agents.sb3.jax_agent import JaxAgent
 
 SECONDS_PER_CHUNK = 0.5  # how long Ctrl-C and the progress bar may have to wait
 FIRST_CHUNK = 50

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 from stable_baselines3.common.type_aliases import GymEnv, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from mbrl_agents.common import device_training, keys
-from mbrl_agents.common.device_loop import DeviceLoop, Lanes, LoopState, Streams
-from mbrl_agents.common.observations import ObservationCodec
-from mbrl_agents.common.saved_agent import SavedAgent
+from mbrl_agents.core import keys
+from mbrl_agents.core.device_loop import DeviceLoop, Lanes, LoopState, Streams
+from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.sb3 import device_training
+from mbrl_agents.sb3.saved_agent import SavedAgent
 from mbrl_envs import BatchedEnv, FunctionalTask, functional_task
 
 

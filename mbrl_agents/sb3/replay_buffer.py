@@ -10,10 +10,10 @@ from typing import Any
 import jax
 import numpy as np
 
-from mbrl_agents.common import files
-from mbrl_agents.common.checks import finite
-from mbrl_agents.common.compilation import plain_jit
-from mbrl_agents.common.replay import Batch, Replay, ReplayState, Transitions
+from mbrl_agents.core import files
+from mbrl_agents.core.checks import finite
+from mbrl_agents.core.compilation import plain_jit
+from mbrl_agents.core.replay import Batch, Replay, ReplayState, Transitions
 
 
 @functools.lru_cache(maxsize=32)
@@ -26,7 +26,7 @@ def _compiled(replay: Replay) -> tuple[Any, Any, Any]:
 
 
 class DeviceReplayBuffer:
-    """Holds a :class:`~mbrl_agents.common.replay.ReplayState`.
+    """Holds a :class:`~mbrl_agents.core.replay.ReplayState`.
 
     Args:
         replay: The memory's layout.
@@ -123,7 +123,7 @@ class DeviceReplayBuffer:
             self.state = self.state._replace(stored=stored._replace(truncated=truncated))
 
     def sample(self, batch_size: int, key: jax.Array, gamma: float) -> Batch:
-        """Draws a batch; see :meth:`mbrl_agents.common.replay.Replay.sample`."""
+        """Draws a batch; see :meth:`mbrl_agents.core.replay.Replay.sample`."""
         return self._sample(self.state, key, batch_size, gamma)
 
     def save(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:

@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl_agents.common.compilation import by_usual_rules
+from mbrl_agents.core.compilation import by_usual_rules
 
 if TYPE_CHECKING:
-    from mbrl_agents.common.jax_agent import JaxAgent
+    from mbrl_agents.sb3.jax_agent import JaxAgent
 
 
 def set_argument(agent: JaxAgent, name: str, value: Any) -> None:

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mbrl_agents.common import keys
-from mbrl_agents.common.compilation import jit
+from mbrl_agents.core import keys
+from mbrl_agents.core.compilation import jit
 
 if TYPE_CHECKING:
-    from mbrl_agents.common.jax_agent import JaxAgent
+    from mbrl_agents.sb3.jax_agent import JaxAgent
 
 
 def of_agent(agent: JaxAgent, observation: Any) -> np.ndarray:

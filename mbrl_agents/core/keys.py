@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax
 
-from mbrl_agents.common.compilation import by_usual_rules
+from mbrl_agents.core.compilation import by_usual_rules
 from mbrl_envs import draws
 
 fold_in = by_usual_rules(jax.random.fold_in)

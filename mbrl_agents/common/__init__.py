@@ -1,1 +1,0 @@
-"""Parts that agents share: loops, replay, networks, saving."""
