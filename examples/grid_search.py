@@ -12,8 +12,8 @@ import pathlib
 import time
 
 from mbrl_agents import train_sweep
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_envs.assignments import parse_assignments
 from tuning import Worker, create_study, factor_two_grid, open_study
 from tuning.confirm import confirm

@@ -15,7 +15,7 @@ import threading
 from mbrl_agents.experiments import plots, results
 from mbrl_agents.experiments.comparison import Comparison, Contestant
 from mbrl_agents.experiments.published import preset, presets
-from mbrl_agents.experiments.run_folder import runs_below
+from mbrl_agents.runs.run_folder import runs_below
 from mbrl_envs.assignments import parse_assignments
 
 

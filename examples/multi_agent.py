@@ -15,8 +15,8 @@ from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 
 from mbrl_agents import train_sweep
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator
 from mbrl_envs import FunctionalVecEnv
 from mbrl_envs.multi_agent import CoopPanFlute
 from mbrl_envs.yardsticks import normalised_score, optimal_score, uniform_score

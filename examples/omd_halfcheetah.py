@@ -24,7 +24,7 @@ from rich.console import Console
 
 from mbrl_agents.experiments import plots, results
 from mbrl_agents.experiments.comparison import Comparison, Contestant
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.environments import EnvironmentSpec
 
 PUBLISHED = {"inner_steps": 1, "inner_loop": "all", "solver": "identity", "model_trunk": "shared", "initializer": "orthogonal"}
 OMDSACS: dict[str, dict[str, Any]] = {

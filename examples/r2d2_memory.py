@@ -19,11 +19,11 @@ import pandas as pd
 import torch
 
 from mbrl_agents.experiments import figures
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
 from mbrl_agents.experiments.published import preset
-from mbrl_agents.experiments.training import Calling, EvaluationGrid
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator
+from mbrl_agents.runs.training import Calling, EvaluationGrid
 
 EPISODES, POINTS = 20, 15
 DELAYS = (10, 40, 80, 160)

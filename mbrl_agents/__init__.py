@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from mbrl_agents.catalogue import AGENTS
+
 if TYPE_CHECKING:
     from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
     from mbrl_agents.linear_td import LinearTD
@@ -31,21 +33,7 @@ __all__ = [
 ]
 
 # Imported when first asked for: they bring torch, Stable-Baselines3 and pandas along, which take seconds.
-_LAZY = {
-    "LatentModelDQN": "mbrl_agents.model_dqn",
-    "LinearTD": "mbrl_agents.linear_td",
-    "PerfectModelDQN": "mbrl_agents.model_dqn",
-    "SimpleModelDQN": "mbrl_agents.model_dqn",
-    "OMD": "mbrl_agents.omd.agent",
-    "OMDSAC": "mbrl_agents.omd_sac.agent",
-    "R2D2": "mbrl_agents.r2d2",
-    "ReplayDQN": "mbrl_agents.replay_dqn",
-    "SweepResult": "mbrl_agents.experiments.sweeps",
-    "ValueRNN": "mbrl_agents.value_rnn",
-    "grid": "mbrl_agents.experiments.sweeps",
-    "sweep_memory": "mbrl_agents.experiments.sweeps",
-    "train_sweep": "mbrl_agents.experiments.sweeps",
-}
+_LAZY = AGENTS | dict.fromkeys(("SweepResult", "grid", "sweep_memory", "train_sweep"), "mbrl_agents.experiments.sweeps")
 
 
 def __getattr__(name: str) -> Any:

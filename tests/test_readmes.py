@@ -27,8 +27,8 @@ import numpy as np
 import pytest
 
 from mbrl_agents.experiments import published
-from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.command_arguments import OTHER_PRESETS
+from mbrl_agents.runs.agents import find_agent
 from mbrl_envs import cli
 from tests.command_lines import ROOT, blocks_of, outside_blocks, parse_module, parse_script
 

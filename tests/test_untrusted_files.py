@@ -29,11 +29,11 @@ from stable_baselines3 import PPO
 
 from mbrl_agents import R2D2, LinearTD, ReplayDQN, SweepResult, train_sweep
 from mbrl_agents.experiments import comparison, preset_files, published
-from mbrl_agents.experiments.agents import find_agent, known_agents
-from mbrl_agents.experiments.environments import TRUSTED_MODULES, EnvironmentSpec
-from mbrl_agents.experiments.run_folder import INTERRUPTED, RunFolder, Status
-from mbrl_agents.experiments.saved_agents import load_agent, load_for_evaluation
 from mbrl_agents.experiments.sweeps import folder as sweep_folder
+from mbrl_agents.runs.agents import find_agent, known_agents
+from mbrl_agents.runs.environments import TRUSTED_MODULES, EnvironmentSpec
+from mbrl_agents.runs.run_folder import INTERRUPTED, RunFolder, Status
+from mbrl_agents.runs.saved_agents import load_agent, load_for_evaluation
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_agents.td_dynamics.episode_store import EpisodeStore
 from mbrl_envs import cli

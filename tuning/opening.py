@@ -11,8 +11,8 @@ import optuna
 from optuna.storages import BaseStorage
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.environments import EnvironmentSpec
 from tuning.folders import check_folder
 from tuning.register import SUFFIX, Ledger, Register, fold
 from tuning.spaces import Space

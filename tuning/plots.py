@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.evaluation import default_sizes
 from mbrl_agents.experiments.figures import (
     COLOURS,
     FRAME,
@@ -24,9 +22,11 @@ from mbrl_agents.experiments.figures import (
     new_figure,
     plain,
 )
-from mbrl_agents.experiments.scores import yardsticks_of
 from mbrl_agents.experiments.sweeps.specification import setting_label
 from mbrl_agents.experiments.tables import shown
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.evaluation import default_sizes
+from mbrl_agents.runs.scores import yardsticks_of
 from tuning.confirm import CURVES, estimate, folder_of, read_confirmation
 from tuning.spaces import Range, Values
 from tuning.study import Study

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.config import default_interval
 from mbrl_agents.experiments.preset_files import Found, Preset, Regime
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.config import default_interval
 from tuning.confirm import read_confirmation
 from tuning.study import Study
 

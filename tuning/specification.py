@@ -7,11 +7,11 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.config import changes, default_interval
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.specification import specify
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.config import changes, default_interval
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.programs import Programs
 from mbrl_envs.checks import integer_in, one_of
 from tuning.objectives import Objective
 from tuning.pruning import Ladder

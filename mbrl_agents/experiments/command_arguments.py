@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from mbrl_agents.experiments import published
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_envs.assignments import literal, parse_assignments, split_assignments
 
 OTHER_PRESETS = ("study", "none")  # of mbrl compare; see mbrl_agents.experiments.presets
@@ -58,7 +58,7 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
 
 
 def training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
-    """What all runs of a command have in common, for :func:`~mbrl_agents.experiments.config.make_config`."""
+    """What all runs of a command have in common, for :func:`~mbrl_agents.runs.config.make_config`."""
     return {
         "steps": arguments.steps,
         "num_envs": arguments.n_envs,

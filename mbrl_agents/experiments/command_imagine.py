@@ -6,8 +6,8 @@ import argparse
 from typing import Any
 
 from mbrl_agents.experiments import imagination
-from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.tables import console, new_table
+from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_envs.checks import integer_in
 
 

@@ -6,8 +6,8 @@ import argparse
 import dataclasses
 
 from mbrl_agents.experiments import preset_files, published
-from mbrl_agents.experiments.agents import normalised_name
 from mbrl_agents.experiments.preset_files import Preset
+from mbrl_agents.runs.agents import normalised_name
 
 
 def presets(arguments: argparse.Namespace) -> int:

@@ -22,20 +22,20 @@ from mbrl_agents.experiments import (
     statistics,
     video,
 )
-from mbrl_agents.experiments.agents import find_agent, normalised_name
 from mbrl_agents.experiments.command_arguments import environment_of, training_arguments, with_preset
 from mbrl_agents.experiments.command_parts import FAILED, INTERRUPTED
 from mbrl_agents.experiments.commands import DEFAULT_AGENTS
 from mbrl_agents.experiments.comparison import Contestant
-from mbrl_agents.experiments.config import RunConfig, differences, make_config
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
-from mbrl_agents.experiments.progress import RunProgress, tracked
-from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, RunFolder, check_free, check_idle, find_runs, is_run
-from mbrl_agents.experiments.saved_agents import load_for_evaluation
 from mbrl_agents.experiments.tables import console
-from mbrl_agents.experiments.training import train as train_run
 from mbrl_agents.model_dqn.foresight import learner_with_model
+from mbrl_agents.runs.agents import find_agent, normalised_name
+from mbrl_agents.runs.config import RunConfig, differences, make_config
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator
+from mbrl_agents.runs.progress import RunProgress, tracked
+from mbrl_agents.runs.run_folder import DIVERGED, ENDED, RunFolder, check_free, check_idle, find_runs, is_run
+from mbrl_agents.runs.saved_agents import load_for_evaluation
+from mbrl_agents.runs.training import train as train_run
 from mbrl_envs.assignments import parse_assignments
 from mbrl_envs.checks import integer_in
 

@@ -10,12 +10,12 @@ import sys
 import pandas as pd
 
 from mbrl_agents.experiments import results
-from mbrl_agents.experiments.agents import find_agent
 from mbrl_agents.experiments.command_arguments import environment_of, parse_lists, training_arguments
 from mbrl_agents.experiments.command_parts import INTERRUPTED
 from mbrl_agents.experiments.published import Preset
 from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
 from mbrl_agents.experiments.tables import console, new_table, shown
+from mbrl_agents.runs.agents import find_agent
 from mbrl_envs.assignments import parse_assignments
 from mbrl_envs.checks import integer_in
 

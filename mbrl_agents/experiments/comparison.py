@@ -1,7 +1,7 @@
 """Several agents, several seeds, one environment: which runs there are, which are missing, and training those.
 
 A comparison is a folder: ``compare.yaml`` (what all runs have in common), ``<label>/seed-<n>/`` (a run each, see
-:mod:`mbrl_agents.experiments.run_folder`), and what is made of them: ``results.csv``, ``curves.csv``, ``curves.png``.
+:mod:`mbrl_agents.runs.run_folder`), and what is made of them: ``results.csv``, ``curves.csv``, ``curves.png``.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from rich.console import Console
 from mbrl_agents.core.files import is_half_written, write_atomically
 from mbrl_agents.core.interrupt import deferred
 from mbrl_agents.core.processes import usable_cores
-from mbrl_agents.experiments import workers
-from mbrl_agents.experiments.agents import find_agent, normalised_name
-from mbrl_agents.experiments.config import RunConfig, differences, dump, make_config, read_yaml
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.progress import RunProgress, Tracker, tracked
-from mbrl_agents.experiments.run_folder import DIVERGED, ENDED, FAILED, FINISHED, RunFolder, check_idle, is_run, runs_below
-from mbrl_agents.experiments.sweeps.driver import Driver
-from mbrl_agents.experiments.sweeps.execution import make_execution
-from mbrl_agents.experiments.workers import Job, Listener
+from mbrl_agents.runs import workers
+from mbrl_agents.runs.agents import find_agent, normalised_name
+from mbrl_agents.runs.config import RunConfig, differences, dump, make_config, read_yaml
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.executor import make_execution
+from mbrl_agents.runs.progress import RunProgress, Tracker, tracked
+from mbrl_agents.runs.run_folder import DIVERGED, ENDED, FAILED, FINISHED, RunFolder, check_idle, is_run, runs_below
+from mbrl_agents.runs.scheduler import Driver
+from mbrl_agents.runs.workers import Job, Listener
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
 FORMAT = "mbrl-compare-1"
@@ -105,7 +105,7 @@ class Comparison:
         environment: In what.
         seeds: Seeds of the runs of each contestant.
         force: Whether a comparison that is there already is deleted.
-        **common: Further arguments of :func:`~mbrl_agents.experiments.config.make_config`, the same for all.
+        **common: Further arguments of :func:`~mbrl_agents.runs.config.make_config`, the same for all.
 
     Raises:
         FileExistsError: The folder holds something else.

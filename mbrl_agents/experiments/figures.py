@@ -16,7 +16,7 @@ from mbrl_agents.experiments.statistics import mean_band
 if TYPE_CHECKING:
     import pandas as pd
 
-    from mbrl_agents.experiments.scores import Yardsticks
+    from mbrl_agents.runs.scores import Yardsticks
 
 # Okabe & Ito's colours, which colour-blind people tell apart; the palest one is left out.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

@@ -14,12 +14,12 @@ import numpy as np
 import pandas as pd
 
 from mbrl_agents.experiments import imagination_plots as plots
-from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.figures import save
 from mbrl_agents.experiments.imagination_pictures import rollouts_figure
 from mbrl_agents.experiments.results import write_csv
 from mbrl_agents.model_dqn.foresight import Trajectory, learner_with_model
 from mbrl_agents.model_dqn.inspection import imagined_rollouts, prediction_errors, termination_calibration
+from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_envs import FunctionalGymEnv
 from mbrl_envs.checks import integer_in
 

@@ -22,8 +22,8 @@ from mbrl_agents.experiments.figures import (
     saved,
 )
 from mbrl_agents.experiments.results import grouped, run_score_name, run_yardsticks
-from mbrl_agents.experiments.run_folder import RunFolder
-from mbrl_agents.experiments.scores import Yardsticks
+from mbrl_agents.runs.run_folder import RunFolder
+from mbrl_agents.runs.scores import Yardsticks
 
 
 def plot_curves(

@@ -24,9 +24,9 @@ import pathlib
 from typing import Any, NamedTuple
 
 from mbrl_agents.core.files import write_atomically
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.config import dump, read_yaml
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.config import dump, read_yaml
+from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_envs.checks import integer_in, number_in, one_of
 
 ENDING = ".yaml"

@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from mbrl_agents.experiments.agents import AgentKind
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.agents import AgentKind
+from mbrl_agents.runs.environments import EnvironmentSpec
 
 STUDY_ENVIRONMENTS = ("mbrl/ProcMaze-v0", "mbrl/OpenGrid-v0", "mbrl/ButtonGrid-v0", "mbrl/PanFlute-v0")
 STUDY_DISCOUNT = {"gamma": 0.9}

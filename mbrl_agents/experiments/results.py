@@ -12,11 +12,11 @@ import pandas as pd
 from rich.console import Console
 
 from mbrl_agents.core.files import write_atomically
-from mbrl_agents.experiments.progress import duration
-from mbrl_agents.experiments.run_folder import RunFolder
-from mbrl_agents.experiments.scores import Yardsticks, score_name, yardsticks_of
 from mbrl_agents.experiments.statistics import FINAL_PART, describe, worth
 from mbrl_agents.experiments.tables import new_table
+from mbrl_agents.runs.progress import duration
+from mbrl_agents.runs.run_folder import RunFolder
+from mbrl_agents.runs.scores import Yardsticks, score_name, yardsticks_of
 
 COLUMNS = (
     "agent",

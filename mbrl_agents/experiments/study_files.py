@@ -17,8 +17,8 @@ import pathlib
 from typing import Any
 
 from mbrl_agents.experiments import preset_files
-from mbrl_agents.experiments.config import read_yaml
 from mbrl_agents.experiments.preset_files import Preset, fields
+from mbrl_agents.runs.config import read_yaml
 
 _COLUMNS = {"step_size": "learning_rate", "temperature": "temperature"}
 _SIZES = ("n_envs", "eval_episodes", "eval_steps")

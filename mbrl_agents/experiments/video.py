@@ -16,7 +16,7 @@ import gymnasium
 import numpy as np
 
 from mbrl_agents.core.files import write_atomically
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.environments import EnvironmentSpec
 
 DEFAULT_STEPS = 200
 DEFAULT_FPS = 30

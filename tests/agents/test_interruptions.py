@@ -14,7 +14,7 @@ from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
 from mbrl_agents import OMDSAC, R2D2, LinearTD, PerfectModelDQN, ReplayDQN, ValueRNN
-from mbrl_agents.experiments.agents import known_agents
+from mbrl_agents.runs.agents import known_agents
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from tests.agents import cases
 from tests.agents.comparing import assert_same

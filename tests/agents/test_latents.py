@@ -16,12 +16,12 @@ from gymnasium import spaces
 from mbrl_agents import LatentModelDQN
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.replay import Batch
-from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.model_dqn.heads import Emission
 from mbrl_agents.model_dqn.latent import LatentModel
 from mbrl_agents.model_dqn.latents import CategoricalLatent, GaussianLatent
 from mbrl_agents.model_dqn.weights import LossWeights, ModelHyperparameters
+from mbrl_agents.runs.programs import Programs
 
 BITS = ObservationCodec.of(spaces.Box(0, 1, (2,), np.bool_))
 KEY = jax.random.PRNGKey(0)

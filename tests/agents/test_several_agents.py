@@ -12,8 +12,8 @@ import pytest
 
 from mbrl_agents import PerfectModelDQN, ReplayDQN, train_sweep
 from mbrl_agents.core import evaluation
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator
 from mbrl_envs import ButtonGrid, FunctionalEnv, FunctionalVecEnv, PanFlute
 from mbrl_envs import lane as lanes
 from mbrl_envs.multi_agent import ButtonContest, CoopButtonGrid, CoopPanFlute

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 import pytest
 
-from mbrl_agents.experiments.agents import known_agents
+from mbrl_agents.runs.agents import known_agents
 from tests.agents.cases import CASES, JAX_CASES, make
 
 SWITCHES: list[tuple[str, Any]] = [

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import psutil
 
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.environments import EnvironmentSpec
 from tests.benchmarks import machine
 from tests.benchmarks.recorded import Recorded
 from tuning import Worker, create_study

@@ -25,7 +25,7 @@ import psutil
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN
-from mbrl_agents.experiments.sweeps.execution import Execution, Member, Unit, make_execution
+from mbrl_agents.runs.executor import Execution, Member, Unit, make_execution
 from tests.benchmarks import machine
 from tests.benchmarks.recorded import Recorded
 from tests.benchmarks.training import matrix_products, measure

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from mbrl_agents.experiments import training
+from mbrl_agents.runs import training
 
 
 @pytest.fixture(autouse=True, scope="package")

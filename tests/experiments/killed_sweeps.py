@@ -19,7 +19,7 @@ from typing import Any
 
 from jax._src import xla_bridge
 
-from mbrl_agents.experiments.agents import known_agents
+from mbrl_agents.runs.agents import known_agents
 from tests.experiments.sweep_runs import sweep
 
 TOTAL, INTERVAL = 5000, 50

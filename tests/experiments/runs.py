@@ -5,10 +5,10 @@ from __future__ import annotations
 import pathlib
 from typing import Any
 
-from mbrl_agents.experiments.config import RunConfig, make_config
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.run_folder import RunFolder
-from mbrl_agents.experiments.training import Report
+from mbrl_agents.runs.config import RunConfig, make_config
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.run_folder import RunFolder
+from mbrl_agents.runs.training import Report
 
 FLUTE = EnvironmentSpec("mbrl/PanFlute-v0")
 TINY: dict[str, dict[str, Any]] = {

@@ -9,7 +9,7 @@ import stable_baselines3
 from gymnasium import spaces
 
 import mbrl_agents
-from mbrl_agents.experiments.agents import find_agent, known_agents
+from mbrl_agents.runs.agents import find_agent, known_agents
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
 ALL = sorted(known_agents())

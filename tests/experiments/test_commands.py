@@ -17,8 +17,9 @@ from PIL import Image
 from stable_baselines3 import PPO
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.experiments import command_runs, run_folder
-from mbrl_agents.experiments.run_folder import FINISHED, INTERRUPTED, RUNNING, RunFolder
+from mbrl_agents.experiments import command_runs
+from mbrl_agents.runs import run_folder
+from mbrl_agents.runs.run_folder import FINISHED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_envs import cli
 from tests.experiments.runs import TINY, contents, settings
 

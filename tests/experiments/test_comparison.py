@@ -15,11 +15,11 @@ import pytest
 import scipy.stats
 from rich.console import Console
 
-from mbrl_agents.experiments import plots, results, workers
+from mbrl_agents.experiments import plots, results
 from mbrl_agents.experiments.comparison import Comparison, Contestant, parse_contestants
-from mbrl_agents.experiments.run_folder import FINISHED, INTERRUPTED, RunFolder, Status, runs_below
-from mbrl_agents.experiments.sweeps import driver
-from mbrl_agents.experiments.training import train
+from mbrl_agents.runs import scheduler, workers
+from mbrl_agents.runs.run_folder import FINISHED, INTERRUPTED, RunFolder, Status, runs_below
+from mbrl_agents.runs.training import train
 from mbrl_envs import yardsticks
 from tests.experiments.runs import FLUTE, TINY, contents, folder, stop_at
 
@@ -168,7 +168,7 @@ class Roads:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.driven: list[str] = []
         self.worked: list[str] = []
-        drive, work = driver.Driver.__init__, workers.run_jobs
+        drive, work = scheduler.Driver.__init__, workers.run_jobs
 
         def init(self_: Any, folders: Any, *args: Any, **kwargs: Any) -> None:
             self.driven += [run.config.title for run in folders]
@@ -178,7 +178,7 @@ class Roads:
             self.worked += [job.config.title for job in jobs]
             return work(jobs, *args)
 
-        monkeypatch.setattr(driver.Driver, "__init__", init)
+        monkeypatch.setattr(scheduler.Driver, "__init__", init)
         monkeypatch.setattr(workers, "run_jobs", run_jobs)
 
 

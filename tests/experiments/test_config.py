@@ -9,11 +9,11 @@ import gymnasium
 import pytest
 import yaml
 
-from mbrl_agents.experiments import config as configs
 from mbrl_agents.experiments import presets
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.config import RunConfig, default_interval, differences
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs import config as configs
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.config import RunConfig, default_interval, differences
+from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_envs.conditioning import CueReward
 from tests.experiments.runs import config
 

@@ -13,9 +13,9 @@ from stable_baselines3 import PPO
 import mbrl_envs
 from mbrl_agents import LinearTD, ReplayDQN, ValueRNN, train_sweep
 from mbrl_agents.core import evaluation as on_device
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator, default_sizes
-from mbrl_agents.experiments.scores import score_name, yardsticks_of
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator, default_sizes
+from mbrl_agents.runs.scores import score_name, yardsticks_of
 from mbrl_envs import FunctionalVecEnv, functional_task, yardsticks
 from tests.agents import probes
 from tests.agents.probes import Probe

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from mbrl_agents.experiments import preset_files, published
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.run_folder import RunFolder
 from mbrl_envs import ButtonGrid, PanFlute, ProcMaze, cli
 
 AGENTS = {

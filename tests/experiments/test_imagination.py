@@ -15,10 +15,10 @@ from PIL import Image
 from mbrl_agents import PerfectModelDQN, ReplayDQN, SimpleModelDQN
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.experiments import imagination, imagination_pictures
-from mbrl_agents.experiments.environments import EnvironmentSpec
 from mbrl_agents.experiments.imagination import FILES, collect, some_starts, summary, write_findings
 from mbrl_agents.experiments.imagination_plots import errors_figure
 from mbrl_agents.model_dqn.inspection import Rollout, Trajectory
+from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_envs import ProcMaze, cli
 from tests.experiments.test_commands import fails
 

@@ -7,8 +7,8 @@ import io
 import pytest
 from rich.console import Console
 
-from mbrl_agents.experiments import progress
-from mbrl_agents.experiments.progress import RunProgress, Tracker, duration, tracked
+from mbrl_agents.runs import progress
+from mbrl_agents.runs.progress import RunProgress, Tracker, duration, tracked
 
 
 @pytest.mark.parametrize(

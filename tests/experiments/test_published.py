@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from mbrl_agents.experiments import preset_files, published
-from mbrl_agents.experiments.config import EvaluationConfig
 from mbrl_agents.experiments.preset_files import Found, Regime
-from mbrl_agents.experiments.run_folder import RunFolder, runs_below
+from mbrl_agents.runs.config import EvaluationConfig
+from mbrl_agents.runs.run_folder import RunFolder, runs_below
 from mbrl_envs import cli
 
 FOUND = {"study": "x", "objective": "final", "direction": "maximize", "value": 0.5, "seeds": [0, 1]}

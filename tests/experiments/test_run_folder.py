@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from mbrl_agents.core.processes import process_identity
-from mbrl_agents.experiments import metrics, run_folder
-from mbrl_agents.experiments.run_folder import FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
+from mbrl_agents.runs import metrics, run_folder
+from mbrl_agents.runs.run_folder import FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
 from tests.experiments.runs import config, contents, folder
 
 

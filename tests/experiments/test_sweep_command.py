@@ -10,8 +10,8 @@ import pytest
 
 from mbrl_agents import SweepResult
 from mbrl_agents.experiments import command_arguments
-from mbrl_agents.experiments.run_folder import FINISHED
-from mbrl_agents.experiments.sweeps.driver import Driver
+from mbrl_agents.runs.run_folder import FINISHED
+from mbrl_agents.runs.scheduler import Driver
 from mbrl_envs import cli
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import SMALL, alone, same_parameters

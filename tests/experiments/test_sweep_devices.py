@@ -24,7 +24,7 @@ SETTINGS = {"learning_rate": [1e-3, 5e-4, 2e-4], "gamma": [0.9, 0.8, 0.7]}
 SCRIPT = """
 import json, pathlib, sys
 import jax
-from mbrl_agents.experiments.sweeps import execution as executions
+from mbrl_agents.runs import executor as executions
 from tests.experiments.sweep_runs import sweep
 from tests.experiments.test_sweep_devices import SETTINGS
 

@@ -12,9 +12,9 @@ import stable_baselines3
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import ReplayDQN, grid, sweep_memory, train_sweep
-from mbrl_agents.experiments.sweeps import memory
 from mbrl_agents.experiments.sweeps import sweep as sweeps
 from mbrl_agents.experiments.sweeps.specification import MOST_RUNS, specify
+from mbrl_agents.runs import memory
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import FLUTE, SMALL
 

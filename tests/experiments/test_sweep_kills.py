@@ -19,11 +19,11 @@ import pytest
 
 from mbrl_agents import SweepResult, train_sweep
 from mbrl_agents.core.processes import process_identity
-from mbrl_agents.experiments import checkpoints
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
-from mbrl_agents.experiments.sweeps.driver import Driver
-from mbrl_agents.experiments.sweeps.training_units import Run
+from mbrl_agents.runs import checkpoints
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from mbrl_agents.runs.scheduler import Driver
+from mbrl_agents.runs.training_groups import Run
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import EXECUTIONS, FLUTE, SIZES, SMALL, same_sweeps, sweep
 

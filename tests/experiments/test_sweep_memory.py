@@ -13,9 +13,9 @@ import pytest
 import mbrl_envs
 from mbrl_agents import ReplayDQN, sweep_memory
 from mbrl_agents.core.device_loop import LoopState
-from mbrl_agents.experiments.sweeps import execution as executions
-from mbrl_agents.experiments.sweeps import memory
-from mbrl_agents.experiments.sweeps.training_units import Run
+from mbrl_agents.runs import executor as executions
+from mbrl_agents.runs import memory
+from mbrl_agents.runs.training_groups import Run
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import EXECUTIONS, FLUTE, SMALL, same_runs, same_sweeps, sweep
 

@@ -16,9 +16,9 @@ from matplotlib.figure import Figure
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import ReplayDQN, SweepResult, grid
-from mbrl_agents.experiments.run_folder import DIVERGED, FINISHED, INTERRUPTED, Status
 from mbrl_agents.experiments.sweeps import folder as folders
 from mbrl_agents.experiments.sweeps.specification import specify
+from mbrl_agents.runs.run_folder import DIVERGED, FINISHED, INTERRUPTED, Status
 from mbrl_envs.pan_flute import PanFlute
 from tests.experiments.sweep_runs import FLUTE, SMALL, alone, same_parameters, same_runs, sweep
 

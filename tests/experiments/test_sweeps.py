@@ -15,14 +15,13 @@ from stable_baselines3.common.utils import LinearSchedule
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN, SweepResult
-from mbrl_agents.experiments import checkpoints, training
-from mbrl_agents.experiments.run_folder import RunFolder
-from mbrl_agents.experiments.sweeps import driver
-from mbrl_agents.experiments.sweeps import execution as executions
-from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.specification import specify
-from mbrl_agents.experiments.sweeps.training_units import UnitInTraining
 from mbrl_agents.replay_dqn import DQNLearner
+from mbrl_agents.runs import checkpoints, scheduler, training
+from mbrl_agents.runs import executor as executions
+from mbrl_agents.runs.programs import Programs
+from mbrl_agents.runs.run_folder import RunFolder
+from mbrl_agents.runs.training_groups import UnitInTraining
 from mbrl_agents.sb3 import device_training
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs.pan_flute import PanFlute
@@ -149,7 +148,7 @@ def test_no_more_programs_are_gone_round_than_are_kept(execution: str, monkeypat
     swept: dict[int, SweepResult] = {}
     changes: dict[int, int] = {}
     for most in (1, 2):
-        monkeypatch.setattr(driver, "KEPT_PROGRAMS", most)
+        monkeypatch.setattr(scheduler, "KEPT_PROGRAMS", most)
         advanced.clear()
         architectures = {"policy_kwargs": [{"net_arch": [3]}, {"net_arch": [5]}]}
         swept[most] = sweep(architectures, [0, 1], execution=execution, total_timesteps=150, eval_interval=50)

@@ -15,12 +15,12 @@ import pytest
 import torch as th
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.experiments import checkpoints, training
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
-from mbrl_agents.experiments.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
-from mbrl_agents.experiments.saved_agents import load_for_evaluation
-from mbrl_agents.experiments.training import Calling, Report, train
+from mbrl_agents.runs import checkpoints, training
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator
+from mbrl_agents.runs.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
+from mbrl_agents.runs.saved_agents import load_for_evaluation
+from mbrl_agents.runs.training import Calling, Report, train
 from tests.experiments.runs import FLUTE, TINY, contents, folder, stop_at
 
 GRID = [0, 50, 100, 150, 200]

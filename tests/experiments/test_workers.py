@@ -8,9 +8,9 @@ import signal
 
 import pytest
 
-from mbrl_agents.experiments import workers
-from mbrl_agents.experiments.run_folder import FAILED, FINISHED, RunFolder
-from mbrl_agents.experiments.workers import Job
+from mbrl_agents.runs import workers
+from mbrl_agents.runs.run_folder import FAILED, FINISHED, RunFolder
+from mbrl_agents.runs.workers import Job
 from tests.experiments.runs import config
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import optuna
 from optuna.storages import InMemoryStorage
 
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.environments import EnvironmentSpec
 from tests.tuning.fakes import FLUTE, SPACE, STEPS, curve_at
 from tuning import Space, Study, StudySpec, Worker
 from tuning.objectives import Curve

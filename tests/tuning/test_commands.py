@@ -11,7 +11,7 @@ import pytest
 
 from mbrl_agents.experiments import preset_files
 from mbrl_agents.experiments.preset_files import Found, Regime
-from mbrl_agents.experiments.run_folder import RunFolder, runs_below
+from mbrl_agents.runs.run_folder import RunFolder, runs_below
 from mbrl_envs import cli
 from tests.experiments.test_commands import fails
 from tests.tuning.fakes import FakeTrainer, study_in, work

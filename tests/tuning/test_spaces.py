@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.environments import EnvironmentSpec
 from tests.tuning.fakes import FLUTE, SMALL
 from tuning import Range, Space, StudySpec, Values, create_study, factor_two_grid
 

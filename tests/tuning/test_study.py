@@ -20,8 +20,8 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from mbrl_agents import grid, train_sweep
-from mbrl_agents.experiments import checkpoints
 from mbrl_agents.experiments.sweeps.folder import run_path
+from mbrl_agents.runs import checkpoints
 from tests.tuning.fakes import FLUTE, FakeTrainer, curve_at, study_in, work
 from tests.tuning.tiny_study import ARGUMENTS, SIZES, SPACE, tiny_study, train
 from tuning import Study, create_study, open_study

@@ -1,4 +1,4 @@
-"""A sweep's folder: ``sweep.yaml``, and ``run-<n>/`` for each run (see :mod:`mbrl_agents.experiments.run_folder`)."""
+"""A sweep's folder: ``sweep.yaml``, and ``run-<n>/`` for each run (see :mod:`mbrl_agents.runs.run_folder`)."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any
 import yaml
 
 from mbrl_agents.core.files import is_half_written, write_atomically
-from mbrl_agents.experiments.config import RunConfig, changes, differences, dump, read_yaml
-from mbrl_agents.experiments.run_folder import RunFolder, check_idle, is_run, runs_below
 from mbrl_agents.experiments.sweeps.specification import FORMAT, SweepSpec
+from mbrl_agents.runs.config import RunConfig, changes, differences, dump, read_yaml
+from mbrl_agents.runs.run_folder import RunFolder, check_idle, is_run, runs_below
 
 MARKER = "sweep.yaml"
 

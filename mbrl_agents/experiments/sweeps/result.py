@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from mbrl_agents.core.files import write_atomically
-from mbrl_agents.experiments import checkpoints, results, statistics
-from mbrl_agents.experiments.metrics import SCORE
-from mbrl_agents.experiments.run_folder import DIVERGED, FINISHED, RunFolder
+from mbrl_agents.experiments import results, statistics
 from mbrl_agents.experiments.sweeps import folder as folders
 from mbrl_agents.experiments.sweeps import plots
+from mbrl_agents.runs import checkpoints
+from mbrl_agents.runs.metrics import SCORE
+from mbrl_agents.runs.run_folder import DIVERGED, FINISHED, RunFolder
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs.checks import integer_in, one_of
 

@@ -11,10 +11,10 @@ import gymnasium
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.experiments.agents import AgentKind, find_agent
-from mbrl_agents.experiments.config import RunConfig, make_config
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.sweeps.programs import Programs
+from mbrl_agents.runs.agents import AgentKind, find_agent
+from mbrl_agents.runs.config import RunConfig, make_config
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.programs import Programs
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in

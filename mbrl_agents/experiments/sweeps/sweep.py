@@ -14,17 +14,17 @@ from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.core.interrupt import deferred
-from mbrl_agents.experiments.checkpoints import CHECKPOINT_SECONDS
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.progress import RunProgress, tracked
-from mbrl_agents.experiments.run_folder import ENDED, RunFolder
 from mbrl_agents.experiments.sweeps import folder as folders
-from mbrl_agents.experiments.sweeps.driver import Driver
-from mbrl_agents.experiments.sweeps.execution import Execution, make_execution
-from mbrl_agents.experiments.sweeps.memory import MemoryPlan
-from mbrl_agents.experiments.sweeps.programs import Programs
 from mbrl_agents.experiments.sweeps.result import SweepResult
 from mbrl_agents.experiments.sweeps.specification import SweepSpec, specify
+from mbrl_agents.runs.checkpoints import CHECKPOINT_SECONDS
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.executor import Execution, make_execution
+from mbrl_agents.runs.memory import MemoryPlan
+from mbrl_agents.runs.programs import Programs
+from mbrl_agents.runs.progress import RunProgress, tracked
+from mbrl_agents.runs.run_folder import ENDED, RunFolder
+from mbrl_agents.runs.scheduler import Driver
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in, number_in
 

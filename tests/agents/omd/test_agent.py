@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from mbrl_agents import OMD, train_sweep
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
-from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator
+from mbrl_agents.runs.run_folder import RunFolder
 from mbrl_envs import cli
 from tests.agents.comparing import assert_same
 

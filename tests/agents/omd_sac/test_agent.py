@@ -20,7 +20,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import VecNormalize
 
 from mbrl_agents import OMDSAC, train_sweep
-from mbrl_agents.experiments.environments import EnvironmentSpec
+from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_envs import FunctionalVecEnv
 from tests.agents.comparing import assert_same
 from tests.agents.probes import Aim, make

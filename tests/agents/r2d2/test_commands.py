@@ -9,10 +9,10 @@ import yaml
 
 from mbrl_agents import R2D2
 from mbrl_agents.experiments import published
-from mbrl_agents.experiments.agents import find_agent
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
-from mbrl_agents.experiments.run_folder import RunFolder
+from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator
+from mbrl_agents.runs.run_folder import RunFolder
 from mbrl_envs import cli
 from tests.agents.r2d2.agents import agent
 

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from mbrl_agents import R2D2, r2d2
-from mbrl_agents.experiments.config import make_config
 from mbrl_agents.experiments.published import preset
 from mbrl_agents.r2d2.policies import R2D2Policy
+from mbrl_agents.runs.config import make_config
 
 PAPER = {
     "sequence_length": 80,

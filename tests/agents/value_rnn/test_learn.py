@@ -15,8 +15,8 @@ from stable_baselines3.common.env_util import make_vec_env
 from stable_baselines3.common.vec_env import VecNormalize
 
 from mbrl_agents import ValueRNN, train_sweep
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.evaluation import Evaluator
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.evaluation import Evaluator
 from mbrl_agents.value_rnn import analysis, scoring
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_envs import conditioning

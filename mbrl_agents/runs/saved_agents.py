@@ -13,9 +13,9 @@ import gymnasium
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.core import files
-from mbrl_agents.experiments.agents import AgentKind, find_agent
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.run_folder import AGENT, RunFolder, is_run
+from mbrl_agents.runs.agents import AgentKind, find_agent
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.run_folder import AGENT, RunFolder, is_run
 from mbrl_agents.sb3 import agent_file
 
 

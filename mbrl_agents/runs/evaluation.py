@@ -17,9 +17,9 @@ from stable_baselines3.common.evaluation import evaluate_policy
 
 from mbrl_agents.core import evaluation as functional
 from mbrl_agents.core.compilation import plain_jit
-from mbrl_agents.experiments.environments import EnvironmentSpec
-from mbrl_agents.experiments.metrics import SCORE
-from mbrl_agents.experiments.scores import Yardsticks, yardsticks_of
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.metrics import SCORE
+from mbrl_agents.runs.scores import Yardsticks, yardsticks_of
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import FunctionalEnv, FunctionalTask
 from mbrl_envs.checks import integer_in

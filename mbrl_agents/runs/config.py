@@ -11,9 +11,9 @@ import yaml
 from stable_baselines3.common.base_class import BaseAlgorithm
 
 from mbrl_agents.core import schedules
-from mbrl_agents.experiments.agents import AgentKind, find_agent
-from mbrl_agents.experiments.environments import EnvironmentSpec, lists
-from mbrl_agents.experiments.evaluation import default_sizes
+from mbrl_agents.runs.agents import AgentKind, find_agent
+from mbrl_agents.runs.environments import EnvironmentSpec, lists
+from mbrl_agents.runs.evaluation import default_sizes
 from mbrl_agents.td_dynamics.schedules import PowerSchedule
 from mbrl_envs.checks import boolean, integer_in
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mbrl_agents.core.device_loop import DeviceLoop, StepRecord
-from mbrl_agents.experiments import checkpoints
-from mbrl_agents.experiments.metrics import DIVERGENCE, SCORE
-from mbrl_agents.experiments.run_folder import DIVERGED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
-from mbrl_agents.experiments.sweeps.execution import Chunk, Execution, Member, Unit
+from mbrl_agents.runs import checkpoints
+from mbrl_agents.runs.metrics import DIVERGENCE, SCORE
+from mbrl_agents.runs.run_folder import DIVERGED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
+from mbrl_agents.runs.executor import Chunk, Execution, Member, Unit
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import functional_task
 

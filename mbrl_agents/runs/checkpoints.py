@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from mbrl_agents.experiments.metrics import DIVERGENCE, SCORE
-from mbrl_agents.experiments.run_folder import RunFolder
-from mbrl_agents.experiments.saved_agents import load_agent, save_agent
+from mbrl_agents.runs.metrics import DIVERGENCE, SCORE
+from mbrl_agents.runs.run_folder import RunFolder
+from mbrl_agents.runs.saved_agents import load_agent, save_agent
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
 CHECKPOINT_SECONDS = 60.0

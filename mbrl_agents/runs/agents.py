@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import importlib
 import inspect
 from typing import Any
 
@@ -13,6 +14,7 @@ from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
 
+from mbrl_agents.catalogue import AGENTS
 from mbrl_agents.core import schedules
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
@@ -123,10 +125,9 @@ def known_agents() -> dict[str, AgentKind]:
     import sb3_contrib
     import stable_baselines3
 
-    import mbrl_agents
-
-    kinds: dict[str, AgentKind] = {}
-    for module in (mbrl_agents, stable_baselines3, sb3_contrib):
+    modules = {name: importlib.import_module(module) for name, module in AGENTS.items()}
+    kinds = {name: AgentKind(name, getattr(module, name), "mbrl_agents") for name, module in modules.items()}
+    for module in (stable_baselines3, sb3_contrib):
         for name in module.__all__:
             cls = getattr(module, name)
             if inspect.isclass(cls) and issubclass(cls, BaseAlgorithm):

@@ -19,9 +19,9 @@ from multiprocessing.connection import Connection, wait
 from typing import Any, NamedTuple, Protocol
 
 from mbrl_agents.core.interrupt import PendingInterrupt, deferred, handled
-from mbrl_agents.experiments import training
-from mbrl_agents.experiments.config import RunConfig
-from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RunFolder, in_a_line, is_run
+from mbrl_agents.runs import training
+from mbrl_agents.runs.config import RunConfig
+from mbrl_agents.runs.run_folder import FAILED, INTERRUPTED, RunFolder, in_a_line, is_run
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 # Several processes share a GPU only if the first does not take all of its memory.
@@ -56,7 +56,7 @@ class Listener(Protocol):
         """A run has come so far."""
 
     def ended(self, index: int, state: str, error: str | None) -> None:
-        """A run has ended, with the state of a :class:`~mbrl_agents.experiments.run_folder.Status`."""
+        """A run has ended, with the state of a :class:`~mbrl_agents.runs.run_folder.Status`."""
 
     def waiting(self) -> None:
         """Nothing has happened for a moment."""

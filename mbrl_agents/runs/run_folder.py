@@ -28,10 +28,10 @@ import pandas as pd
 
 from mbrl_agents.core.files import umask, write_atomically
 from mbrl_agents.core.processes import process_identity, this_host
-from mbrl_agents.experiments import config as configs
-from mbrl_agents.experiments import metrics
-from mbrl_agents.experiments.config import RunConfig
-from mbrl_agents.experiments.versions import versions
+from mbrl_agents.runs import config as configs
+from mbrl_agents.runs import metrics
+from mbrl_agents.runs.config import RunConfig
+from mbrl_agents.runs.versions import versions
 
 CONFIG, VERSIONS, METRICS, STATUS, AGENT, REPLAY = (
     "config.yaml",
@@ -159,7 +159,7 @@ class RunFolder:
     # ------------------------------------------------------------------ metrics
 
     def append_metrics(self, timestep: int, values: Mapping[str, float]) -> None:
-        """Appends numbers; see :func:`mbrl_agents.experiments.metrics.append`."""
+        """Appends numbers; see :func:`mbrl_agents.runs.metrics.append`."""
         metrics.append(self.path / METRICS, self.config.seed, timestep, values)
 
     def drop_metrics_after(self, timestep: int) -> None:
@@ -167,7 +167,7 @@ class RunFolder:
         metrics.drop_after(self.path / METRICS, timestep)
 
     def metrics(self) -> pd.DataFrame:
-        """All metrics; see :func:`mbrl_agents.experiments.metrics.read`."""
+        """All metrics; see :func:`mbrl_agents.runs.metrics.read`."""
         return metrics.read(self.path / METRICS)
 
     def scores(self) -> pd.Series:

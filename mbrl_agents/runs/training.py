@@ -15,10 +15,10 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.utils import configure_logger
 
 from mbrl_agents.core.interrupt import PendingInterrupt, deferred
-from mbrl_agents.experiments import checkpoints
-from mbrl_agents.experiments.evaluation import Evaluator
-from mbrl_agents.experiments.metrics import DIVERGENCE, SCORE
-from mbrl_agents.experiments.run_folder import DIVERGED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
+from mbrl_agents.runs import checkpoints
+from mbrl_agents.runs.evaluation import Evaluator
+from mbrl_agents.runs.metrics import DIVERGENCE, SCORE
+from mbrl_agents.runs.run_folder import DIVERGED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
 REPORT_SECONDS = 0.1

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from mbrl_agents.experiments.run_folder import ENDED, FAILED, FINISHED, INTERRUPTED
+from mbrl_agents.runs.run_folder import ENDED, FAILED, FINISHED, INTERRUPTED
 
 LINE_SECONDS = 10.0  # between plain lines
 MAX_BARS = 12  # of runs at once

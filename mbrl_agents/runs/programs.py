@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mbrl_agents.core.device_loop import DeviceLoop
-from mbrl_agents.experiments.config import RunConfig
-from mbrl_agents.experiments.sweeps.execution import Execution
-from mbrl_agents.experiments.sweeps.memory import NO_RUNS, MemoryPlan, agent_program, plan_memory
+from mbrl_agents.runs.config import RunConfig
+from mbrl_agents.runs.executor import Execution
+from mbrl_agents.runs.memory import NO_RUNS, MemoryPlan, agent_program, plan_memory
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import functional_task
 

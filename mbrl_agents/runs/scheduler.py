@@ -15,12 +15,12 @@ from typing import Any
 from mbrl_agents.core.compilation import KEPT_PROGRAMS
 from mbrl_agents.core.device_loop import DeviceLoop
 from mbrl_agents.core.interrupt import PendingInterrupt
-from mbrl_agents.experiments.checkpoints import CHECKPOINT_SECONDS
-from mbrl_agents.experiments.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
-from mbrl_agents.experiments.sweeps.execution import Execution
-from mbrl_agents.experiments.sweeps.programs import Programs
-from mbrl_agents.experiments.sweeps.training_units import PAUSED, Run, UnitInTraining
-from mbrl_agents.experiments.workers import Listener
+from mbrl_agents.runs.checkpoints import CHECKPOINT_SECONDS
+from mbrl_agents.runs.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
+from mbrl_agents.runs.executor import Execution
+from mbrl_agents.runs.programs import Programs
+from mbrl_agents.runs.training_groups import PAUSED, Run, UnitInTraining
+from mbrl_agents.runs.workers import Listener
 
 _POLL_SECONDS = 0.2
 
