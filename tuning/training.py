@@ -12,10 +12,10 @@ from mbrl_agents import SweepResult
 from mbrl_agents.experiments.sweeps.folder import MARKER, open_or_create
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.experiments.sweeps.sweep import advance
+from mbrl_agents.runs.checkpoints import CHECKPOINT_SECONDS
 from mbrl_agents.runs.executor import make_execution
 from mbrl_agents.runs.metrics import DIVERGENCE, SCORE
 from mbrl_agents.runs.run_folder import DIVERGED, INTERRUPTED, RUNNING, runs_below
-from mbrl_agents.runs.scheduler import CHECKPOINT_SECONDS
 from mbrl_envs.checks import number_in
 from tuning.objectives import Curve
 from tuning.specification import StudySpec

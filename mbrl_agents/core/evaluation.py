@@ -18,8 +18,8 @@ from jax import lax
 from mbrl_agents.core import keys
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.compilation import FirstCallAlone, plain_jit
-from mbrl_agents.core.device_loop import Learner
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Learner
 from mbrl_envs import FunctionalEnv
 from mbrl_envs import lane as lanes
 from mbrl_envs.lane import Lane

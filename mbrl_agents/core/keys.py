@@ -9,8 +9,6 @@ from mbrl_envs import draws
 
 fold_in = by_usual_rules(jax.random.fold_in)
 """As ``jax.random.fold_in``, of raw keys."""
-split = by_usual_rules(jax.random.split)
-"""As ``jax.random.split``, of raw keys."""
 
 
 def from_seed(seed: int) -> jax.Array:

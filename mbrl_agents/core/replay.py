@@ -11,7 +11,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from mbrl_agents.core import files
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.compilation import by_usual_rules
 from mbrl_agents.core.observations import ObservationCodec
@@ -78,7 +80,10 @@ class Batch(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Replay:
-    """Layout of a replay memory.
+    """A replay memory's layout and functions.
+
+    A memory with numbers of its own (priorities, say) is a subclass whose state has more fields than :class:`ReplayState`, and
+    which changes them in :meth:`add` and :meth:`draw`. They are saved, loaded and mapped over runs with the rest.
 
     Attributes:
         codec: How observations are stored.
@@ -134,7 +139,41 @@ class Replay:
         # memory, twice, on every step.
         twice = jnp.stack([state.position, state.position])
         stored = jax.tree.map(lambda memory, row: memory.at[twice].set(jnp.stack([row, row])), state.stored, encoded)
-        return ReplayState(stored, (state.position + 1) % self.rows, jnp.minimum(state.size + 1, self.rows))
+        position, size = (state.position + 1) % self.rows, jnp.minimum(state.size + 1, self.rows)
+        return state._replace(stored=stored, position=position, size=size)
+
+    def draw(self, state: ReplayState, key: jax.Array, batch_size: int, gamma: jax.Array) -> tuple[Any, ReplayState]:
+        """Draws what an update learns from, and the memory after that: drawing may change a memory's own numbers.
+
+        Args:
+            state: The memory; not empty.
+            key: Random key, uint32 (2,).
+            batch_size: Size of the batch.
+            gamma: Discount factor γ, float32 scalar.
+        """
+        return self.sample(state, key, batch_size, gamma), state
+
+    def changes_when_drawn(self) -> bool:
+        """Whether :meth:`draw` changes the memory."""
+        memory, found = jax.eval_shape(by_usual_rules(self.init)), []
+
+        def look(memory: Any, key: jax.Array, gamma: jax.Array) -> Any:
+            batch, after = self.draw(memory, key, 1, gamma)
+            found.append(after is not memory)
+            return batch
+
+        jax.eval_shape(
+            by_usual_rules(look), memory, jax.ShapeDtypeStruct((2,), jnp.uint32), jax.ShapeDtypeStruct((), jnp.float32)
+        )
+        return found[0]
+
+    def differs_in_step(self) -> Any:
+        """Which leaves of the state differ between runs that have made equally many steps (True); a prefix of the state.
+
+        Where a row is written is the same in all of them, and a program for many runs then writes all their rows at one place.
+        """
+        shapes = jax.eval_shape(by_usual_rules(self.init))
+        return type(shapes)(*(name not in ("position", "size") for name in shapes._fields))
 
     def sample(self, state: ReplayState, key: jax.Array, batch_size: int, gamma: jax.Array) -> Batch:
         """Draws transitions uniformly with replacement; n-step returns end early at an episode's end and at the newest row.
@@ -149,6 +188,49 @@ class Replay:
         number = (state.size * self.lanes).astype(jnp.uint32)
         flat = (jax.random.bits(key, (batch_size,), jnp.uint32) % number).astype(jnp.int32)
         return self.gather(state, flat // self.lanes, flat % self.lanes, gamma)
+
+    def to_arrays(self, state: ReplayState) -> dict[str, np.ndarray]:
+        """What a file keeps of the memory: the rows in use of what has rows and slots, all else whole."""
+        used = int(state.size)
+        return {
+            name: leaf[:used] if self._has_rows(leaf) else leaf
+            for name, leaf in files.flatten(_named(state), copy=False).items()
+        }
+
+    def from_arrays(self, arrays: files.ArrayFile, what: str) -> ReplayState:
+        """The memory that :meth:`to_arrays` made arrays of; it may have had another number of rows, if its ring was not full.
+
+        Args:
+            arrays: The arrays.
+            what: What they are from, for messages.
+
+        Raises:
+            ValueError: They are of a memory with another layout.
+        """
+        shapes, templates = jax.eval_shape(by_usual_rules(self.init)), files.flatten(_named(by_usual_rules(self.init)()))
+        size, position = (int(arrays[name]) if name in arrays.names else -1 for name in ("size", "position"))
+        if not (0 <= size <= self.rows and 0 <= position < self.rows) or {*arrays.names} != {*templates}:
+            raise ValueError(f"{what} holds no replay memory of at most {self.rows} rows per environment")
+        if size < self.rows and position != size:
+            raise ValueError(f"{what} is a full ring of {size} rows; this memory has {self.rows}")
+        for name, template in templates.items():
+            given, rows = arrays[name], self._has_rows(template)
+            wanted = (size, *template.shape[1:]) if rows else template.shape
+            # Counts were once written in 64 bits.
+            if given.shape != wanted or (given.dtype != template.dtype and name not in ("size", "position")):
+                raise ValueError(
+                    f"{what}: {name} must have shape {wanted} and dtype {template.dtype}, got {given.shape} and {given.dtype}"
+                )
+            if rows:
+                template[:size] = given
+            else:
+                template[...] = given
+        parts = files.unflatten(_named(shapes), templates, what)
+        stored = type(shapes.stored)(**{name: parts.pop(name) for name in shapes.stored._fields})
+        return type(shapes)(stored=stored, **parts)
+
+    def _has_rows(self, leaf: np.ndarray) -> bool:
+        return leaf.shape[:2] == (self.rows, self.lanes)
 
     def gather(self, state: ReplayState, row: jax.Array, lane: jax.Array, gamma: jax.Array) -> Batch:
         """The (n-step) transitions that start at given places.
@@ -179,3 +261,9 @@ class Replay:
             terminated=stored.terminated[last, lane],
             env_state=jax.tree.map(lambda leaf: leaf[row, lane], stored.env_state),
         )
+
+
+def _named(state: ReplayState) -> dict[str, Any]:
+    """A memory's parts by name, as they are called in files."""
+    parts = state._asdict()
+    return parts.pop("stored")._asdict() | parts

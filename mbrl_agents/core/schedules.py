@@ -90,6 +90,54 @@ def table(
     return np.pad(np.array(values, np.float32), (0, len(progress_remaining) - len(values)), mode="edge")
 
 
+class Schedules(NamedTuple):
+    """All that follows the progress of a run.
+
+    Attributes:
+        temperature: Of softmax exploration.
+        epsilon: Of ε-greedy exploration.
+        learning_rate: Of the learner.
+    """
+
+    temperature: Schedule
+    epsilon: Schedule
+    learning_rate: Schedule
+
+    def explore_at(self, progress_remaining: float) -> Exploration:
+        """How much to explore at a progress from 1 (start) to 0 (end)."""
+        return Exploration(
+            at("temperature", self.temperature, progress_remaining), at("epsilon", self.epsilon, progress_remaining)
+        )
+
+    def at(self, progress_remaining: float) -> Now:
+        """All values at a progress."""
+        learning_rate = at("learning_rate", self.learning_rate, progress_remaining)
+        return Now(self.explore_at(progress_remaining), learning_rate)
+
+    def tables(self, num_timesteps: int, total_timesteps: int, num_envs: int, rows: int, used: int | None = None) -> Now:
+        """Values for the next steps: exploration as of a step's beginning, learning rate as of its end.
+
+        Args:
+            num_timesteps: Where the run is.
+            total_timesteps: Where it ends.
+            num_envs: Transitions of a step.
+            rows: Number of steps.
+            used: How many of these steps will be taken; None for all.
+
+        Raises:
+            TypeError, ValueError: A schedule gives a value for one of them that is out of range.
+        """
+        timesteps = num_timesteps + num_envs * np.arange(rows + 1)
+        progress = np.maximum(1 - timesteps / total_timesteps, 0)
+        return Now(
+            Exploration(
+                table(self.temperature, progress[:-1], "temperature", used),
+                table(self.epsilon, progress[:-1], "epsilon", used),
+            ),
+            table(self.learning_rate, progress[1:], "learning_rate", used),
+        )
+
+
 def to_json(value: Any) -> Any:
     """What is saved of a number or a schedule."""
     value = value.value_schedule if isinstance(value, FloatSchedule) else value

@@ -25,7 +25,7 @@ from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.executor import make_execution
 from mbrl_agents.runs.progress import RunProgress, Tracker, tracked
 from mbrl_agents.runs.run_folder import DIVERGED, ENDED, FAILED, FINISHED, RunFolder, check_idle, is_run, runs_below
-from mbrl_agents.runs.scheduler import Driver
+from mbrl_agents.runs.scheduler import Scheduler
 from mbrl_agents.runs.workers import Job, Listener
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
@@ -232,7 +232,7 @@ def train_together(jobs: Sequence[Job], listener: Listener, num_workers: int) ->
     """
     folders = [workers.folder_of(job) for job in jobs]
     with deferred() as pending:
-        complete = Driver(folders, listener, make_execution(None, num_workers), pending).run(keep_going=True)
+        complete = Scheduler(folders, listener, make_execution(None, num_workers), pending).run(keep_going=True)
         pending.pressed = False  # our answer says it
     return complete
 

@@ -16,13 +16,13 @@ from stable_baselines3.common.type_aliases import GymEnv, Schedule, TrainFreq, T
 from stable_baselines3.common.utils import FloatSchedule
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.core import keys
+from mbrl_agents.core import keys, predictions
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.predictions import Played
-from mbrl_agents.linear_td import scoring
-from mbrl_agents.linear_td.learner import FreshReplay, LinearTDHyperparameters, LinearTDLearner, LinearTDState
+from mbrl_agents.linear_td import host_episodes
+from mbrl_agents.linear_td.learner import FreshReplay, LinearTDHyperparameters, LinearTDLearner
 from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, as_policy
 from mbrl_agents.sb3 import settings
 from mbrl_agents.sb3.host_policies import Predicting
@@ -79,7 +79,6 @@ class LinearTD(JaxAgent):
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.Box)
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LINEAR: JaxPolicy, TABULAR: JaxPolicy}
     learner: LinearTDLearner
-    learner_state: LinearTDState
 
     def __init__(
         self,
@@ -207,14 +206,16 @@ class LinearTD(JaxAgent):
         return self
 
     def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
-        """How well values predict returns in any environment; see :func:`mbrl_agents.linear_td.scoring.host_scores`."""
-        return scoring.host_scores(self, env, num_episodes)
+        """How well values predict returns in any environment; see :func:`mbrl_agents.core.predictions.host_scores`."""
+        return predictions.host_scores(
+            env, lambda observation: self.predict(observation)[0], self.value, self.gamma, num_episodes
+        )
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Self:
         """Loads a saved agent; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.load`."""
         agent = super().load(*args, **kwargs)
-        agent.learner_state = agent.learner_state._replace(updates=agent._put(jnp.int32(agent._n_updates)))
+        agent.change_run(learner=agent.learner_state._replace(updates=agent._put(jnp.int32(agent._n_updates))))
         return agent
 
     # ------------------------------------------------------------------ what was learned, and what is to be expected
@@ -299,7 +300,7 @@ class LinearTD(JaxAgent):
         self.env.seed(seed)
         self._last_obs = None  # so that learning begins with a reset
         if (policy := self._host_policy) is not None:
-            return scoring.host_play(self.env, policy.choose, num_episodes, num_steps)
+            return host_episodes.host_play(self.env, policy.choose, num_episodes, num_steps)
         each_key, read = (keys.fold_in(key, step) for step in itertools.count()), self.replay.codec.from_host
 
         def act(observations: np.ndarray) -> np.ndarray:
@@ -307,7 +308,7 @@ class LinearTD(JaxAgent):
                 np.array(self._functions.act_greedily(self.learner_state, read(observations), next(each_key)))
             )
 
-        return scoring.host_play(self.env, act, num_episodes, num_steps)
+        return host_episodes.host_play(self.env, act, num_episodes, num_steps)
 
 
 def _power_schedule(learning_rate: Any) -> PowerSchedule | None:
@@ -321,4 +322,4 @@ def _power_schedule(learning_rate: Any) -> PowerSchedule | None:
     return learning_rate if isinstance(learning_rate, PowerSchedule) else None
 
 
-_play_on_device = plain_jit(scoring.play, static_argnums=(0, 1, 3, 4))
+_play_on_device = plain_jit(LinearTDLearner.play, static_argnums=(0, 1, 3, 4))

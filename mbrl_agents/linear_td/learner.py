@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mbrl_agents.core import predictions
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.predictions import Played
 from mbrl_agents.core.replay import Replay, ReplayState
 from mbrl_agents.core.schedules import Now
 from mbrl_agents.linear_td.policies import Policy
@@ -138,8 +140,37 @@ class LinearTDLearner:
         """Nothing: targets come from the weights themselves."""
         return state
 
-    def scores(self, env: FunctionalEnv, state: LinearTDState, key: jax.Array, num_episodes: int, num_steps: int) -> jax.Array:
-        """How well values are predicted; see :func:`mbrl_agents.linear_td.scoring.device_scores`."""
-        from mbrl_agents.linear_td import scoring  # which imports this
+    def play(self, env: FunctionalEnv, key: jax.Array, num_episodes: int, num_steps: int) -> Played:
+        """Episodes of the policy from reset, without time limit.
 
-        return scoring.device_scores(self, env, state, key, num_episodes, num_steps)
+        Args:
+            env: The dynamics.
+            key: Random key, uint32 (2,).
+            num_episodes: n.
+            num_steps: T, steps of each episode.
+
+        Returns:
+            Observations (T + 1, n, …), rewards float32 (T, n), and whether episodes go on, bool (T + 1, n).
+        """
+
+        def act(observation: jax.Array, step_key: jax.Array) -> jax.Array:
+            return self.act_greedily(None, observation, step_key)  # type: ignore[arg-type]  # the policy is given
+
+        return predictions.play(env, act, key, num_episodes, num_steps)
+
+    def scores(self, env: FunctionalEnv, state: LinearTDState, key: jax.Array, num_episodes: int, num_steps: int) -> jax.Array:
+        """How well values predict the discounted return that followed, bootstrapped by V itself where an episode was cut.
+
+        Args:
+            env: The dynamics.
+            state: What has been learned.
+            key: Random key, uint32 (2,).
+            num_episodes: Number of episodes, side by side.
+            num_steps: Steps of each, at most.
+
+        Returns:
+            Scores (see :mod:`mbrl_agents.core.predictions`), float32 (num_episodes,). The chance in returns is part of them.
+        """
+        played = self.play(env, key, num_episodes, num_steps)
+        values = self.value(state, played.observations)
+        return played.scores(values[:-1], played.returns(values, state.hyper.gamma))

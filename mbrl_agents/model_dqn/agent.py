@@ -6,10 +6,10 @@ import dataclasses
 from typing import Any
 
 from mbrl_agents.core.actions import ActionCodec
-from mbrl_agents.core.device_loop import TrainingPlan
 from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.program import TrainingPlan
 from mbrl_agents.model_dqn.latents import LATENTS, STD_ACTIVATIONS
-from mbrl_agents.model_dqn.learner import ModelDQNHyperparameters, ModelDQNLearner, ModelDQNState
+from mbrl_agents.model_dqn.learner import ModelDQNHyperparameters, ModelDQNLearner
 from mbrl_agents.model_dqn.weights import LossWeights, ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import WorldModel
 from mbrl_agents.sb3.q_agent import QAgent
@@ -26,7 +26,6 @@ class ModelDQN(QAgent):
     """Base of the agents that learn from what a world model imagines; their arguments: :class:`~mbrl_agents.SimpleModelDQN`."""
 
     learner: ModelDQNLearner
-    learner_state: ModelDQNState
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = super()._check_arguments(arguments)

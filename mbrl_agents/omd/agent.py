@@ -12,14 +12,13 @@ from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, PolicyPredictor
 
-from mbrl_agents.core import keys
 from mbrl_agents.core.actions import ActionCodec
-from mbrl_agents.core.device_loop import TrainingPlan
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import PLAIN_ADAM
+from mbrl_agents.core.program import TrainingPlan
 from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.omd import arguments as checks
-from mbrl_agents.omd.learner import INITIALIZER, OMDHyperparameters, OMDLearner, OMDState
+from mbrl_agents.omd.learner import INITIALIZER, OMDHyperparameters, OMDLearner
 from mbrl_agents.sb3 import q_values, settings, torch_copy
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_agents.sb3.policy import JaxPolicy
@@ -97,7 +96,6 @@ class OMD(JaxAgent):
     """
 
     learner: OMDLearner
-    learner_state: OMDState
 
     def __init__(
         self,
@@ -217,8 +215,7 @@ class OMD(JaxAgent):
         del deterministic
         observations, explore = self.replay.codec.from_host(observations), self.exploration_at()._replace(epsilon=np.float32(0))
         with self.arrays_lock:
-            key = keys.fold_in(self._predict_stream, self._predictions)
-            self._predictions += 1
+            key = self._predict_key(drawn=True)
             return np.array(self._functions.act(self.learner_state, observations, key, explore))
 
     def _make_hyperparameters(self) -> OMDHyperparameters:

@@ -91,7 +91,6 @@ class OMDSAC(JaxAgent):
 
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Box,)
     learner: OMDSACLearner
-    learner_state: OMDSACState
 
     def __init__(
         self,

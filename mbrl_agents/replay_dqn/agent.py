@@ -11,7 +11,7 @@ from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.q_learning import DQNHyperparameters
 from mbrl_agents.core.schedules import Schedule
-from mbrl_agents.replay_dqn.learner import DQNLearner, DQNState
+from mbrl_agents.replay_dqn.learner import DQNLearner
 from mbrl_agents.sb3 import settings
 from mbrl_agents.sb3.q_agent import QAgent
 
@@ -64,7 +64,6 @@ class ReplayDQN(QAgent):
     """
 
     learner: DQNLearner
-    learner_state: DQNState
 
     def __init__(
         self,

@@ -17,77 +17,84 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as Spec
 
-from mbrl_agents.core import evaluation
+from mbrl_agents.core import chunks, evaluation
+from mbrl_agents.core.chunks import Chunk
 from mbrl_agents.core.compilation import KEPT_PROGRAMS, jit, plain_jit
-from mbrl_agents.core.device_loop import Clock, DeviceLoop, LoopState, StepRecord
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.processes import usable_cores
-from mbrl_agents.core.replay import ReplayState
-from mbrl_agents.sb3 import device_training
-from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.core.program import Program
+from mbrl_agents.core.run import RunState
+from mbrl_agents.core.schedules import Now, Schedules
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import one_of
 
 KINDS = ("loop", "vmap")
 
 
-class Member(NamedTuple):
-    """A run that is being executed.
+class Run(NamedTuple):
+    """A run to be executed.
 
     Attributes:
-        agent: Its agent; while the run is in a mapped unit, the agent's arrays are there and not here.
-        loop: Its program.
+        state: Its arrays, at the beginning.
+        program: Its program.
+        schedules: What follows its progress.
         total: Timesteps of the whole run.
         episodes: Episodes of an evaluation.
         eval_steps: Steps of each.
         seed: Seed of its evaluations.
     """
 
-    agent: JaxAgent
-    loop: DeviceLoop
+    state: RunState
+    program: Program
+    schedules: Schedules
     total: int
     episodes: int
     eval_steps: int
     seed: int
 
+    def tables(self, num_timesteps: int, used: int | None) -> Now:
+        """Values of its schedules for the next steps."""
+        assert self.program.envs is not None
+        rows = self.program.max_chunk
+        return self.schedules.tables(num_timesteps, self.total, self.program.envs.num_envs, rows, used)
 
-class Chunk(NamedTuple):
-    """What a chunk of steps has brought for one run; NumPy arrays with leading axes of steps, or of trainings."""
+    def explore_at(self, num_timesteps: int) -> Exploration:
+        """How much it explores at a timestep."""
+        return self.schedules.explore_at(1 - num_timesteps / self.total)
 
-    records: StepRecord
-    metrics: dict[str, np.ndarray]
+    def evaluation_key(self, num_timesteps: int) -> jax.Array:
+        """The key of its evaluation at a timestep."""
+        return evaluation.evaluation_key(self.seed, num_timesteps)
 
 
-class Unit(Protocol):
+class RunGroup(Protocol):
     """Runs that go forward together, all at the same timestep."""
 
-    members: Sequence[Member]
-
     def advance(self, num: int) -> list[Chunk]:
-        """At least one and at most ``num`` steps of every run; the agents' counters are kept up to date."""
+        """At least one and at most ``num`` steps of every run."""
 
     def evaluate(self) -> list[dict[str, float]]:
         """Measures of every run as it is now, means over episodes by name, ``"score"`` among them."""
 
-    def hand_over(self, indices: Sequence[int]) -> None:
-        """Gives the arrays of some runs to their agents, to be saved."""
+    def states(self, indices: Sequence[int]) -> list[RunState]:
+        """Some of the runs as they are now; good until the next call of :meth:`advance`."""
 
 
 class Execution(Protocol):
     """A way to execute runs.
 
     Attributes:
-        workers: Units that go forward at the same time.
-        together: Whether units that are equally far should become one.
+        workers: Groups that go forward at the same time.
+        together: Whether groups that are equally far should become one.
     """
 
     workers: int
     together: bool
 
-    def unit(self, members: Sequence[Member], width: int = 1) -> Unit:
-        """Takes over runs of one program that are equally far; their agents hold their arrays.
+    def group(self, runs: Sequence[Run], width: int = 1) -> RunGroup:
+        """Takes over runs of one program that are equally far, arrays included.
 
-        A run's numbers do not depend on who is beside it, but their rounding may on how many there are: units of one width
+        A run's numbers do not depend on who is beside it, but their rounding may on how many there are: groups of one width
         round alike, however many runs are left in them.
         """
 
@@ -110,7 +117,7 @@ def make_execution(kind: str | None, workers: int | None = None, devices: Sequen
     return LoopExecution(devices, workers or (usable_cores() if on_cpu else len(devices)))
 
 
-# --- one run a unit -----------------------------------------------------------------------------------------------------------
+# --- one run a group ----------------------------------------------------------------------------------------------------------
 
 
 class LoopExecution:
@@ -122,37 +129,36 @@ class LoopExecution:
         self.devices, self.workers = devices, workers
         self._dealt = 0
 
-    def unit(self, members: Sequence[Member], width: int = 1) -> Unit:
+    def group(self, runs: Sequence[Run], width: int = 1) -> RunGroup:
         del width
-        (member,) = members
+        (run,) = runs
         device = self.devices[self._dealt % len(self.devices)]
         self._dealt += 1
-        if len(self.devices) > 1:
-            member.agent.adopt(jax.device_put(member.agent.loop_state(), device))
-        return _SingleRun(member)
+        return _SingleRun(run._replace(state=jax.device_put(run.state, device)) if len(self.devices) > 1 else run)
 
 
 class _SingleRun:
-    def __init__(self, member: Member) -> None:
-        self.members: Sequence[Member] = (member,)
+    def __init__(self, run: Run) -> None:
+        self.run, self.state = run._replace(state=None), run.state  # type: ignore[arg-type]  # one owner is enough
 
     def advance(self, num: int) -> list[Chunk]:
-        agent, loop, total = self.members[0][:3]
-        records, metrics = device_training.run_chunk(agent, loop, num, total)
-        device_training.count_chunk(agent, records, total)
-        return [Chunk(records, metrics)]
+        program = self.run.program
+        part = chunks.next_part(program, self.state, num)
+        tables = self.run.tables(int(self.state.clock.num_timesteps), part.num)
+        self.state, chunk = chunks.on_host(part, *chunks.run_part(chunks.compiled(program), part, self.state, tables))
+        return [chunk]
 
     def evaluate(self) -> list[dict[str, float]]:
-        member = self.members[0]
-        compiled = evaluation.compiled_evaluation(*_played(member))
-        measured = compiled(member.agent.learner_state, _key(member), member.agent.exploration_at())
+        now = int(self.state.clock.num_timesteps)
+        compiled = evaluation.compiled_evaluation(*_played(self.run))
+        measured = compiled(self.state.learner, self.run.evaluation_key(now), self.run.explore_at(now))
         return [{name: float(np.asarray(each).mean()) for name, each in measured.items()}]
 
-    def hand_over(self, indices: Sequence[int]) -> None:
-        """The agent has its arrays all along."""
+    def states(self, indices: Sequence[int]) -> list[RunState]:
+        return [self.state for _ in indices]
 
 
-# --- many runs a unit ---------------------------------------------------------------------------------------------------------
+# --- many runs a group --------------------------------------------------------------------------------------------------------
 
 
 class MappedExecution:
@@ -164,56 +170,41 @@ class MappedExecution:
     def __init__(self, devices: Sequence[jax.Device]) -> None:
         self.mesh = Mesh(np.array(devices), ("runs",))
 
-    def unit(self, members: Sequence[Member], width: int = 1) -> Unit:
-        return _MappedRuns(members, width, self.mesh)
-
-
-# What is a run's own (True) and what is common to runs in step (False): where they are, and where in the memory they write.
-_OWN: Any = LoopState._make((True, ReplayState._make((True, False, False)), True, True, Clock._make((False,) * 3), True))
+    def group(self, runs: Sequence[Run], width: int = 1) -> RunGroup:
+        return _MappedRuns(runs, width, self.mesh)
 
 
 class _MappedRuns:
-    def __init__(self, members: Sequence[Member], width: int, mesh: Mesh) -> None:
-        self.members, self.mesh, self.loop = members, mesh, members[0].loop
+    def __init__(self, runs: Sequence[Run], width: int, mesh: Mesh) -> None:
+        self.mesh, self.program = mesh, runs[0].program
         # Every device gets as many: the last run is repeated as often as need be, and what becomes of that is ignored.
-        width = max(width, len(members))
-        self.rows = [*range(len(members)), *[len(members) - 1] * (width - len(members) + -width % mesh.size)]
-        self.programs = _mapped_programs(self.loop, mesh)
-        states = [member.agent.loop_state() for member in members]
-        for member in members:  # one copy is enough
-            member.agent.forget_arrays()
-        self.state: LoopState = self._stacked(states, _OWN)
+        width = max(width, len(runs))
+        self.rows = [*range(len(runs)), *[len(runs) - 1] * (width - len(runs) + -width % mesh.size)]
+        self.programs, self.own = _mapped_programs(self.program, mesh), self.program.differs_in_step()
+        self.state: RunState = self._stacked([run.state for run in runs], self.own)
+        self.runs = [run._replace(state=None) for run in runs]  # type: ignore[arg-type]  # one copy is enough
 
     def advance(self, num: int) -> list[Chunk]:
-        first = self.members[0].agent
-        part = device_training.next_part(self.loop, first._calls, first.num_timesteps, num)
-        tables = [device_training.schedule_tables(each.agent, self.loop, each.total) for each in self.members]
-        schedules = self._stacked(tables, True)
-        self.state, records, metrics = device_training.run_part(self.programs, part, self.state, schedules)
+        part = chunks.next_part(self.program, self.state, num)
+        now = int(self.state.clock.num_timesteps)
+        schedules = self._stacked([run.tables(now, None) for run in self.runs], True)
+        self.state, records, metrics = chunks.run_part(self.programs, part, self.state, schedules)
         records = jax.tree.map(lambda leaf: np.asarray(leaf)[:, : part.num], records)
         metrics = {name: np.asarray(values)[:, : part.trainings] for name, values in metrics.items()}
-        calls, updates = int(self.state.clock.calls), int(self.state.clock.updates)
-        chunks = []
-        for i, member in enumerate(self.members):
-            own = jax.tree.map(lambda leaf, i=i: leaf[i], records)
-            device_training.count_chunk(member.agent, own, member.total)
-            member.agent._calls, member.agent._n_updates = calls, updates
-            chunks.append(Chunk(own, {name: values[i] for name, values in metrics.items()}))
-        return chunks
+        return [Chunk(_row(records, i), {name: values[i] for name, values in metrics.items()}) for i in range(len(self.runs))]
 
     def evaluate(self) -> list[dict[str, float]]:
-        keys = self._stacked([_key(member) for member in self.members], True)
-        explores = self._stacked([member.agent.exploration_at() for member in self.members], True)
-        measured = _mapped_evaluation(*_played(self.members[0]), self.mesh)(self.state.learner, keys, explores)
+        now = int(self.state.clock.num_timesteps)
+        keys = self._stacked([run.evaluation_key(now) for run in self.runs], True)
+        explores = self._stacked([run.explore_at(now) for run in self.runs], True)
+        measured = _mapped_evaluation(*_played(self.runs[0]), self.mesh)(self.state.learner, keys, explores)
         host = {name: np.asarray(each) for name, each in measured.items()}
-        return [{name: float(each[i].mean()) for name, each in host.items()} for i in range(len(self.members))]
+        return [{name: float(each[i].mean()) for name, each in host.items()} for i in range(len(self.runs))]
 
-    def hand_over(self, indices: Sequence[int]) -> None:
+    def states(self, indices: Sequence[int]) -> list[RunState]:
         # All at once: a slice on the device would be a program for each index.
         host = jax.device_get(self.state)
-        for i in indices:
-            own = jax.tree.map(lambda is_own, part, i=i: jax.tree.map(lambda x: x[i] if is_own else x, part), _OWN, host)
-            self.members[i].agent.adopt(own)
+        return [jax.tree.map(lambda own, part, i=i: _row(part, i) if own else part, self.own, host) for i in indices]
 
     def _stacked(self, trees: Sequence[Any], own: Any) -> Any:
         """One tree for all runs, on the devices; ``own`` is a prefix of the trees."""
@@ -230,17 +221,20 @@ class _MappedRuns:
         return jax.tree.map(stack, own, *trees)
 
 
+def _row(tree: Any, i: int) -> Any:
+    return jax.tree.map(lambda leaf: leaf[i], tree)
+
+
 @functools.lru_cache(maxsize=KEPT_PROGRAMS)
-def _mapped_programs(loop: DeviceLoop, mesh: Mesh) -> device_training.Programs:
-    """The programs of a loop over the states of many runs."""
-    functions = device_training.program_functions(loop)
-    outputs: device_training.Programs = device_training.Programs((_OWN, True), (_OWN, True, True), (_OWN, True))
-    inputs = device_training.Programs((_OWN, True, False), (_OWN, True, False), (_OWN, True, False))
+def _mapped_programs(program: Program, mesh: Mesh) -> chunks.Programs:
+    """The functions of a program over the states of many runs. They are given all buffers: runs that fail are loaded again."""
+    functions, own = chunks.program_functions(program), program.differs_in_step()
+    outputs = chunks.Programs((own, True), (own, True, True), (own, True))
     compiled = (
-        jit(_mapped(function, mesh, takes, gives), donate_argnums=0)
-        for function, takes, gives in zip(functions, inputs, outputs, strict=True)
+        jit(_mapped(function, mesh, (own, True, False), gives), donate_argnums=0)
+        for function, gives in zip(functions, outputs, strict=True)
     )
-    return device_training.Programs(*compiled)
+    return chunks.Programs(*compiled)
 
 
 def _mapped(function: Any, mesh: Mesh, inputs: Any, outputs: Any) -> Any:
@@ -261,13 +255,9 @@ def _mapped(function: Any, mesh: Mesh, inputs: Any, outputs: Any) -> Any:
 # --- evaluation ---------------------------------------------------------------------------------------------------------------
 
 
-def _played(member: Member) -> tuple[Any, FunctionalEnv, int, int]:
-    return member.loop.learner, member.loop.envs.env, member.episodes, member.eval_steps
-
-
-def _key(member: Member) -> jax.Array:
-    """The key of a run's evaluation at its present timestep."""
-    return evaluation.evaluation_key(member.seed, member.agent.num_timesteps)
+def _played(run: Run) -> tuple[Any, FunctionalEnv, int, int]:
+    assert run.program.envs is not None
+    return run.program.learner, run.program.envs.env, run.episodes, run.eval_steps
 
 
 @functools.lru_cache(maxsize=32)

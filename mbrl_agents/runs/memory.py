@@ -11,12 +11,13 @@ import jax
 import numpy as np
 import psutil
 
+from mbrl_agents.core import chunks, slots
 from mbrl_agents.core.compilation import KEPT_PROGRAMS, by_usual_rules, give_back_memory
-from mbrl_agents.core.device_loop import Clock, DeviceLoop, LoopState, Streams, start_lanes
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.processes import usable_cores
+from mbrl_agents.core.program import Program
+from mbrl_agents.core.run import RunState
 from mbrl_agents.core.schedules import Now
-from mbrl_agents.sb3 import device_training
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
 MARGIN = 0.8  # the part of the free memory that is used: allocators do not fit perfectly, and others want some
@@ -74,7 +75,7 @@ NO_RUNS = MemoryPlan(MemoryNeed(0, 0, 0, 0), 0, 0, 0, 0)
 
 
 def plan_memory(
-    programs: dict[DeviceLoop, Any], num_runs: int, max_parallel_runs: int | None, active: int | None, copies: int
+    programs: dict[Program, Any], num_runs: int, max_parallel_runs: int | None, active: int | None, copies: int
 ) -> MemoryPlan:
     """Finds how many runs to have in memory at once.
 
@@ -88,12 +89,12 @@ def plan_memory(
     Raises:
         MemoryError: Not even one run fits, or not as many as the user wants.
     """
-    shapes = {loop: state_shapes(loop, agent._make_hyperparameters()) for loop, agent in programs.items()}
-    largest = max(shapes, key=lambda loop: _bytes(shapes[loop]))
+    shapes = {program: state_shapes(program, agent._make_hyperparameters()) for program, agent in programs.items()}
+    largest = max(shapes, key=lambda program: _bytes(shapes[program]))
     # Compiling takes seconds for each program; several are compiled at once, if they will still be there when they are called.
     ahead = list(shapes) if len(shapes) <= KEPT_PROGRAMS else [largest]
     with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
-        need = dict(zip(ahead, pool.map(lambda loop: measure(loop, shapes[loop]), ahead), strict=True))[largest]
+        need = dict(zip(ahead, pool.map(lambda program: measure(program, shapes[program]), ahead), strict=True))[largest]
     available = available_bytes()
     budget = MARGIN * available
     if active is None:
@@ -109,28 +110,27 @@ def plan_memory(
     return plan
 
 
-def state_shapes(loop: DeviceLoop, hyper: Any) -> LoopState:
+def state_shapes(program: Program, hyper: Any) -> RunState:
     """Shapes and dtypes of a run's state."""
 
-    def make(key: jax.Array) -> LoopState:
-        lanes = start_lanes(loop.envs, jax.random.split(key, loop.envs.num_envs))
-        zero = jax.numpy.int32(0)
-        clock = Clock(zero, zero, zero)
-        return LoopState(loop.learner.init(key, hyper), loop.replay.init(), lanes, Streams(key, key), clock, zero)
+    def make(key: jax.Array) -> RunState:
+        run = chunks.new_run(program, key, hyper, 0)
+        assert program.envs is not None
+        return run._replace(slots=slots.start(program.envs, run.keys.environments, run.clock.vector_steps))
 
     return jax.eval_shape(by_usual_rules(make), jax.ShapeDtypeStruct((2,), np.uint32))
 
 
-def measure(loop: DeviceLoop, shapes: LoopState) -> MemoryNeed:
+def measure(program: Program, shapes: RunState) -> MemoryNeed:
     """What a run of a program needs, whose state has these shapes; compiles it, but runs nothing."""
-    learner, replay = _bytes(shapes.learner), _bytes(shapes.replay)
-    return MemoryNeed(learner, replay, _bytes(shapes) - learner - replay, _temporary(loop, _Same(shapes)))
+    learner, replay = _bytes(shapes.learner), _bytes(shapes.memory)
+    return MemoryNeed(learner, replay, _bytes(shapes) - learner - replay, _temporary(program, _Same(shapes)))
 
 
 class _Same:
     """Shapes as an argument that makes no difference to a cache."""
 
-    def __init__(self, shapes: LoopState) -> None:
+    def __init__(self, shapes: RunState) -> None:
         self.shapes = shapes
 
     def __eq__(self, other: object) -> bool:
@@ -141,23 +141,28 @@ class _Same:
 
 
 @functools.lru_cache(maxsize=32)
-def _temporary(loop: DeviceLoop, same: _Same) -> int:
+def _temporary(program: Program, same: _Same) -> int:
     """Bytes beside the state while the programs run.
 
     These are the very programs that will be called, with arguments of the same kind, so they are compiled once; and as this is
     done before there are any runs, what compiling takes (and gives back) does not come on top of theirs.
     """
-    programs = device_training.compiled(loop)
-    row, index = jax.ShapeDtypeStruct((loop.max_chunk,), np.float32), jax.ShapeDtypeStruct((), np.int32, weak_type=True)
+    compiled = chunks.compiled(program)
+    row, index = jax.ShapeDtypeStruct((program.max_chunk,), np.float32), jax.ShapeDtypeStruct((), np.int32, weak_type=True)
     schedules = Now(Exploration(row, row), row)
     lowered = (
-        programs.collect.lower(same.shapes, schedules, index),
-        programs.train.lower(same.shapes, schedules, index),
-        programs.cycles.lower(same.shapes, schedules, index),
+        compiled.collect.lower(same.shapes, schedules, index),
+        compiled.train.lower(same.shapes, schedules, index),
+        compiled.cycles.lower(same.shapes, schedules, index),
     )
     analyses = [each.compile().memory_analysis() for each in lowered]
     give_back_memory()
-    return max(0 if analysis is None else int(analysis.temp_size_in_bytes) for analysis in analyses)
+    return max(0 if each is None else _beside_arguments(each) for each in analyses)
+
+
+def _beside_arguments(analysis: Any) -> int:
+    """Bytes of what a program works with, and of results that are not written over its arguments."""
+    return int(analysis.temp_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes)
 
 
 def available_bytes() -> int:
@@ -197,7 +202,7 @@ def megabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.1f} MB"
 
 
-def agent_program(agent: JaxAgent, task: Any) -> DeviceLoop:
+def agent_program(agent: JaxAgent, task: Any) -> Program:
     """The program of an agent that has not been set up (``_init_setup_model=False``)."""
     agent._setup_program()
-    return agent._device_loop(task)
+    return agent.program_in(task)

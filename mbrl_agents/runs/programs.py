@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mbrl_agents.core.device_loop import DeviceLoop
+from mbrl_agents.core.program import Program
 from mbrl_agents.runs.config import RunConfig
 from mbrl_agents.runs.executor import Execution
 from mbrl_agents.runs.memory import NO_RUNS, MemoryPlan, agent_program, plan_memory
@@ -14,19 +14,19 @@ class Programs:
     """The programs of runs, each with one of its agents; runs that differ only in the seed are looked at once."""
 
     def __init__(self) -> None:
-        self.agents: dict[DeviceLoop, JaxAgent] = {}
-        self._known: dict[str, DeviceLoop] = {}
+        self.agents: dict[Program, JaxAgent] = {}
+        self._known: dict[str, Program] = {}
 
-    def of(self, config: RunConfig) -> DeviceLoop:
+    def of(self, config: RunConfig) -> Program:
         """The program of a run."""
         key = repr({name: value for name, value in config.settings.items() if name not in ("seed", "label")})
         if key not in self._known:
             env = config.environment.training_env(config.num_envs)
             agent = config.kind.make(env, config.arguments, config.seed, _init_setup_model=False)
             assert isinstance(agent, JaxAgent)
-            loop = agent_program(agent, functional_task(agent.env))
-            self.agents.setdefault(loop, agent)
-            self._known[key] = loop
+            program = agent_program(agent, functional_task(agent.env))
+            self.agents.setdefault(program, agent)
+            self._known[key] = program
         return self._known[key]
 
     def plan(self, num_runs: int, execution: Execution, max_parallel_runs: int | None) -> MemoryPlan:

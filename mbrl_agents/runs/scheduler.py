@@ -13,19 +13,19 @@ from collections.abc import Sequence
 from typing import Any
 
 from mbrl_agents.core.compilation import KEPT_PROGRAMS
-from mbrl_agents.core.device_loop import DeviceLoop
 from mbrl_agents.core.interrupt import PendingInterrupt
+from mbrl_agents.core.program import Program
 from mbrl_agents.runs.checkpoints import CHECKPOINT_SECONDS
 from mbrl_agents.runs.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.runs.executor import Execution
 from mbrl_agents.runs.programs import Programs
-from mbrl_agents.runs.training_groups import PAUSED, Run, UnitInTraining
+from mbrl_agents.runs.training_groups import PAUSED, GroupInTraining, RunInTraining
 from mbrl_agents.runs.workers import Listener
 
 _POLL_SECONDS = 0.2
 
 
-class Driver:
+class Scheduler:
     """Trains runs until all have ended or somebody stops them.
 
     Args:
@@ -35,7 +35,7 @@ class Driver:
         pending: Whether Ctrl-C was pressed.
         checkpoint_seconds: Seconds between checkpoints of a run.
         max_parallel_runs: Runs in memory at once; None for as many as fit.
-        ended: Runs that belong to these and have come to their end. Nothing is done to them, but the others go on in units of
+        ended: Runs that belong to these and have come to their end. Nothing is done to them, but the others go on in groups of
             the size that they had, so that they round as before.
         until: The timestep of an evaluation at which to pause the runs; None to train them to their end.
 
@@ -60,11 +60,11 @@ class Driver:
         for i, folder in enumerate(folders):
             try:
                 goal = min(until or folder.config.steps, folder.config.steps)
-                runs.append(Run(i, folder, programs.of(folder.config), goal, folder.status().timesteps))
+                runs.append(RunInTraining(i, folder, programs.of(folder.config), goal, folder.status().timesteps))
             except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs
                 self.errors.append(error)
                 listener.ended(i, FAILED, folder.write_failure(error))
-        numbers = collections.Counter([run.loop for run in runs] + [programs.of(folder.config) for folder in ended])
+        numbers = collections.Counter([run.program for run in runs] + [programs.of(folder.config) for folder in ended])
         try:
             self.memory = programs.plan(sum(numbers.values()), execution, max_parallel_runs)
         except MemoryError:
@@ -72,9 +72,9 @@ class Driver:
             raise
         most = self.memory.parallel if execution.together else 1
         self.waiting = [
-            UnitInTraining(group, min(numbers[group[0].loop], most), checkpoint_seconds) for group in _groups(runs, most)
+            GroupInTraining(group, min(numbers[group[0].program], most), checkpoint_seconds) for group in _groups(runs, most)
         ]
-        self.open: list[UnitInTraining] = []
+        self.open: list[GroupInTraining] = []
         self.stopped = False
 
     def run(self, *, keep_going: bool = False) -> bool:
@@ -89,7 +89,7 @@ class Driver:
         Raises:
             Exception: What went wrong in a run, unless ``keep_going``.
         """
-        busy: dict[concurrent.futures.Future[None], UnitInTraining] = {}
+        busy: dict[concurrent.futures.Future[None], GroupInTraining] = {}
         pool = concurrent.futures.ThreadPoolExecutor(self.execution.workers, thread_name_prefix="mbrl-run")
         try:
             while True:
@@ -112,110 +112,113 @@ class Driver:
             raise self.errors[0]
         return not self.stopped
 
-    def _hand_out(self, pool: concurrent.futures.Executor, busy: dict[Any, UnitInTraining]) -> None:
+    def _hand_out(self, pool: concurrent.futures.Executor, busy: dict[Any, GroupInTraining]) -> None:
         """Gives free workers the runs that are furthest behind."""
         while len(busy) < self.execution.workers:
             if self._may_open():
-                unit = self.waiting.pop(0)
-                self.open.append(unit)
+                group = self.waiting.pop(0)
+                self.open.append(group)
             else:
-                idle = [unit for unit in self.open if unit not in busy.values()]
+                idle = [group for group in self.open if group not in busy.values()]
                 if not idle:
                     return
-                unit = min(idle, key=lambda each: each.timesteps)
-            busy[pool.submit(self._work, unit)] = unit
+                group = min(idle, key=lambda each: each.timesteps)
+            busy[pool.submit(self._work, group)] = group
 
     def _may_open(self) -> bool:
         """Whether there is room for the next one that waits: in memory, and among the programs that are gone round."""
         if not self.waiting:
             return False
-        unit = self.waiting[0]  # those of a program wait together: if this is none of the open ones, no other is
-        if sum(each.width for each in self.open) + unit.width > max(self.memory.parallel, unit.width):
+        group = self.waiting[0]  # those of a program wait together: if this is none of the open ones, no other is
+        if sum(each.width for each in self.open) + group.width > max(self.memory.parallel, group.width):
             return False
-        programs = {each.runs[0].loop for each in self.open}
-        return len(programs) < KEPT_PROGRAMS or unit.runs[0].loop in programs
+        programs = {each.runs[0].program for each in self.open}
+        return len(programs) < KEPT_PROGRAMS or group.runs[0].program in programs
 
-    def _work(self, unit: UnitInTraining) -> None:
+    def _work(self, group: GroupInTraining) -> None:
         """In a worker's thread: one step forward."""
-        if unit.unit is None:
-            unit.open(self.execution)
-        if unit.unit is not None:
-            unit.step()
+        if group.group is None:
+            group.open(self.execution)
+        if group.group is not None:
+            group.step()
 
-    def _heard(self, unit: UnitInTraining, future: concurrent.futures.Future[None]) -> None:
+    def _heard(self, group: GroupInTraining, future: concurrent.futures.Future[None]) -> None:
         if (error := future.exception()) is not None:
-            self._failed(unit, error)
+            self._failed(group, error)
             return
-        if unit.unit is None:  # its runs are not equally far
-            self._take_apart(unit)
+        if group.group is None:  # its runs are not equally far
+            self._take_apart(group)
             return
-        for run in unit.runs:
+        for run in group.runs:
             if run.state == RUNNING:
                 self.listener.progress(run.index, run.timesteps, run.score)
-            elif run.member is None and run.env is not None:
+            elif run.agent is None and run.env is not None:
                 run.env = None
                 self.listener.progress(run.index, run.timesteps, run.score)
                 self.listener.ended(run.index, INTERRUPTED if run.state == PAUSED else run.state, run.trouble)
-        if not unit.live:
-            self.open.remove(unit)
+        if not group.live:
+            self.open.remove(group)
         elif self.execution.together:
-            self._join(unit)
+            self._join(group)
 
-    def _take_apart(self, unit: UnitInTraining) -> None:
-        """Makes units of runs that are equally far; they become one again when those behind have caught up."""
-        self.open.remove(unit)
-        for where in sorted({(run.timesteps, run.state) for run in unit.runs}):
-            part = [run for run in unit.runs if (run.timesteps, run.state) == where]
-            self.open.append(UnitInTraining(part, unit.width, unit.clock.seconds))
+    def _take_apart(self, group: GroupInTraining) -> None:
+        """Makes groups of runs that are equally far; they become one again when those behind have caught up."""
+        self.open.remove(group)
+        for where in sorted({(run.timesteps, run.state) for run in group.runs}):
+            part = [run for run in group.runs if (run.timesteps, run.state) == where]
+            self.open.append(GroupInTraining(part, group.width, group.clock.seconds))
 
-    def _join(self, unit: UnitInTraining) -> None:
-        """Makes one unit of those that are equally far and have the same program."""
+    def _join(self, group: GroupInTraining) -> None:
+        """Makes one group of those that are equally far and have the same program."""
         others = [
             each
             for each in self.open
-            if each is not unit and each.timesteps == unit.timesteps and each.runs[0].loop == unit.runs[0].loop and each.is_open
+            if each is not group
+            and each.timesteps == group.timesteps
+            and each.runs[0].program == group.runs[0].program
+            and each.is_open
         ]
         if not others:
             return
-        together = [unit, *others]
+        together = [group, *others]
         for each in together:
-            if each.unit is not None:
-                each.unit.hand_over([each.runs.index(run) for run in each.live])
+            for run, state in zip(each.live, each.states(each.live), strict=each.group is not None):
+                run.take(state)
             self.open.remove(each)
         live = [run for each in together for run in each.live]
-        self.open.append(UnitInTraining(live, unit.width, unit.clock.seconds))
+        self.open.append(GroupInTraining(live, group.width, group.clock.seconds))
 
-    def _failed(self, unit: UnitInTraining, error: BaseException) -> None:
+    def _failed(self, group: GroupInTraining, error: BaseException) -> None:
         if not isinstance(error, Exception):
             raise error
         self.errors.append(error)
-        self.open.remove(unit)
-        for run in unit.runs:
-            if run.state != RUNNING and run.member is None:
+        self.open.remove(group)
+        for run in group.runs:
+            if run.state != RUNNING and run.agent is None:
                 continue  # its end has been saved
             self.listener.ended(run.index, FAILED, run.folder.write_failure(error))
 
     def _close(self) -> None:
         """Saves what has not come to its end."""
-        for unit in self.open:
-            if unit.unit is not None:
-                unit.save(unit.live)
-            for run in unit.live:
-                if run.member is not None:
+        for group in self.open:
+            if group.group is not None:
+                group.save(group.live)
+            for run in group.live:
+                if run.agent is not None:
                     run.write_status(INTERRUPTED)
                 self.listener.ended(run.index, INTERRUPTED, None)
-        _let_go([run for unit in self.waiting for run in unit.runs])
+        _let_go([run for group in self.waiting for run in group.runs])
 
 
-def _groups(runs: Sequence[Run], most: int) -> list[list[Run]]:
-    """Runs that begin as one unit: of one program, at most so many; program after program."""
-    by_program: dict[DeviceLoop, list[Run]] = {}
+def _groups(runs: Sequence[RunInTraining], most: int) -> list[list[RunInTraining]]:
+    """Runs that begin as one group: of one program, at most so many; program after program."""
+    by_program: dict[Program, list[RunInTraining]] = {}
     for run in runs:
-        by_program.setdefault(run.loop, []).append(run)
+        by_program.setdefault(run.program, []).append(run)
     return [same[i : i + most] for same in by_program.values() for i in range(0, len(same), most)]
 
 
-def _let_go(runs: Sequence[Run]) -> None:
+def _let_go(runs: Sequence[RunInTraining]) -> None:
     """Says of runs that were not begun that nobody is at work on them; a new folder says so in advance."""
     for run in runs:
         if (status := run.folder.status()).state == RUNNING:

@@ -4,46 +4,58 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq
 
-from mbrl_agents.core.compilation import jit, plain_jit
-from mbrl_agents.core.device_loop import Learner, TrainingPlan, choose_action, train, update_keys
-from mbrl_agents.core.replay import Replay
+from mbrl_agents.core.compilation import jit
+from mbrl_agents.core.learner import Learner
+from mbrl_agents.core.program import Program, TrainingPlan
+from mbrl_agents.core.run import RunState
 from mbrl_agents.core.schedules import Now
-
-if TYPE_CHECKING:
-    from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.agent_base import AgentBase
 
 
 class HostFunctions:
-    """A learner's compiled functions for the host loop."""
+    """A program's compiled functions for the host loop.
 
-    def __init__(self, learner: Learner, plan: TrainingPlan, replay: Replay) -> None:
-        self.choose = jit(functools.partial(choose_action, learner, plan, replay.actions))
-        self.train = jit(functools.partial(train, learner, plan, replay), donate_argnums=0)
+    They are called in every step, and every array that they are given or give back costs time. So a training is given the
+    buffers of the learner, to write into (a call that cannot be made leaves them as they are), and gives back a memory only if
+    it has changed it.
+    """
+
+    def __init__(self, program: Program) -> None:
+        learner, changes = program.learner, program.replay.changes_when_drawn()
+
+        def gradient_steps(learner: Any, memory: Any, *more: Any) -> tuple[Any, Any, dict]:
+            learner, memory, metrics = program.gradient_steps(learner, memory, *more)
+            return learner, memory if changes else None, metrics
+
+        self._number = program.plan.gradient_steps
+        self._gradient_steps = jit(gradient_steps, donate_argnums=(0, 1) if changes else 0)
+        self.choose = jit(program.choose)
         self.update = jit(learner.update, donate_argnums=0)
         self.update_target = jit(learner.update_target)
         self.act = jit(learner.act)
         self.act_greedily = jit(learner.act_greedily)
 
+    def train(self, state: RunState, now: Now) -> tuple[RunState, dict]:
+        """:meth:`~mbrl_agents.core.program.Program.train`; the clock stays on the host, where it is read without waiting."""
+        updates = state.clock.updates
+        learner, memory, metrics = self._gradient_steps(state.learner, state.memory, state.keys, updates, now)
+        clock = state.clock._replace(updates=np.int32(updates + self._number))
+        return state._replace(learner=learner, memory=state.memory if memory is None else memory, clock=clock), metrics
+
 
 @functools.lru_cache(maxsize=32)
-def host_functions(learner: Learner, plan: TrainingPlan, replay: Replay) -> HostFunctions:
-    """The compiled functions of a learner, made once."""
-    return HostFunctions(learner, plan, replay)
+def host_functions(program: Program) -> HostFunctions:
+    """The compiled functions of a program, made once."""
+    return HostFunctions(program)
 
 
-@functools.lru_cache(maxsize=32)
-def compiled_init(learner: Learner) -> Any:
-    """A learner's compiled ``init``."""
-    return plain_jit(learner.init)
-
-
-def learn(agent: JaxAgent, total_timesteps: int, callback: Any, log_interval: int | None) -> None:
+def learn(agent: AgentBase, total_timesteps: int, callback: Any, log_interval: int | None) -> None:
     """SB3's loop; its parts are those of :meth:`OffPolicyAlgorithm.learn`."""
     callback.on_training_start(locals(), globals())
     assert agent.env is not None
@@ -67,31 +79,28 @@ def learn(agent: JaxAgent, total_timesteps: int, callback: Any, log_interval: in
     callback.on_training_end()
 
 
-def take_steps(agent: JaxAgent, gradient_steps: int, batch_size: int, now: Now) -> dict[str, Any]:
+def take_steps(agent: AgentBase, gradient_steps: int, batch_size: int, now: Now) -> dict[str, Any]:
     """Gradient steps on batches from the replay memory; returns the metrics of the last one."""
     usual = batch_size == agent.batch_size
     learner, plan = (agent.learner, agent.plan) if usual else agent._of_batch_size(batch_size)
     if agent._vec_normalize_env is not None:
         return _take_normalized_steps(agent, learner, plan, gradient_steps, now)
     # A rollout in episodes may ask for any number; the compiled training is one of `plan.gradient_steps`.
-    plan = dataclasses.replace(plan, gradient_steps=gradient_steps)
-    functions = host_functions(learner, plan, agent.replay)
-    updates = np.int32(agent._n_updates)
-    agent.learner_state, metrics = functions.train(agent.learner_state, agent.memory.state, agent._streams, updates, now)
-    agent._n_updates += gradient_steps
-    return metrics
+    program = Program(learner, dataclasses.replace(plan, gradient_steps=gradient_steps), agent.replay)
+    return agent.advance_run(program, host_functions(program).train, now)
 
 
 def _take_normalized_steps(
-    agent: JaxAgent, learner: Learner, plan: TrainingPlan, gradient_steps: int, now: Now
+    agent: AgentBase, learner: Learner, plan: TrainingPlan, gradient_steps: int, now: Now
 ) -> dict[str, Any]:
     """The same, with observations and rewards normalised by a ``VecNormalize`` after they are drawn."""
     assert agent._vec_normalize_env is not None
     normalizer, batch_size, metrics = agent._vec_normalize_env, plan.batch_size, {}
-    functions = host_functions(learner, plan, agent.replay)
+    functions = host_functions(Program(learner, plan, agent.replay))
     shape = (batch_size, *agent.observation_space.shape)  # type: ignore[misc]
     for _ in range(gradient_steps):
-        sample_key, update_key = update_keys(agent._streams, agent._n_updates)
+        run = agent.run
+        sample_key, update_key = run.keys.of_update(run.clock.updates)
         batch = agent.memory.sample(batch_size, sample_key, agent.gamma)
         before, after = (
             np.asarray(normalizer.normalize_obs(np.array(each).reshape(shape)), np.float32).reshape(batch_size, -1)
@@ -100,6 +109,6 @@ def _take_normalized_steps(
         reward = normalizer.normalize_reward(np.array(batch.reward)).astype(np.float32)
         arrays = (jnp.asarray(each) for each in (before, after, reward))
         batch = batch._replace(**dict(zip(("observation", "next_observation", "reward"), arrays, strict=True)))
-        agent.learner_state, metrics = functions.update(agent.learner_state, batch, update_key, now)
-        agent._n_updates += 1
+        state, metrics = functions.update(run.learner, batch, update_key, now)
+        agent.change_run(learner=state, clock=run.clock._replace(updates=np.int32(run.clock.updates + 1)))
     return metrics

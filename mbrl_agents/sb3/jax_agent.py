@@ -2,38 +2,32 @@
 
 from __future__ import annotations
 
-import dataclasses
+import inspect
+import io
+import os
 import threading
-from typing import Any, ClassVar, Self
+from collections.abc import Iterable
+from typing import Any, Self
 
 import jax
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
-from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq
+from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
+from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from mbrl_agents.core import keys, schedules
-from mbrl_agents.core.actions import ActionCodec
-from mbrl_agents.core.device_loop import Clock, Learner, Streams, TrainingPlan
-from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core import keys
 from mbrl_agents.core.interrupt import PendingInterrupt, deferred
 from mbrl_agents.core.observations import ObservationCodec
-from mbrl_agents.core.replay import Replay
-from mbrl_agents.core.schedules import Now
-from mbrl_agents.sb3 import device_training, given_environment, host_training, settings
-from mbrl_agents.sb3.device_agent import DeviceLoopAgent
-from mbrl_agents.sb3.host_training import HostFunctions, compiled_init, host_functions
-from mbrl_agents.sb3.policy import JaxPolicy
+from mbrl_agents.sb3 import device_training, given_environment, host_training, persistence, setting_later, settings
+from mbrl_agents.sb3.agent_base import AgentBase
+from mbrl_agents.sb3.host_training import HostFunctions, host_functions
+from mbrl_agents.sb3.policy import AGENTS
 from mbrl_agents.sb3.progress_bars import closing_bar
-from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
-from mbrl_envs import FunctionalEnv, forks
+from mbrl_envs import FunctionalTask, forks, functional_task
 from mbrl_envs.checks import integer_in
 
-# A run's random streams, each folded from the seed.
-_INIT, _ACT, _UPDATE, _ENVS, _PREDICT = range(5)
 
-
-class JaxAgent(DeviceLoopAgent):
+class JaxAgent(AgentBase):
     """Base of agents whose learner is a set of pure JAX functions.
 
     The same learner is driven either by the *host loop* (SB3's ``collect_rollouts``, on any Gymnasium environment) or by the
@@ -49,14 +43,6 @@ class JaxAgent(DeviceLoopAgent):
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
     """
-
-    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": JaxPolicy}
-    first_argument: ClassVar[str] = "policy"
-    """What the constructor's first argument is called."""
-    action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete,)
-    """Kinds of action spaces that the agent takes."""
-    learner: Any
-    learner_state: Any
 
     def __init__(
         self, policy: str | type[BasePolicy], env: GymEnv | str | None, arguments: dict[str, Any], _init_setup_model: bool
@@ -91,8 +77,6 @@ class JaxAgent(DeviceLoopAgent):
         self.exploration_rate = 0.0
         self.device_loop: bool | None = given.get("device_loop")
         self._interrupt = PendingInterrupt()
-        self._calls = 0
-        self._predictions = 0
         self._metrics: dict[str, Any] = {}  # of the last training
         self.arrays_lock = threading.RLock()
         if env is not None:
@@ -101,127 +85,44 @@ class JaxAgent(DeviceLoopAgent):
             self._setup_model()
         self._constructed = True
 
-    # ------------------------------------------------------------------ setting up
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        AGENTS[cls.__name__] = cls
 
-    def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Returns the constructor's arguments, completed; subclasses check their own as well.
-
-        Raises:
-            TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
-        """
-        return settings.check(arguments)
-
-    @property
-    def _given(self) -> dict[str, Any]:
-        """All arguments, also those that are not offered."""
-        return settings.NOT_OFFERED | self.arguments
-
-    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> Learner:
-        """The learner's functions, for observations and actions of the given kind."""
-        raise NotImplementedError
-
-    def _stored_dynamics(self) -> FunctionalEnv | None:
-        """The dynamics whose states the replay memory keeps as well, if the learner needs them."""
-        return None
-
-    def _make_replay(self, codec: ObservationCodec, rows: int) -> Replay:
-        """The layout of the replay memory, with so many rows for each environment."""
-        return Replay(codec, self.actions, rows, self.n_envs, self.n_steps, self._stored_dynamics())
-
-    def _make_hyperparameters(self) -> Any:
-        """The numbers that go into the learner's state, where runs of one program may differ in them."""
-        raise NotImplementedError
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute; an argument acts from then on and is saved, or is refused."""
+        if "_constructed" in self.__dict__ and name in self.arguments:
+            setting_later.set_argument(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:
             raise ValueError(f"policy must be one of {', '.join(map(repr, self.policy_aliases))}, got {policy_name!r}")
         return self.policy_aliases[policy_name]
 
-    def _check_spaces(self) -> None:
-        if not isinstance(self.action_space, self.action_spaces):
-            kinds = " or ".join(kind.__name__ for kind in self.action_spaces)
-            raise ValueError(f"{type(self).__name__} needs a {kinds} action space, got {self.action_space}")
-        ActionCodec.of(self.action_space)
-        ObservationCodec.of(self.observation_space).check_normalizer(self._vec_normalize_env)
+    def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
+        """Sets the environment; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.set_env`."""
+        if isinstance(env, VecEnv):
+            ObservationCodec.of(env.observation_space).check_normalizer(unwrap_vec_normalize(env))
+        super().set_env(env, force_reset)
+        if force_reset and self.has_run:
+            self.change_run(slots=None)
 
-    def _setup_model(self) -> None:
-        """Makes networks, replay memory and random streams from the arguments and the seed."""
-        self._setup_program()
-        self._setup_state()
+    # ------------------------------------------------------------------ learning
 
-    def _setup_program(self) -> None:
-        """Everything but arrays: what the arguments make of the program, and its schedules."""
-        given = self._given
-        self._setup_lr_schedule()
-        self._temperature_schedule = schedules.check("temperature", given["temperature"], 0, open_low=True)
-        self._epsilon_schedule = schedules.LinearSchedule(
-            given["exploration_initial_eps"], given["exploration_final_eps"], given["exploration_fraction"]
-        )
-        self._convert_train_freq()
-        codec, self.actions = ObservationCodec.of(self.observation_space), ActionCodec.of(self.action_space)
-        rows = self.buffer_size // self.n_envs
-        if rows < self.n_steps:
+    def _functional_task(self) -> FunctionalTask | None:
+        """Dynamics and time limit for the device loop, or None if the host loop is to be used."""
+        if self.device_loop is False:
+            return None
+        task = functional_task(self.env)
+        by_steps = isinstance(self.train_freq, TrainFreq) and self.train_freq.unit == TrainFrequencyUnit.STEP
+        if self.device_loop and (task is None or not by_steps):
             raise ValueError(
-                f"buffer_size must be at least n_steps * n_envs = {self.n_steps * self.n_envs}, got {self.buffer_size}"
+                "device_loop=True needs an environment with functional dynamics (mbrl/…, without wrappers that change it) and "
+                f"a train_freq in steps; got {self.env} and {self.train_freq}"
             )
-        self.replay = self._make_replay(codec, rows)
-        self.learner = self._make_learner(codec, self.actions)
-        self.jax_device = settings.jax_device(given["device"])
-
-    def _setup_state(self) -> None:
-        """The arrays."""
-        forks.check()
-        self.set_random_seed(self.seed)
-        seed = self.seed if self.seed is not None else int(np.random.default_rng().integers(2**31))
-        self._streams_from(seed)
-        init = compiled_init(self.learner)
-        key = keys.fold_in(keys.from_seed(seed), _INIT)
-        self.learner_state = self._put(init(key, self._make_hyperparameters()))
-        self.memory = DeviceReplayBuffer(self.replay)
-        self.memory.state = self._put(self.memory.state)
-        policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
-        vars(self)["policy"] = policy  # which is another thing than LinearTD's argument of that name
-
-    def _streams_from(self, seed: int) -> None:
-        master = keys.from_seed(seed)
-        self._streams = Streams(keys.fold_in(master, _ACT), keys.fold_in(master, _UPDATE))
-        self._env_stream = keys.fold_in(master, _ENVS)
-        self._predict_stream = keys.fold_in(master, _PREDICT)
-
-    def _put(self, tree: Any) -> Any:
-        return tree if self.jax_device is None else jax.device_put(tree, self.jax_device)
-
-    @property
-    def plan(self) -> TrainingPlan:
-        """When and on how much to learn."""
-        frequency = self.train_freq.frequency if isinstance(self.train_freq, TrainFreq) else 1
-        steps = self.gradient_steps if self.gradient_steps >= 0 else frequency * self.n_envs
-        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps, self._given["warmup"])
-
-    def _of_batch_size(self, batch_size: int) -> tuple[Learner, TrainingPlan]:
-        """Learner and training plan for batches of another size.
-
-        Raises:
-            ValueError: The agent learns on batches of its own size only.
-        """
-        return self.learner, dataclasses.replace(self.plan, batch_size=batch_size)
-
-    @property
-    def clock(self) -> Clock:
-        """Where the run is."""
-        return Clock(*(np.int32(number) for number in (self._calls, self.num_timesteps, self._n_updates)))
-
-    @property
-    def _functions(self) -> HostFunctions:
-        return host_functions(self.learner, self.plan, self.replay)
-
-    def exploration_at(self, progress_remaining: float | None = None) -> Exploration:
-        """How much to explore at a progress from 1 (start) to 0 (end), or where training is."""
-        progress = self._current_progress_remaining if progress_remaining is None else progress_remaining
-        return Exploration(
-            schedules.at("temperature", self._temperature_schedule, progress),
-            schedules.at("epsilon", self._epsilon_schedule, progress),
-        )
+        return task if by_steps else None
 
     def learn(
         self,
@@ -255,23 +156,30 @@ class JaxAgent(DeviceLoopAgent):
             total_timesteps, callback = self._setup_learn(*given)
             with deferred() as self._interrupt:
                 if task is not None:
-                    self._start_lanes(task, reset_num_timesteps)
+                    device_training.start_environments(self, task, reset_num_timesteps)
                     device_training.learn(self, task, total_timesteps, callback, log_interval)
                 else:
                     host_training.learn(self, total_timesteps, callback, log_interval)
         return self
 
+    @property
+    def _functions(self) -> HostFunctions:
+        return host_functions(self.program)
+
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         assert self._last_obs is not None
-        state, observation = self.learner_state, self.replay.codec.from_host(self._last_obs)
-        actions = np.array(self._functions.choose(state, observation, self._streams, self.clock, self.exploration_at()))
+        observation = self.replay.codec.from_host(self._last_obs)
+        actions = np.array(
+            self._functions.choose(self.run._replace(memory=None, slots=None), observation, self.exploration_at())
+        )
         return self.actions.to_env(actions), actions
 
     def _on_step(self) -> None:
         """Counts the step and updates the target network when due."""
-        self._calls += 1
-        if self._calls % max(self.target_update_interval // self.n_envs, 1) == 0:
-            self.learner_state = self._functions.update_target(self.learner_state)
+        vector_steps = int(self.run.clock.vector_steps) + 1
+        self._set_clock(vector_steps=vector_steps)
+        if vector_steps % max(self.target_update_interval // self.n_envs, 1) == 0:
+            self.change_run(learner=self._functions.update_target(self.learner_state))
         self._record_exploration()
 
     def _record_exploration(self) -> None:
@@ -298,8 +206,7 @@ class JaxAgent(DeviceLoopAgent):
         batch_size = integer_in("batch_size", batch_size, 1, 2**31 - 1)
         if not self.memory.size():
             raise ValueError("train() needs transitions in the replay memory, which is empty: learn() collects them")
-        progress = self._current_progress_remaining
-        now = Now(self.exploration_at(progress), schedules.at("learning_rate", self.lr_schedule, progress))
+        now = self.schedules.at(self._current_progress_remaining)
         with self.arrays_lock:
             self._metrics = host_training.take_steps(self, gradient_steps, batch_size, now)
         self.logger.record("train/n_updates", self._n_updates, exclude="tensorboard")
@@ -342,8 +249,109 @@ class JaxAgent(DeviceLoopAgent):
         functions, observations = self._functions, self.replay.codec.from_host(observations)
         # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.
         with self.arrays_lock:
-            key = keys.fold_in(self._predict_stream, self._predictions)
+            key, state = self._predict_key(drawn=not deterministic), self.learner_state
             if deterministic:
-                return np.array(functions.act_greedily(self.learner_state, observations, key))
-            self._predictions += 1
-            return np.array(functions.act(self.learner_state, observations, key, self.exploration_at()))
+                return np.array(functions.act_greedily(state, observations, key))
+            return np.array(functions.act(state, observations, key, self.exploration_at()))
+
+    def _predict_key(self, drawn: bool) -> jax.Array:
+        """The key of the next prediction; the one after it has another if this one is ``drawn``."""
+        stream, number = self.run.keys.predict, int(self.run.clock.predictions)
+        if drawn:
+            self._set_clock(predictions=number + 1)
+        return keys.fold_in(stream, number)
+
+    # ------------------------------------------------------------------ files
+
+    def get_parameters(self) -> dict[str, dict]:
+        """Arrays of ``"policy"``, ``"policy.target"`` and ``"policy.optimizer"``, NumPy copies by path.
+
+        Agents with a model also have ``"model"`` and ``"model.optimizer"``, OMD under ``"vep"`` ``"value_networks"``.
+        """
+        with self.arrays_lock:
+            return persistence.get_parameters(self)
+
+    def set_parameters(self, load_path_or_dict: Any, exact_match: bool = True, device: Any = "auto") -> None:
+        """Sets what :meth:`get_parameters` gives, from such a dictionary or from a saved agent.
+
+        Raises:
+            ValueError: Names, shapes or dtypes do not match (with ``exact_match=False`` some names may be missing).
+        """
+        del device
+        with self.arrays_lock:
+            persistence.set_parameters(self, load_path_or_dict, exact_match)
+
+    def save(
+        self,
+        path: str | os.PathLike[str] | io.BufferedIOBase,
+        exclude: Iterable[str] | None = None,
+        include: Iterable[str] | None = None,
+    ) -> None:
+        """Saves everything but the replay memory (see :meth:`save_replay_buffer`) to a ``.zip``, whole or not at all.
+
+        Args:
+            path: File; ``.zip`` is added if there is no suffix.
+            exclude: What to leave out: ``"policy.optimizer"``, ``"lanes"`` (environments of the device loop), or arguments of
+                the constructor, which then have their defaults when the file is loaded.
+            include: What not to leave out, though ``exclude`` names it; everything else is saved anyway.
+
+        Raises:
+            OSError: Writing failed; the old file, if any, is intact.
+            ValueError: There is nothing of an excluded name.
+        """
+        with self.arrays_lock:
+            persistence.save(self, path, set(exclude or ()) - set(include or ()))
+
+    @classmethod
+    def load(  # type: ignore[override]
+        cls,
+        path: str | os.PathLike[str] | io.BufferedIOBase,
+        env: GymEnv | None = None,
+        device: str = "auto",
+        custom_objects: dict[str, Any] | None = None,
+        print_system_info: bool = False,
+        force_reset: bool = True,
+        **kwargs: Any,
+    ) -> Self:
+        """Loads a saved agent. No code in the file is executed.
+
+        Args:
+            path: File (``.zip`` may be left out) or stream.
+            env: Environment to go on learning in; None for prediction alone.
+            device: Device to run on.
+            custom_objects: Constructor arguments that replace saved ones, as ``kwargs``; others are ignored, as SB3 does.
+            print_system_info: Whether to print this system's versions.
+            force_reset: Whether the host loop resets the environment before it learns on; False where ``env`` is where it was
+                when the agent was saved. The device loop's environments are part of the agent and go on where they were.
+            **kwargs: Constructor arguments that replace saved ones; a schedule that was a function must be given here.
+
+        Raises:
+            FileNotFoundError: There is no such file.
+            ValueError: It is damaged or of another kind of agent, or spaces do not match.
+        """
+        own = inspect.signature(cls).parameters
+        replaced = {**{name: value for name, value in (custom_objects or {}).items() if name in own}, **kwargs}
+        return persistence.load(cls, path, env, device, replaced, print_system_info, force_reset)
+
+    def save_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
+        """Saves the replay memory to an NPZ file (``.npz`` is added if there is no suffix), whole or not at all."""
+        with self.arrays_lock:
+            self.memory.save(path)
+
+    def load_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase, truncate_last_traj: bool = True) -> None:
+        """Loads what :meth:`save_replay_buffer` saved."""
+        del truncate_last_traj
+        self.memory.load(path)
+        self.change_run(memory=self._put(self.run.memory))
+
+    def to_torch(self) -> Any:
+        """A copy of the trained network as a ``torch.nn.Module``, for deployment: TorchScript, ONNX.
+
+        Returns:
+            A module that maps a batch of observations, a tensor (n, …) as the environment gives them, to action values float32
+            (n, actions), or of agents for continuous actions to the greedy actions as the environment takes them, (n, …).
+
+        Raises:
+            NotImplementedError: What this agent has learned is no feed-forward network.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no feed-forward network that could be copied to PyTorch")

@@ -6,7 +6,7 @@ import inspect
 import io
 import os
 from collections import deque
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -14,14 +14,14 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 
 from mbrl_agents.core import files, schedules
-from mbrl_agents.sb3 import agent_file, device_training, spaces_json
+from mbrl_agents.core.run import Clock, Keys
+from mbrl_agents.core.slots import slot_functions
+from mbrl_agents.sb3 import agent_file, spaces_json
+from mbrl_agents.sb3.agent_base import AgentBase
 from mbrl_agents.sb3.agent_file import AgentFile
 from mbrl_envs import functional_task
 
-if TYPE_CHECKING:
-    from mbrl_agents.sb3.jax_agent import JaxAgent
-
-AgentT = TypeVar("AgentT", bound="JaxAgent")
+AgentT = TypeVar("AgentT", bound=AgentBase)
 
 # Parts of a learner's state by the name they have in get_parameters().
 _PARTS = {
@@ -32,24 +32,26 @@ _PARTS = {
     "model.optimizer": "model_optimizer",
     "value_networks": "value_networks",
 }
-_COUNTERS = ("num_timesteps", "_calls", "_n_updates", "_episode_num", "_predictions", "_total_timesteps")
+# The run's clock by the names that it has in files, and what else is counted.
+_CLOCK = {"_calls": "vector_steps", "num_timesteps": "num_timesteps", "_n_updates": "updates", "_predictions": "predictions"}
+_COUNTERS = ("_episode_num", "_total_timesteps")
 _SCHEDULED = ("learning_rate", "temperature", "policy")  # numbers or functions, which are not saved
-EXCLUDABLE = ("policy.optimizer", "lanes")
+EXCLUDABLE = ("policy.optimizer", "lanes")  # the latter are the run's slots, by the name that they have in files
 _LAST = ("_last_obs", "_last_original_obs", "_last_episode_starts")  # of the host loop: where its environments are
 
 
-def get_parameters(agent: JaxAgent) -> dict[str, dict[str, np.ndarray]]:
-    """See :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.get_parameters`."""
+def get_parameters(agent: AgentBase) -> dict[str, dict[str, np.ndarray]]:
+    """See :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.get_parameters`."""
     return {name: files.flatten(getattr(agent.learner_state, part)) for name, part in _parts(agent).items()}
 
 
-def _parts(agent: JaxAgent) -> dict[str, str]:
+def _parts(agent: AgentBase) -> dict[str, str]:
     """The parts that this agent has; the perfect model has no parameters."""
     return {name: part for name, part in _PARTS.items() if jax.tree.leaves(getattr(agent.learner_state, part, None))}
 
 
-def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
-    """See :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.set_parameters`."""
+def set_parameters(agent: AgentBase, source: Any, exact: bool) -> None:
+    """See :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.set_parameters`."""
     given = source if isinstance(source, dict) else agent_file.load(source).params
     own = _parts(agent)
     unknown, missing = sorted(set(given) - set(own)), sorted(set(own) - set(given))
@@ -60,11 +62,11 @@ def set_parameters(agent: JaxAgent, source: Any, exact: bool) -> None:
         own[name]: files.unflatten(getattr(agent.learner_state, own[name]), arrays, name, exact=exact)
         for name, arrays in given.items()
     }
-    agent.learner_state = agent._put(agent.learner_state._replace(**parts))
+    agent.change_run(learner=agent._put(agent.learner_state._replace(**parts)))
 
 
-def save(agent: JaxAgent, path: str | os.PathLike[str] | io.BufferedIOBase, exclude: set[str]) -> None:
-    """See :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.save`."""
+def save(agent: AgentBase, path: str | os.PathLike[str] | io.BufferedIOBase, exclude: set[str]) -> None:
+    """See :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.save`."""
     if unknown := sorted(exclude - {*EXCLUDABLE, *agent.arguments}):
         raise ValueError(f"exclude must name some of {EXCLUDABLE} or arguments of the constructor, got {unknown}")
     arguments = {
@@ -79,17 +81,17 @@ def save(agent: JaxAgent, path: str | os.PathLike[str] | io.BufferedIOBase, excl
         "observation_space": spaces_json.to_json(agent.observation_space),
         "action_space": spaces_json.to_json(agent.action_space),
         "n_envs": agent.n_envs,
-        "counters": {name: int(getattr(agent, name)) for name in _COUNTERS},
+        "counters": {name: int(getattr(agent.run.clock, own)) for name, own in _CLOCK.items()}
+        | {name: int(getattr(agent, name)) for name in _COUNTERS},
         "progress_remaining": agent._current_progress_remaining,
         "episodes": [dict(episode) for episode in agent.ep_info_buffer or ()],
-        "task": repr(agent._lanes_task) if agent._lanes is not None else None,
+        "task": repr(agent._slots_task) if agent.run.slots is not None else None,
     }
-    state = {"streams": agent._streams, "env_stream": agent._env_stream, "predict_stream": agent._predict_stream}
-    arrays = files.flatten(state)
+    arrays = files.flatten(_keys_in_file(agent.run.keys))
     last = {name: getattr(agent, name, None) for name in _LAST}
     arrays |= {f"last/{name}": np.array(value) for name, value in last.items() if isinstance(value, np.ndarray)}
-    if agent._lanes is not None and "lanes" not in exclude:
-        arrays |= files.flatten({"lanes": agent._lanes})
+    if agent.run.slots is not None and "lanes" not in exclude:
+        arrays |= files.flatten({"lanes": agent.run.slots})
     params = {name: part for name, part in get_parameters(agent).items() if name not in exclude}
     agent_file.save(path, AgentFile(data, params, arrays))
 
@@ -103,7 +105,7 @@ def load(
     print_system_info: bool,
     force_reset: bool,
 ) -> AgentT:
-    """See :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.load`."""
+    """See :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.load`."""
     if print_system_info:
         get_system_info()
     content = agent_file.load(path)
@@ -129,7 +131,8 @@ def load(
     saved_kwargs = arguments.get("policy_kwargs")
     arguments |= {"device": device} | replaced
 
-    agent = cls(policy, env, **arguments, _init_setup_model=False)
+    make: Any = cls  # every agent has arguments of its own
+    agent: AgentT = make(policy, env, **arguments, _init_setup_model=False)
     if saved_kwargs is not None and agent.arguments["policy_kwargs"] != saved_kwargs:
         raise ValueError(f"policy_kwargs must equal the saved {saved_kwargs}, got {replaced['policy_kwargs']}")
     if env is None:
@@ -139,6 +142,7 @@ def load(
         check_for_correct_spaces(agent.env, observation_space, action_space)
     agent._setup_model()
     set_parameters(agent, content.params, exact="policy.optimizer" in content.params)
+    agent.change_run(clock=Clock(**{own: np.int32(counters[name]) for name, own in _CLOCK.items()}))
     for name in _COUNTERS:
         setattr(agent, name, int(counters[name]))
     agent._current_progress_remaining = float(data["progress_remaining"])
@@ -151,18 +155,24 @@ def load(
     return agent
 
 
-def _restore_state(agent: JaxAgent, content: AgentFile, saved_envs: int) -> None:
+def _keys_in_file(keys: Keys) -> dict[str, Any]:
+    """The keys by the names that they have in files."""
+    streams = {"act": keys.act, "update": keys.update}
+    return {"streams": streams, "env_stream": keys.environments, "predict_stream": keys.predict}
+
+
+def _restore_state(agent: AgentBase, content: AgentFile, saved_envs: int) -> None:
     """Random streams always; the device loop's environments where the environment is still the same."""
-    template = {"streams": agent._streams, "env_stream": agent._env_stream, "predict_stream": agent._predict_stream}
     own = {name: array for name, array in content.state.items() if not name.startswith(("lanes/", "last/"))}
-    state = files.unflatten(template, own, "the saved random streams")
-    agent._streams, agent._env_stream, agent._predict_stream = (state[name] for name in template)
+    state = files.unflatten(_keys_in_file(agent.run.keys), own, "the saved random streams")
+    keys = Keys(**state["streams"], environments=state["env_stream"], predict=state["predict_stream"])
+    agent.change_run(keys=agent._put(keys))
     task = functional_task(agent.env)
     if task is None or repr(task) != content.data.get("task") or agent.n_envs != saved_envs:
         return
-    lanes = {name: array for name, array in content.state.items() if name.startswith("lanes/")}
-    if lanes:
-        start = device_training.lane_functions(agent._batched_env(task)).start
-        shapes = jax.eval_shape(start, jax.ShapeDtypeStruct((agent.n_envs, *agent._env_stream.shape), np.uint32))
-        agent._lanes = agent._put(files.unflatten({"lanes": shapes}, lanes, "the saved environments")["lanes"])
-        agent._lanes_task = task
+    slots = {name: array for name, array in content.state.items() if name.startswith("lanes/")}
+    if slots:
+        start = slot_functions(task.batched(agent.n_envs)).start
+        shapes = jax.eval_shape(start, agent.run.keys.environments, agent.run.clock.vector_steps)
+        agent.change_run(slots=agent._put(files.unflatten({"lanes": shapes}, slots, "the saved environments")["lanes"]))
+        agent._slots_task = task

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from mbrl_agents.core import keys
 from mbrl_agents.core.compilation import jit
-
-if TYPE_CHECKING:
-    from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.agent_base import AgentBase
 
 
-def of_agent(agent: JaxAgent, observation: Any) -> np.ndarray:
+def of_agent(agent: AgentBase, observation: Any) -> np.ndarray:
     """Action values of an agent whose learner has ``q_values(state, observations, key)``.
 
     Args:
@@ -32,7 +30,7 @@ def of_agent(agent: JaxAgent, observation: Any) -> np.ndarray:
         raise ValueError(f"observation must have shape {own} or (n, {', '.join(map(str, own))}), got {given.shape}")
     batch = agent.replay.codec.from_host(given.reshape(-1, *own))
     with agent.arrays_lock:
-        key = keys.fold_in(agent._predict_stream, agent._predictions)
+        key = keys.fold_in(agent.run.keys.predict, agent.run.clock.predictions)
         values = np.array(_compiled(agent.learner)(agent.learner_state, batch, key))
     return values if given.ndim > len(own) else values[0]
 

@@ -2,52 +2,52 @@
 
 from __future__ import annotations
 
-import functools
 import io
 import os
-from typing import Any
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from mbrl_agents.core import files
 from mbrl_agents.core.checks import finite
-from mbrl_agents.core.compilation import plain_jit
+from mbrl_agents.core.chunks import memory_functions, whole_memory
 from mbrl_agents.core.replay import Batch, Replay, ReplayState, Transitions
+from mbrl_agents.core.run import RunState
 
 
-@functools.lru_cache(maxsize=32)
-def _compiled(replay: Replay) -> tuple[Any, Any, Any]:
-    return (
-        plain_jit(replay.init),
-        plain_jit(replay.add, donate_argnums=0),
-        plain_jit(replay.sample, static_argnums=2),
-    )
+class Owner(Protocol):
+    """Who has a run, an agent mostly."""
+
+    replay: Replay
+    run: RunState
+
+    def change_run(self, **parts: Any) -> None:
+        """Puts other parts in the place of some of the run's."""
 
 
 class DeviceReplayBuffer:
-    """Holds a :class:`~mbrl_agents.core.replay.ReplayState`.
+    """The memory of a run; all arrays are the run's.
 
     Args:
-        replay: The memory's layout.
+        owner: Who has the run.
     """
 
-    def __init__(self, replay: Replay) -> None:
-        self.lay_out(replay)
-        self.state: ReplayState = self._init()
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
 
-    def lay_out(self, replay: Replay) -> None:
-        """Goes on with another layout, of arrays of the same shapes."""
-        self.replay = replay
-        self._init, self._add, self._sample = _compiled(replay)
+    @property
+    def replay(self) -> Replay:
+        """The memory's layout."""
+        return self._owner.replay
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Layout and arrays, for copies and pickles."""
-        return {"replay": self.replay, "state": jax.device_get(self.state)}
+    @property
+    def state(self) -> ReplayState:
+        """The memory's arrays, those of the run."""
+        return self._owner.run.memory
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.lay_out(state["replay"])
-        self.state = jax.tree.map(jax.numpy.array, state["state"])
+    def _set(self, state: ReplayState) -> None:
+        self._owner.change_run(memory=state)
 
     @property
     def buffer_size(self) -> int:
@@ -75,7 +75,7 @@ class DeviceReplayBuffer:
 
     def reset(self) -> None:
         """Forgets everything."""
-        self.state = self._init()
+        self._set(memory_functions(self.replay).init())
 
     def add(
         self,
@@ -112,7 +112,11 @@ class DeviceReplayBuffer:
             terminated=done & ~truncated,
             truncated=truncated,
         )
-        self.state = self._add(self.state, new)
+        state = self.state
+        try:
+            state = memory_functions(self.replay).add(state, new)
+        finally:
+            self._set(whole_memory(self.replay, state))
 
     def cut(self) -> None:
         """Notes that episodes end with the newest row: environments begin anew, without having ended."""
@@ -120,17 +124,17 @@ class DeviceReplayBuffer:
             newest = (self.pos - 1) % self.replay.rows
             stored = self.state.stored
             truncated = stored.truncated.at[newest].set(~stored.terminated[newest])
-            self.state = self.state._replace(stored=stored._replace(truncated=truncated))
+            self._set(self.state._replace(stored=stored._replace(truncated=truncated)))
 
     def sample(self, batch_size: int, key: jax.Array, gamma: float) -> Batch:
-        """Draws a batch; see :meth:`mbrl_agents.core.replay.Replay.sample`."""
-        return self._sample(self.state, key, batch_size, gamma)
+        """Draws a batch; see :meth:`mbrl_agents.core.replay.Replay.draw`."""
+        batch, state = memory_functions(self.replay).draw(self.state, key, batch_size, gamma)
+        self._set(state)
+        return batch
 
     def save(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Writes all rows in use to an NPZ file, whole or not at all."""
-        stored = jax.tree.map(lambda leaf: np.asarray(leaf)[: self.size()], self.state.stored)
-        counts = {"position": np.asarray(self.pos), "size": np.asarray(self.size())}
-        arrays = files.flatten(stored, copy=False) | counts
+        arrays = self.replay.to_arrays(self.state)
         files.write_to(path, "npz", lambda file: files.write_arrays(file, arrays))
 
     def load(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
@@ -142,23 +146,4 @@ class DeviceReplayBuffer:
         """
         source, what = files.read_from(path, "npz", "replay memory")
         with files.ArrayFile(source, what) as arrays:
-            self._read(arrays, what)
-
-    def _read(self, arrays: files.ArrayFile, what: str) -> None:
-        templates = files.flatten(self.state.stored)
-        counts = [int(arrays[name]) if name in arrays.names else -1 for name in ("size", "position")]
-        size, position, own = *counts, {*arrays.names} - {"size", "position"}
-        if not (0 <= size <= self.replay.rows and 0 <= position < self.replay.rows) or own != set(templates):
-            raise ValueError(f"{what} holds no replay memory of at most {self.replay.rows} rows per environment")
-        if size < self.replay.rows and position != size:
-            raise ValueError(f"{what} is a full ring of {size} rows; this memory has {self.replay.rows}")
-        for name, template in templates.items():
-            given = arrays[name]
-            if given.shape != (size, *template.shape[1:]) or given.dtype != template.dtype:
-                raise ValueError(
-                    f"{what}: {name} must have shape {(size, *template.shape[1:])} and dtype {template.dtype}, "
-                    f"got {given.shape} and {given.dtype}"
-                )
-            template[:size] = given
-        stored = files.unflatten(self.state.stored, templates, what)
-        self.state = ReplayState(stored, jax.numpy.int32(position), jax.numpy.int32(size))
+            self._set(self.replay.from_arrays(arrays, what))

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from mbrl_agents.core.compilation import by_usual_rules
-
-if TYPE_CHECKING:
-    from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.agent_base import AgentBase
 
 
-def set_argument(agent: JaxAgent, name: str, value: Any) -> None:
+def set_argument(agent: AgentBase, name: str, value: Any) -> None:
     """Sets an argument of the constructor on an agent.
 
     Args:
@@ -38,7 +36,7 @@ def set_argument(agent: JaxAgent, name: str, value: Any) -> None:
         agent.set_random_seed(agent.seed)
 
 
-def _set(agent: JaxAgent, name: str, value: Any) -> None:
+def _set(agent: AgentBase, name: str, value: Any) -> None:
     own = vars(agent)
     own["arguments"] = agent._check_arguments(agent.arguments | {name: value})
     if name in own and name not in (
@@ -58,19 +56,18 @@ def _set(agent: JaxAgent, name: str, value: Any) -> None:
     agent._setup_program()
     if name != "learning_rate":  # one that was put into its place stays
         agent.lr_schedule = lr_schedule
-    if "learner_state" not in own:
+    if not agent.has_run:
         return
     hyper = agent._make_hyperparameters()
     if agent.learner != learner:
         shapes = jax.eval_shape(by_usual_rules(agent.learner.init), jax.ShapeDtypeStruct((2,), np.uint32), hyper)
         _check_shapes(name, shapes, agent.learner_state)
     if agent.replay != replay:
-        _check_shapes(name, jax.eval_shape(by_usual_rules(agent.replay.init)), agent.memory.state)
-        agent.memory.lay_out(agent.replay)
+        _check_shapes(name, jax.eval_shape(by_usual_rules(agent.replay.init)), agent.run.memory)
     hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), hyper)
-    agent.learner_state = agent._put(agent._with_argument(name, agent.learner_state._replace(hyper=hyper)))
-    if name == "device":
-        agent.memory.state, agent._lanes = agent._put(agent.memory.state), agent._put(agent._lanes)
+    state = agent._with_argument(name, agent.learner_state._replace(hyper=hyper))
+    run = agent.run._replace(learner=state, target_update_interval=np.int32(agent.target_update_interval))
+    agent.run = agent._put(run)
 
 
 def _check_shapes(name: str, wanted: Any, present: Any) -> None:

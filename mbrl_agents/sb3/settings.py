@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from mbrl_agents.core import exploration, networks, schedules
-from mbrl_agents.core.device_loop import WARMUPS
+from mbrl_agents.core.program import WARMUPS
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
 POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}

@@ -5,30 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar, Self
 
+import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.vec_env import VecEnv
 
+from mbrl_agents.core import predictions
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import NO_CLIPPING, PLAIN_ADAM
 from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.sb3 import settings
-from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_agents.sb3.policy import JaxPolicy
 from mbrl_agents.value_rnn import arguments as checks
-from mbrl_agents.value_rnn import many, scoring
+from mbrl_agents.value_rnn import many
 from mbrl_agents.value_rnn.cells import Cell
-from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, ValueRNNLearner, ValueRNNState
+from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, ValueRNNLearner
 from mbrl_agents.value_rnn.network import TDHyperparameters, ValueNetwork
-from mbrl_agents.value_rnn.reading import ReadsTrials
+from mbrl_agents.value_rnn.reading import ReadsTrials, space_of_width
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_envs import functional_task
 
 
-class ValueRNN(ReadsTrials, JaxAgent):
+class ValueRNN(ReadsTrials):
     """A recurrent network that learns the value of what it sees by temporal-difference learning.
 
     The model of *Emergence of belief-like representations through reinforcement learning* (Hennig et al., PLOS Computational
@@ -82,8 +83,6 @@ class ValueRNN(ReadsTrials, JaxAgent):
     score_name: ClassVar[str] = "minus the RMS error of values"
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"RnnPolicy": JaxPolicy}
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.Box)
-    learner: ValueRNNLearner
-    learner_state: ValueRNNState
 
     def __init__(
         self,
@@ -166,8 +165,15 @@ class ValueRNN(ReadsTrials, JaxAgent):
         return super()._act_for_policy(observations, False)
 
     def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
-        """How well values are predicted in any environment; see :func:`mbrl_agents.value_rnn.scoring.host_scores`."""
-        return scoring.host_scores(self, env, num_episodes)
+        """How well values are predicted in whole episodes of any environment, under uniform actions; float (num_episodes,)."""
+
+        def act(observation: np.ndarray) -> np.ndarray:
+            return np.array([env.action_space.sample() for _ in observation])
+
+        def value(observations: np.ndarray) -> np.ndarray:
+            return self.value(np.asarray(self.learner.codec.features(jnp.asarray(observations))))
+
+        return predictions.host_scores(env, act, value, self.gamma, num_episodes)
 
     # ------------------------------------------------------------------ fitting
 
@@ -225,33 +231,11 @@ class ValueRNN(ReadsTrials, JaxAgent):
             progress_bar=progress_bar,
         )[0]
 
-    def check_width(self, num_features: int) -> None:
-        """Checks that the network reads observations of a width, or is not made yet.
-
-        Raises:
-            ValueError: It reads another.
-        """
-        if hasattr(self, "learner") and (own := self.learner.codec.num_features) != num_features:
-            raise ValueError(f"trials must have the {own} features that this network reads, got {num_features}")
-
-    def prepare(self, num_features: int) -> None:
-        """Makes the network for observations of a width, if there is none yet.
-
-        Raises:
-            ValueError: There is one, for another width.
-        """
-        self.check_width(num_features)
-        if not hasattr(self, "learner"):
-            self.observation_space = _of_width(num_features)
-            self.action_space = spaces.Discrete(1)
-            self.n_envs = 1
-            self._setup_model()
-
     @property
     def _of_trials(self) -> bool:
         """Whether the network was made for trials, and has had no environment."""
         space = self.observation_space
-        return self.env is None and isinstance(space, spaces.Box) and space == _of_width(space.shape[0])
+        return self.env is None and isinstance(space, spaces.Box) and space == space_of_width(space.shape[0])
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Sets the environment; of one that was fitted to trials, observations must have as many features.
@@ -264,11 +248,10 @@ class ValueRNN(ReadsTrials, JaxAgent):
             wrapped = self._wrap_env(env, self.verbose)
             self.check_width(ObservationCodec.of(wrapped.observation_space).num_features)
             self.observation_space, self.action_space = wrapped.observation_space, wrapped.action_space
-            self.n_envs, self.env, kept = wrapped.num_envs, wrapped, self.learner_state
-            streams, updates = self._streams, self._n_updates
+            self.n_envs, self.env, fitted = wrapped.num_envs, wrapped, self.run
             self._check_spaces()
             self._setup_model()
-            self.learner_state, self._streams, self._n_updates = kept, streams, updates
+            self.change_run(learner=fitted.learner, keys=fitted.keys, clock=fitted.clock)
         super().set_env(env, force_reset)
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
@@ -299,7 +282,3 @@ class ValueRNN(ReadsTrials, JaxAgent):
     def _set_frozen(self, frozen: set[str]) -> Self:
         self.frozen = [part for part in checks.PARTS if part in frozen]
         return self
-
-
-def _of_width(num_features: int) -> spaces.Box:
-    return spaces.Box(-np.inf, np.inf, (num_features,), np.float32)

@@ -8,14 +8,16 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.core import optimizer
+from mbrl_agents.core import optimizer, predictions
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.schedules import Now
+from mbrl_agents.value_rnn import scoring
 from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
 from mbrl_envs import FunctionalEnv
+from mbrl_envs.conditioning import ConditioningTask
 
 
 class ValueRNNHyperparameters(NamedTuple):
@@ -94,10 +96,31 @@ class ValueRNNLearner:
         return state
 
     def scores(self, env: FunctionalEnv, state: ValueRNNState, key: jax.Array, num_episodes: int, num_steps: int) -> jax.Array:
-        """How well values are predicted; see :func:`mbrl_agents.value_rnn.scoring.device_scores`."""
-        from mbrl_agents.value_rnn import scoring  # which imports this
+        """How well values are predicted under uniform actions; see :mod:`mbrl_agents.value_rnn.scoring`.
 
-        return scoring.device_scores(self, env, state, key, num_episodes, num_steps)
+        Args:
+            env: The dynamics.
+            state: What has been learned.
+            key: Raw key, uint32 (2,).
+            num_episodes: Number of episodes, side by side.
+            num_steps: Steps of each, at most.
+
+        Returns:
+            float32 (num_episodes,).
+        """
+
+        def act(observation: jax.Array, step_key: jax.Array) -> jax.Array:
+            return self.act_greedily(state, observation, step_key)
+
+        played = predictions.play(env, act, key, num_episodes, num_steps)
+        network, gamma = self.network, state.hyper.gamma
+        inputs = self.codec.features(played.observations)
+        values = network.value(state.params, network.cell.unroll(state.params, inputs), state.hyper.td.levels)
+        if isinstance(env, ConditioningTask):
+            wanted = scoring.exact_values(env, played.observations[:-1], gamma)
+        else:
+            wanted = played.returns(values, gamma)
+        return played.scores(values[:-1], wanted)
 
 
 def gradient_step(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +17,9 @@ from mbrl_agents.core.keys import fold_in
 from mbrl_agents.value_rnn import fitting
 from mbrl_agents.value_rnn.fitting import FitPlan, FitState
 from mbrl_agents.value_rnn.network import Sequences
+from mbrl_agents.value_rnn.reading import ReadsTrials
 from mbrl_agents.value_rnn.trial_arrays import given_trials, pad
 from mbrl_envs.checks import boolean, integer_in
-
-if TYPE_CHECKING:
-    from mbrl_agents.value_rnn.agent import ValueRNN
 
 _FIT = 5  # the random stream of batches, beside those of all JAX agents
 
@@ -43,7 +41,7 @@ class Fit(NamedTuple):
 
 
 def fit_many(
-    networks: Sequence[ValueRNN],
+    networks: Sequence[ReadsTrials],
     trials: Any,
     rewards: Any = None,
     epochs: int = 150,
@@ -123,7 +121,7 @@ def _validation(validation: Any, rewards: Any) -> tuple[Any, Any]:
 
 
 def _fit_group(
-    networks: Sequence[ValueRNN],
+    networks: Sequence[ReadsTrials],
     plan: FitPlan,
     data: Sequences,
     judges: Sequences,
@@ -133,7 +131,7 @@ def _fit_group(
     bar: Any,
 ) -> list[Fit]:
     states = [fitting.begin(each.learner_state.params, each.learner_state.optimizer) for each in networks]
-    keys = [fold_in(fold_in(each._streams.update, _FIT), each._n_updates) for each in networks]
+    keys = [fold_in(fold_in(each.run.keys.update, _FIT), each.run.clock.updates) for each in networks]
     progress = bar.n
 
     def after(done: int, losses: np.ndarray) -> bool:
@@ -159,10 +157,10 @@ def _fit_group(
     host: FitState = jax.device_get(final)
     own = [jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(len(networks))]
     batches = -(-data.inputs.shape[1] // plan.batch_size)
-    return [_hand_over(*each, batches, keep_best) for each in zip(networks, own, losses, strict=True)]
+    return [_give(*each, batches, keep_best) for each in zip(networks, own, losses, strict=True)]
 
 
-def _hand_over(network: ValueRNN, state: FitState, losses: np.ndarray, batches: int, keep_best: bool) -> Fit:
+def _give(network: ReadsTrials, state: FitState, losses: np.ndarray, batches: int, keep_best: bool) -> Fit:
     """Gives a network what it has learned, in epochs of so many batches."""
     losses = losses[: int(state.epoch)]
     if not np.isfinite(losses).all():
@@ -171,7 +169,7 @@ def _hand_over(network: ValueRNN, state: FitState, losses: np.ndarray, batches: 
     lost = not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(state.optimizer))
     adam = optimizer.init(kept) if lost else state.optimizer  # or the next fit would be lost, too
     moved = network.learner_state._replace(params=kept, optimizer=adam)
-    network.learner_state = network._put(jax.tree.map(jnp.asarray, moved))
+    network.change_run(learner=network._put(jax.tree.map(jnp.asarray, moved)))
     network._n_updates += int(state.epoch) * batches
     best = int(np.nanargmin(losses)) + 1 if np.isfinite(losses).any() else 0
     return Fit(losses, best, bool(state.stopped))

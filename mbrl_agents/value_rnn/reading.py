@@ -4,30 +4,53 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from gymnasium import spaces
 
 from mbrl_agents.core.compilation import plain_jit
-from mbrl_agents.value_rnn.learner import ValueRNNState
+from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.value_rnn.learner import ValueRNNLearner, ValueRNNState
 from mbrl_agents.value_rnn.network import ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import Trials, given_trials, is_one, pad
-
-if TYPE_CHECKING:
-    from mbrl_agents.value_rnn.agent import ValueRNN
 
 _AT_ONCE = 256  # trials in one call
 _STEP_MULTIPLE = 32  # arrays are padded to so many steps, so that few lengths have to be compiled for
 
 
-class ReadsTrials:
-    """The part of :class:`~mbrl_agents.ValueRNN` that reads trials: one, or a list of any lengths.
+class ReadsTrials(JaxAgent):
+    """Base of :class:`~mbrl_agents.ValueRNN`, which reads trials: one, or a list of any lengths.
 
     Trials are as for :meth:`~mbrl_agents.ValueRNN.fit`: with ``rewards``, arrays of cues; arrays without are taken as what the
     network sees. All methods raise TypeError or ValueError where they are no trials, or of another width than the network's.
     """
+
+    learner: ValueRNNLearner
+
+    def check_width(self, num_features: int) -> None:
+        """Checks that the network reads observations of a width, or is not made yet.
+
+        Raises:
+            ValueError: It reads another.
+        """
+        if hasattr(self, "learner") and (own := self.learner.codec.num_features) != num_features:
+            raise ValueError(f"trials must have the {own} features that this network reads, got {num_features}")
+
+    def prepare(self, num_features: int) -> None:
+        """Makes the network for observations of a width, if there is none yet.
+
+        Raises:
+            ValueError: There is one, for another width.
+        """
+        self.check_width(num_features)
+        if not hasattr(self, "learner"):
+            self.observation_space = space_of_width(num_features)
+            self.action_space = spaces.Discrete(1)
+            self.n_envs = 1
+            self._setup_model()
 
     def value(self, trials: Any, rewards: Any = None) -> Any:
         """Values V(t) after each step.
@@ -52,7 +75,7 @@ class ReadsTrials:
         Returns:
             float32 (T−1,), or a list of such.
         """
-        gamma = cast("ValueRNN", self).gamma
+        gamma = self.gamma
 
         def read(network: ValueNetwork, state: ValueRNNState, padded: Trials) -> list[np.ndarray]:
             return prediction_errors(network, state, padded, gamma)
@@ -68,12 +91,12 @@ class ReadsTrials:
         return self._each(trials, rewards, None, hidden)
 
     def _each(self, trials: Any, rewards: Any, reward_column: int | None, read: Any, *, rewarded: bool = False) -> Any:
-        agent, single = cast("ValueRNN", self), is_one(trials)
+        single = is_one(trials)
         if single:
             trials, rewards = [trials], None if rewards is None else [rewards]
         padded = pad(given_trials(trials, rewards, reward_column), rewarded=rewarded)
-        agent.prepare(padded.num_features)
-        arrays = read(agent.learner.network, agent.learner_state, padded)
+        self.prepare(padded.num_features)
+        arrays = read(self.learner.network, self.learner_state, padded)
         return arrays[0] if single else arrays
 
 
@@ -139,3 +162,8 @@ def _program(network: ValueNetwork, what: str) -> Any:
         return network.heads(params, unrolled) if what == "heads" else network.value(params, unrolled, levels)
 
     return plain_jit(read)
+
+
+def space_of_width(num_features: int) -> spaces.Box:
+    """The observation space of trials of a width."""
+    return spaces.Box(-np.inf, np.inf, (num_features,), np.float32)

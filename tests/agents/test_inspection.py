@@ -52,7 +52,7 @@ def constant(agent: Any, **said: Any) -> Any:
     for name, head in (("reward", "Dense_1"), ("end", "Dense_2")):
         if name in said:
             params["outcomes"][head]["bias"] = np.array([said[name]], np.float32)
-    agent.learner_state = agent.learner_state._replace(model=params)
+    agent.change_run(learner=agent.learner_state._replace(model=params))
     return agent
 
 
@@ -190,7 +190,7 @@ def test_latent_models_are_judged_by_what_they_decode(latent: str) -> None:
     params["decoder"] = jax.tree.map(np.zeros_like, params["decoder"])
     *_, last = sorted(name for name in params["decoder"] if name.startswith("Dense"))
     params["decoder"][last]["bias"] = np.array([1.0, -2.0], np.float32)
-    agent.learner_state = agent.learner_state._replace(model=params)
+    agent.change_run(learner=agent.learner_state._replace(model=params))
     bits = np.array([[0, 1], [1, 1], [1, 0]], bool)
     table = prediction_errors(agent, [episode(bits)], steps=2)
     for horizon in (0, 1, 2):

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.replay import Replay, Transitions
+from mbrl_agents.core.run import RunState
 from mbrl_agents.linear_td.learner import FreshReplay
 from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
@@ -56,6 +57,16 @@ class Spaces:
     index = spaces.Discrete(MODULUS), lambda n: n, lambda f: f.argmax(-1)
 
 
+class Owner:
+    """A run that is nothing but a memory."""
+
+    def __init__(self, replay: Replay) -> None:
+        self.replay, self.run = replay, RunState(None, replay.init(), None, None, None, None)  # type: ignore[arg-type]
+
+    def change_run(self, memory: Any) -> None:
+        self.run = self.run._replace(memory=memory)
+
+
 class Beside:
     """A replay memory and a list.
 
@@ -66,7 +77,8 @@ class Beside:
 
     def __init__(self, replay: Replay, kind: tuple[Any, Callable, Callable]) -> None:
         self.replay, (_, self.show, self.read) = replay, kind
-        self.ours, self._add = DeviceReplayBuffer(replay), jax.jit(replay.add)
+        self.owner = Owner(replay)
+        self.ours, self._add = DeviceReplayBuffer(self.owner), jax.jit(replay.add)
         self.rows: list[list[Row]] = []
         self.forget()
 
@@ -87,7 +99,7 @@ class Beside:
             whole = jax.tree.map(lambda leaf: leaf[0, 0], self.ours.state.stored.env_state)
             states = jax.tree.map(lambda leaf: np.broadcast_to(before[:, None] % 2 == 1, (lanes, *leaf.shape)), whole)
         new = Transitions(self.show(before), shown, reward, self.show(after), terminated, truncated, states)
-        self.ours.state = self._add(self.ours.state, new)
+        self.owner.change_run(memory=self._add(self.ours.state, new))
         columns = (before, action, reward, after, terminated, truncated)
         self.rows.append([Row(*each) for each in zip(*(column.tolist() for column in columns), strict=True)])
 
@@ -104,7 +116,8 @@ class Beside:
         """Written, and read by another buffer."""
         stream = io.BytesIO()
         self.ours.save(stream)
-        self.ours = DeviceReplayBuffer(self.replay)
+        self.owner = Owner(self.replay)
+        self.ours = DeviceReplayBuffer(self.owner)
         stream.seek(0)
         self.ours.load(stream)
 

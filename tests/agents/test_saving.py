@@ -322,7 +322,9 @@ def test_replay_buffer_is_another_name_of_the_memory() -> None:
     learner, other = agent().learn(40), agent()
     assert learner.replay_buffer is learner.memory
     other.replay_buffer = learner.memory
-    assert other.memory is learner.memory
+    assert_same(other.memory.state, learner.memory.state)  # a copy: an agent has its own run
+    other.learn(10, reset_num_timesteps=False)
+    assert (other.memory.size(), learner.memory.size()) == (50, 40)
     for wrong in (None, 3, agent(buffer_size=400).memory):
         with pytest.raises(AttributeError, match="replay_buffer can be set to another memory of the same layout only"):
             other.replay_buffer = wrong

@@ -43,7 +43,7 @@ def test_the_device_loop_stores_what_each_agent_saw_did_and_got() -> None:
     assert (agent.n_envs, agent.num_timesteps, agent.memory.size()) == (4, 120, steps)
     stored = jax.device_get(agent.memory.state.stored)
     seen, following = (np.asarray(agent.replay.codec.decode(each)) for each in (stored.observation, stored.next_observation))
-    keys = jax.random.split(agent._env_stream, agent.n_envs)
+    keys = jax.random.split(agent.run.keys.environments, agent.n_envs)
     advance = jax.jit(lambda lane, actions: lanes.advance(env, lane, actions))
     for e in range(number):
         own, lane = slice(2 * e, 2 * e + 2), lanes.start(env, keys[2 * e])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import signal
 from typing import Any
 
 import gymnasium
@@ -15,8 +16,10 @@ from stable_baselines3.common.monitor import Monitor, load_results
 from stable_baselines3.common.vec_env import DummyVecEnv, VecMonitor
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.sb3 import device_training
+from mbrl_agents.core import chunks
+from mbrl_agents.sb3 import replay_buffer
 from mbrl_envs import FunctionalVecEnv
+from tests.agents.comparing import assert_same
 from tests.agents.small import LIMIT, TINY, both_loops, flute
 
 
@@ -148,7 +151,7 @@ def test_a_callback_that_raises_leaves_a_consistent_agent(device_loop: bool) -> 
     with pytest.raises(RuntimeError, match="the callback's own"):
         agent.learn(200, callback=Fails(97))
     assert agent.num_timesteps - agent.memory.size() == (0 if device_loop else 1)  # SB3 stores a step after its callbacks
-    assert agent.memory.size() == agent._calls
+    assert agent.memory.size() == agent.run.clock.vector_steps
     assert agent._n_updates == agent.memory.size() - TINY["learning_starts"]
     assert agent._episode_num == agent.num_timesteps // LIMIT
     before = agent.num_timesteps
@@ -156,23 +159,61 @@ def test_a_callback_that_raises_leaves_a_consistent_agent(device_loop: bool) -> 
     assert agent.num_timesteps == before + 100
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=RuntimeError,
-    reason="The run is a value: a compiled call that fails has been given the only copy of the run's arrays",
-)
 def test_a_program_that_fails_leaves_a_consistent_agent(monkeypatch: pytest.MonkeyPatch) -> None:
     """As when memory runs out, or Ctrl-C is pressed twice."""
     agent = ReplayDQN("MlpPolicy", flute(), **TINY).learn(40)
-    plain = device_training.run_part
+    plain, before = chunks.run_part, jax.tree.map(np.array, agent.run)  # no views, which would keep the memory alive
 
     def fail(*arguments: Any) -> None:
         plain(*arguments)
         raise MemoryError("out of memory")
 
-    monkeypatch.setattr(device_training, "run_part", fail)
-    with pytest.raises(MemoryError, match="out of memory"):
-        agent.learn(40)
+    monkeypatch.setattr(chunks, "run_part", fail)
+    with pytest.raises(MemoryError, match="out of memory"), pytest.warns(RuntimeWarning, match="replay memory was lost"):
+        agent.learn(40, reset_num_timesteps=False)
     monkeypatch.undo()
+    assert_same(agent.run._replace(memory=None), before._replace(memory=None))
+    assert (agent.memory.size(), agent.num_timesteps) == (0, 40)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(agent.get_parameters()))
-    agent.learn(10)
+    agent.learn(10, reset_num_timesteps=False)
+    assert (agent.memory.size(), agent.num_timesteps) == (10, 50)
+
+
+def test_storing_that_fails_leaves_a_consistent_agent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the host loop, where every step is a call of its own."""
+    agent = ReplayDQN("MlpPolicy", flute(), device_loop=False, **TINY).learn(40)
+    functions, before = chunks.memory_functions(agent.replay), jax.tree.map(np.array, agent.learner_state)
+
+    def fail(*arguments: Any) -> None:
+        functions.add(*arguments)
+        raise MemoryError("out of memory")
+
+    monkeypatch.setattr(replay_buffer, "memory_functions", lambda replay: functions._replace(add=fail))
+    with pytest.raises(MemoryError, match="out of memory"), pytest.warns(RuntimeWarning, match="replay memory was lost"):
+        agent.learn(10, reset_num_timesteps=False)
+    monkeypatch.undo()
+    assert_same(agent.learner_state, before)
+    assert agent.memory.size() == 0
+    agent.learn(10, reset_num_timesteps=False)
+    assert agent.memory.size() == 10
+
+
+def test_ctrl_c_twice_in_a_compiled_call_waits_for_what_it_makes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the call and the agent that takes over what it made, a KeyboardInterrupt would lose the run."""
+    agent = ReplayDQN("MlpPolicy", flute(), **TINY).learn(40)
+    plain = chunks.run_part
+
+    def interrupted(*arguments: Any) -> Any:
+        made = plain(*arguments)
+        for _ in range(2):
+            signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(chunks, "run_part", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        agent.learn(100, reset_num_timesteps=False)
+    monkeypatch.undo()
+    reached = agent.num_timesteps
+    assert 40 < reached == agent.memory.size() == agent.run.clock.vector_steps < 140
+    agent.learn(10, reset_num_timesteps=False)
+    assert agent.num_timesteps == agent.memory.size() == reached + 10

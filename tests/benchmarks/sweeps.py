@@ -25,7 +25,8 @@ import psutil
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN
-from mbrl_agents.runs.executor import Execution, Member, Unit, make_execution
+from mbrl_agents.runs.executor import Execution, Run, RunGroup, make_execution
+from mbrl_agents.sb3 import device_training
 from tests.benchmarks import machine
 from tests.benchmarks.recorded import Recorded
 from tests.benchmarks.training import matrix_products, measure
@@ -35,32 +36,31 @@ RECORDED = Recorded(("--repeats", "2"), quick=("--executions", "loop", "--sizes"
 TOTAL = 10**6
 
 
-def member(seed: int) -> Member:
+def new_run(seed: int) -> Run:
     """A run that is about to learn."""
     env = gymnasium.make("mbrl/ProcMaze-v0", max_episode_steps=-1)
     rates = (2.5e-5, 5e-5, 1e-4)
     agent = ReplayDQN("MlpPolicy", env, learning_rate=rates[seed % 3], temperature=0.1, learning_starts=500, seed=seed)
-    loop = agent.begin(mbrl_envs.functional_task(env), TOTAL)  # type: ignore[arg-type]
-    return Member(agent, loop, TOTAL, 32, 100, seed)
+    program = device_training.begin(agent, mbrl_envs.functional_task(env), TOTAL)  # type: ignore[arg-type]
+    return Run(agent.run, program, agent.schedules, TOTAL, 32, 100, seed)
 
 
-def units(execution: Execution, num_runs: int) -> list[Unit]:
+def groups(execution: Execution, num_runs: int) -> list[RunGroup]:
     """Runs that have taken their first steps."""
-    members = [member(seed) for seed in range(num_runs)]
-    groups = [members] if execution.together else [[each] for each in members]
-    made = [execution.unit(group) for group in groups]
-    for unit in made:
-        unit.advance(1000)
+    runs = [new_run(seed) for seed in range(num_runs)]
+    made = [execution.group(group) for group in ([runs] if execution.together else [[each] for each in runs])]
+    for group in made:
+        group.advance(1000)
     return made
 
 
-def all_forward(pool: ThreadPoolExecutor, made: Sequence[Unit], num: int) -> Callable[[], Any]:
-    """``num`` steps of every run, as many units at a time as the pool has workers."""
+def all_forward(pool: ThreadPoolExecutor, made: Sequence[RunGroup], num: int) -> Callable[[], Any]:
+    """``num`` steps of every run, as many groups at a time as the pool has workers."""
 
-    def forward(unit: Unit) -> None:
+    def forward(group: RunGroup) -> None:
         done = 0
         while done < num:
-            done += len(unit.advance(num - done)[0].records.reward)
+            done += len(group.advance(num - done)[0].records.reward)
 
     return lambda: list(pool.map(forward, made))
 
@@ -69,11 +69,11 @@ def alone_on_one_core(pipe: Any, num: int) -> None:
     """In a process that has one core: answers with the seconds that ``num`` steps took."""
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
-    (unit,) = units(make_execution("loop"), 1)
+    (group,) = groups(make_execution("loop"), 1)
     pipe.send(None)
     while pipe.recv():
         began = time.perf_counter()
-        unit.advance(num)
+        group.advance(num)
         pipe.send(time.perf_counter() - began)
 
 
@@ -89,7 +89,7 @@ def times(executions: Sequence[str], sizes: Sequence[int], num: int, repeats: in
         execution = make_execution(kind)
         with ThreadPoolExecutor(execution.workers) as pool:
             for size in sizes:
-                made = units(execution, size)
+                made = groups(execution, size)
                 alone: list[float] = []
 
                 def one_core(alone: list[float] = alone) -> None:

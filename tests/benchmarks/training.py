@@ -69,11 +69,10 @@ def device_loop(num: int) -> Callable[[], Any]:
     agent.learn(2000)
     task = agent._functional_task()
     assert task is not None
-    loop = agent._device_loop(task)
+    program = agent.program_in(task)
 
     def run() -> None:
-        device_training.run_chunk(agent, loop, num, 10**6)
-        agent.num_timesteps += num
+        device_training.run_chunk(agent, program, num, 10**6)
 
     return run
 

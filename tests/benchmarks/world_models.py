@@ -8,7 +8,6 @@ small operations over both, which saves wall time and costs CPU time: hence one 
 from __future__ import annotations
 
 import argparse
-import functools
 import itertools
 import math
 from collections.abc import Callable
@@ -22,7 +21,6 @@ from jax.interpreters.partial_eval import dce_jaxpr
 
 import mbrl_envs
 from mbrl_agents import LatentModelDQN, PerfectModelDQN, ReplayDQN, SimpleModelDQN
-from mbrl_agents.core import device_loop
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.schedules import Now
 from mbrl_agents.sb3 import device_training
@@ -47,13 +45,11 @@ def training(name: str, num: int) -> Callable[[], Any]:
     agent_class, special = AGENTS[name]
     env = gymnasium.make("mbrl/ProcMaze-v0", max_episode_steps=-1)
     agent = agent_class("MlpPolicy", env, temperature=0.1, learning_starts=START, seed=0, **special)
-    loop = agent.begin(mbrl_envs.functional_task(env), 10**6)
+    program = device_training.begin(agent, mbrl_envs.functional_task(env), 10**6)
 
     def advance(steps: int) -> None:
         while steps:
-            record, _ = device_training.run_chunk(agent, loop, steps, 10**6)
-            agent.num_timesteps += len(record.reward)
-            steps -= len(record.reward)
+            steps -= len(device_training.run_chunk(agent, program, steps, 10**6).records.reward)
 
     advance(START + 1)
     return lambda: advance(num)
@@ -79,9 +75,8 @@ def work(name: str) -> tuple[float, int]:
     env = gymnasium.make("mbrl/ProcMaze-v0", max_episode_steps=-1)
     agent = agent_class("MlpPolicy", env, temperature=0.1, seed=0, **special)
     now = Now(Exploration(*np.float32([0.1, 0.0])), np.float32(1e-4))
-    update = functools.partial(device_loop.train, agent.learner, agent.plan, agent.replay)
     state = agent.learner_state
-    program = jax.make_jaxpr(update)(state, agent.memory.state, agent._streams, np.int32(0), now)
+    program = jax.make_jaxpr(agent.program.train)(agent.run, now)
     needed, _ = dce_jaxpr(program.jaxpr, [True] * len(program.jaxpr.outvars))  # without what XLA leaves out as well
     learned = [getattr(state, part) for part in ("params", "model") if hasattr(state, part)]
     return products(needed), sum(leaf.size for leaf in jax.tree.leaves(learned))

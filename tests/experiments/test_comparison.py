@@ -168,7 +168,7 @@ class Roads:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.driven: list[str] = []
         self.worked: list[str] = []
-        drive, work = scheduler.Driver.__init__, workers.run_jobs
+        drive, work = scheduler.Scheduler.__init__, workers.run_jobs
 
         def init(self_: Any, folders: Any, *args: Any, **kwargs: Any) -> None:
             self.driven += [run.config.title for run in folders]
@@ -178,7 +178,7 @@ class Roads:
             self.worked += [job.config.title for job in jobs]
             return work(jobs, *args)
 
-        monkeypatch.setattr(scheduler.Driver, "__init__", init)
+        monkeypatch.setattr(scheduler.Scheduler, "__init__", init)
         monkeypatch.setattr(workers, "run_jobs", run_jobs)
 
 

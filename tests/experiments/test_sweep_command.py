@@ -11,7 +11,7 @@ import pytest
 from mbrl_agents import SweepResult
 from mbrl_agents.experiments import command_arguments
 from mbrl_agents.runs.run_folder import FINISHED
-from mbrl_agents.runs.scheduler import Driver
+from mbrl_agents.runs.scheduler import Scheduler
 from mbrl_envs import cli
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import SMALL, alone, same_parameters
@@ -61,7 +61,7 @@ def test_the_same_again_trains_nothing(
     def nothing(*args: Any, **kwargs: Any) -> None:
         raise AssertionError("there is nothing to train")
 
-    monkeypatch.setattr(Driver, "__init__", nothing)
+    monkeypatch.setattr(Scheduler, "__init__", nothing)
     before = {name: content for name, content in contents(trained).items() if not name.endswith(".png")}
     assert cli.main([*TRAIN, *SEEDS, *RATES, "--save-replay", "--out", str(trained)]) == 0
     assert {name: content for name, content in contents(trained).items() if not name.endswith(".png")} == before

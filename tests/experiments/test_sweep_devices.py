@@ -36,15 +36,14 @@ def devices(tree):
 
 def one_by_one(self, num):
     chunks = single(self, num)
-    agent = self.members[0].agent
-    rate = agent.arguments["learning_rate"]
-    seen["loop"][rate] = devices((agent.learner_state, agent.memory.state, agent._lanes, agent._streams))
+    rate = self.run.schedules.learning_rate(1.0)
+    seen["loop"][rate] = devices(self.state._replace(clock=()))
     return chunks
 
 def together(self, num):
-    jax.tree.map(note, executions._OWN, self.state)
+    jax.tree.map(note, self.own, self.state)
     chunks = mapped(self, num)
-    jax.tree.map(note, executions._OWN, self.state)
+    jax.tree.map(note, self.own, self.state)
     return chunks
 
 def note(own, part):

@@ -22,8 +22,8 @@ from mbrl_agents.core.processes import process_identity
 from mbrl_agents.runs import checkpoints
 from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.run_folder import DIVERGED, FAILED, FINISHED, INTERRUPTED, RUNNING, RunFolder
-from mbrl_agents.runs.scheduler import Driver
-from mbrl_agents.runs.training_groups import Run
+from mbrl_agents.runs.scheduler import Scheduler
+from mbrl_agents.runs.training_groups import RunInTraining
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import EXECUTIONS, FLUTE, SIZES, SMALL, same_sweeps, sweep
 
@@ -220,13 +220,13 @@ def test_ctrl_c_saves_and_the_same_call_goes_on(
         stopped.agent(0)
     # It goes on from there, not from the start: the numbers would be the same.
     begun: dict[str, int] = {}
-    begin = Run.begin
+    begin = RunInTraining.begin
 
-    def note(run: Run) -> None:
+    def note(run: RunInTraining) -> None:
         begin(run)
         begun[run.folder.path.name] = run.timesteps
 
-    monkeypatch.setattr(Run, "begin", note)
+    monkeypatch.setattr(RunInTraining, "begin", note)
     goes_on(tmp_path / "stopped", whole, execution, **limits)
     ended = [run.path.name for run in stopped._folders if run.path.name not in begun]
     assert begun == {f"run-000{i}": far[i] for i in range(4) if f"run-000{i}" not in ended}
@@ -266,8 +266,8 @@ def test_a_finished_sweep_comes_back_at_once(
 ) -> None:
     train(tmp_path, execution)
     before = contents(tmp_path)
-    monkeypatch.setattr(Driver, "__init__", no_training)
-    monkeypatch.setattr(Driver, "run", no_training)
+    monkeypatch.setattr(Scheduler, "__init__", no_training)
+    monkeypatch.setattr(Scheduler, "run", no_training)
     again = train(tmp_path, execution)
     assert again.table().equals(whole.table())
     # Neither how it is executed nor a default said aloud makes it another sweep.

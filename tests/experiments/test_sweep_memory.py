@@ -12,10 +12,11 @@ import pytest
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN, sweep_memory
-from mbrl_agents.core.device_loop import LoopState
+from mbrl_agents.core.run import RunState
 from mbrl_agents.runs import executor as executions
 from mbrl_agents.runs import memory
-from mbrl_agents.runs.training_groups import Run
+from mbrl_agents.runs.training_groups import RunInTraining
+from mbrl_agents.sb3 import device_training
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import EXECUTIONS, FLUTE, SMALL, same_runs, same_sweeps, sweep
 
@@ -24,11 +25,11 @@ def num_bytes(tree: Any) -> int:
     return sum(leaf.nbytes for leaf in jax.tree.leaves(tree))
 
 
-def state_of(hyperparameters: dict[str, Any]) -> LoopState:
+def state_of(hyperparameters: dict[str, Any]) -> RunState:
     """All that a real agent carries from step to step."""
     agent = ReplayDQN("MlpPolicy", FLUTE, seed=0, **(SMALL | hyperparameters))
-    agent.begin(mbrl_envs.functional_task(agent.env), 1)  # type: ignore[arg-type]
-    return agent.loop_state()
+    device_training.begin(agent, mbrl_envs.functional_task(agent.env), 1)  # type: ignore[arg-type]
+    return agent.run
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ class Counter:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = self.most = self.begun = 0
         self._lock = threading.Lock()
-        begin, save = Run.begin, Run.save
+        begin, save = RunInTraining.begin, RunInTraining.save
 
         def count(run: Any, change: int) -> None:
             with self._lock:
@@ -136,13 +137,13 @@ class Counter:
             count(run, 1)
             begin(run)
 
-        def counted_save(run: Any) -> None:
-            save(run)
-            if run.member is None:
+        def counted_save(run: Any, state: Any) -> None:
+            save(run, state)
+            if run.agent is None:
                 count(run, -1)
 
-        monkeypatch.setattr(Run, "begin", counted_begin)
-        monkeypatch.setattr(Run, "save", counted_save)
+        monkeypatch.setattr(RunInTraining, "begin", counted_begin)
+        monkeypatch.setattr(RunInTraining, "save", counted_save)
 
 
 @pytest.mark.parametrize("limited_by", ["memory", "argument"])

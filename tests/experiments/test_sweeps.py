@@ -15,13 +15,15 @@ from stable_baselines3.common.utils import LinearSchedule
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN, SweepResult
+from mbrl_agents.core import chunks
+from mbrl_agents.core.chunks import Chunk
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.replay_dqn import DQNLearner
 from mbrl_agents.runs import checkpoints, scheduler, training
 from mbrl_agents.runs import executor as executions
 from mbrl_agents.runs.programs import Programs
 from mbrl_agents.runs.run_folder import RunFolder
-from mbrl_agents.runs.training_groups import UnitInTraining
+from mbrl_agents.runs.training_groups import GroupInTraining
 from mbrl_agents.sb3 import device_training
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs.pan_flute import PanFlute
@@ -121,11 +123,11 @@ def test_so_is_the_base(execution: str) -> None:
 @pytest.mark.parametrize("execution", EXECUTIONS)
 def test_no_number_compiles_a_program_again(execution: str) -> None:
     """Not even one of another type."""
-    loop = Programs().of(swept(execution, "softmax").first.config)
+    program = Programs().of(swept(execution, "softmax").first.config)
     if execution == "loop":
-        compiled = device_training.compiled(loop).cycles.function
+        compiled = chunks.compiled(program).cycles.function.function
     else:
-        compiled = executions._mapped_programs(loop, executions.make_execution("vmap").mesh).cycles  # type: ignore[attr-defined]
+        compiled = executions._mapped_programs(program, executions.make_execution("vmap").mesh).cycles  # type: ignore[attr-defined]
     before = compiled._cache_size()
     assert before >= 1
     numbers = {"gamma": np.linspace(0, 1, 4), "tau": [1, 0.5, 1, 0.25], "learning_rate": [0, np.float32(1e-3), 1e-4, 1]}
@@ -137,13 +139,13 @@ def test_no_number_compiles_a_program_again(execution: str) -> None:
 def test_no_more_programs_are_gone_round_than_are_kept(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With as many at once as there are none is left for another; with one, one is done before the next begins."""
     advanced: list[Any] = []
-    original = UnitInTraining._advance
+    original = GroupInTraining._advance
 
-    def advance(unit: UnitInTraining, num: int) -> list[executions.Chunk]:
-        advanced.append(unit.runs[0].loop)
-        return original(unit, num)
+    def advance(group: GroupInTraining, num: int) -> list[Chunk]:
+        advanced.append(group.runs[0].program)
+        return original(group, num)
 
-    monkeypatch.setattr(UnitInTraining, "_advance", advance)
+    monkeypatch.setattr(GroupInTraining, "_advance", advance)
     monkeypatch.setattr(executions, "usable_cores", lambda: 1)
     swept: dict[int, SweepResult] = {}
     changes: dict[int, int] = {}
@@ -289,12 +291,11 @@ def test_metrics_are_means_over_what_happened_since_the_last_evaluation(executio
     reward, ended = np.asarray(stored.reward), np.asarray(stored.truncated)  # (steps, environments)
     # The same run once more, a step at a time.
     agent = ReplayDQN("MlpPolicy", four_flutes(), seed=SEEDS[0], **(SMALL | RHYTHM))
-    loop = agent.begin(mbrl_envs.functional_task(agent.env), 990)  # type: ignore[arg-type]
+    program = device_training.begin(agent, mbrl_envs.functional_task(agent.env), 990)  # type: ignore[arg-type]
     losses: dict[int, list[float]] = {}
     while agent.num_timesteps < 990:
-        records, metrics = device_training.run_chunk(agent, loop, 1, 990)
-        device_training.count_chunk(agent, records, 990)
-        losses[agent.num_timesteps] = [float(each) for each in metrics.get("loss", [])]
+        chunk = device_training.run_chunk(agent, program, 1, 990)
+        losses[agent.num_timesteps] = [float(each) for each in chunk.metrics.get("loss", [])]
     assert table[table["timestep"] == 0]["metric"].tolist() == ["score"]
     trainings = 0
     for begin, end in itertools.pairwise(GRID):

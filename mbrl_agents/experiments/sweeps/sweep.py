@@ -24,7 +24,7 @@ from mbrl_agents.runs.memory import MemoryPlan
 from mbrl_agents.runs.programs import Programs
 from mbrl_agents.runs.progress import RunProgress, tracked
 from mbrl_agents.runs.run_folder import ENDED, RunFolder
-from mbrl_agents.runs.scheduler import Driver
+from mbrl_agents.runs.scheduler import Scheduler
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in, number_in
 
@@ -189,9 +189,9 @@ def advance(
     console = None if progress_bar else Console(quiet=True)
     with deferred() as pending, tracked(bars, execution.workers, console) as tracker:
         ended = [run for run in runs if run not in missing]
-        driver = Driver(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs, ended, until)
-        tracker.say(str(driver.memory))
-        driver.run()
+        scheduler = Scheduler(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs, ended, until)
+        tracker.say(str(scheduler.memory))
+        scheduler.run()
 
 
 def _is_there(run: RunFolder, until: int | None) -> bool:

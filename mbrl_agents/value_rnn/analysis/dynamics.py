@@ -168,7 +168,7 @@ def with_recurrent_gain(network: ValueRNN, gain: float) -> ValueRNN:
     gain, copied = number_in("gain", gain, 0), clone(network)
     params = copied.learner_state.params
     recurrent = params["recurrent"] | {"kernel": params["recurrent"]["kernel"] * jnp.float32(gain)}
-    copied.learner_state = copied.learner_state._replace(params=params | {"recurrent": recurrent})
+    copied.change_run(learner=copied.learner_state._replace(params=params | {"recurrent": recurrent}))
     return copied
 
 

@@ -54,7 +54,7 @@ def refit_readout(
     weights = np.linalg.lstsq(system, vector / scale, rcond=None)[0] / scale
     copied = clone(network)
     readout = {"kernel": jnp.asarray(weights[:-1, None], jnp.float32), "bias": jnp.asarray(weights[-1:], jnp.float32)}
-    copied.learner_state = copied.learner_state._replace(params=copied.learner_state.params | {"readout": readout})
+    copied.change_run(learner=copied.learner_state._replace(params=copied.learner_state.params | {"readout": readout}))
     return copied
 
 
@@ -62,8 +62,8 @@ def clone(network: ValueRNN) -> ValueRNN:
     """Another network with the same weights; without environment and replay memory."""
     copied = ValueRNN(**network.arguments)
     copied.prepare(network.learner.codec.num_features)
-    copied.learner_state = jax.tree.map(jnp.copy, network.learner_state)
-    copied._streams, copied._n_updates = jax.tree.map(jnp.copy, network._streams), network._n_updates
+    run = network.run
+    copied.change_run(learner=jax.tree.map(jnp.copy, run.learner), keys=run.keys, clock=run.clock)
     return copied
 
 

@@ -8,7 +8,6 @@ import pytest
 from stable_baselines3.common.vec_env import DummyVecEnv
 
 from mbrl_agents import LinearTD
-from mbrl_agents.linear_td import scoring
 from mbrl_agents.td_dynamics.linear_features import FourierBasis
 from mbrl_envs import MountainCar
 from tests.agents.linear_td.probes import FEATURES, GAMMA, SETTINGS, STEPS, Corridor
@@ -25,7 +24,7 @@ def test_predicted_curve_is_the_mean_of_many_runs():
     @jax.jit
     def run(key):
         def update(weights, own):
-            played = scoring.play(learner, MountainCar(), own, 2, STEPS)
+            played = learner.play(MountainCar(), own, 2, STEPS)
             psi = learner.read(played.observations)
             delta = played.rewards + GAMMA * psi[1:] @ weights - psi[:-1] @ weights
             return weights + 0.05 / 2 * jnp.einsum("tb,tbn->n", delta, psi[:-1]), weights
@@ -33,7 +32,7 @@ def test_predicted_curve_is_the_mean_of_many_runs():
         return jax.lax.scan(update, begin.params["weights"], jax.random.split(key, 30))[1]
 
     weights = np.asarray(jax.lax.map(run, jax.random.split(jax.random.PRNGKey(5), 400)), float)
-    sample = scoring.play(learner, MountainCar(), jax.random.PRNGKey(9), 4000, STEPS)
+    sample = learner.play(MountainCar(), jax.random.PRNGKey(9), 4000, STEPS)
     psi = np.asarray(learner.read(sample.observations), float)
     now, later = psi[:-1].reshape(-1, 3), psi[1:].reshape(-1, 3)
     true = np.linalg.solve(now.T @ (now - GAMMA * later), now.T @ np.asarray(sample.rewards, float).ravel())

@@ -64,7 +64,7 @@ def hot_agent(**changes: Any) -> OMD:
     agent = OMD("MlpPolicy", ENV, seed=0, **TINY | flat | changes)
     params = jax.tree.map(jnp.zeros_like, agent.learner_state.params)
     params["Dense_1"]["bias"] = params["Dense_1"]["bias"].at[:, 1].set(1.0)
-    agent.learner_state = agent.learner_state._replace(params=params)
+    agent.change_run(learner=agent.learner_state._replace(params=params))
     return agent
 
 
@@ -105,7 +105,7 @@ def test_drawn_actions_where_raw_keys_are_errors() -> None:
     """As everything else of the agents works under JAX's global switches."""
     agent, observation = hot_agent(evaluation="sample"), np.zeros((50, 4), np.float32)
     expected = agent.evaluation_policy.predict(observation)[0]
-    agent._predictions = 0
+    agent.change_run(clock=agent.run.clock._replace(predictions=np.int32(0)))
     with jax.legacy_prng_key("error"):
         np.testing.assert_array_equal(agent.evaluation_policy.predict(observation)[0], expected)
 

@@ -30,7 +30,7 @@ def delay_line(gamma: float = 0.8, steps: int = 6) -> ValueRNN:
         "recurrent": {"kernel": jnp.asarray(shift)},
         "readout": network.learner_state.params["readout"],
     }
-    network.learner_state = network.learner_state._replace(params=params)
+    network.change_run(learner=network.learner_state._replace(params=params))
     return network
 
 
@@ -80,7 +80,7 @@ def test_memory_of_a_delay_line() -> None:
     assert table.groupby("input")["duration"].first().tolist() == [6, 6, 6]
     deaf = delay_line()
     kernel = {"kernel": jnp.zeros((3, 18)), "bias": jnp.zeros(18)}
-    deaf.learner_state = deaf.learner_state._replace(params=deaf.learner_state.params | {"input": kernel})
+    deaf.change_run(learner=deaf.learner_state._replace(params=deaf.learner_state.params | {"input": kernel}))
     assert (analysis.memory(deaf, num_steps=20)["duration"] == 0).all()
     first = table[table["input"] == 0].set_index("step")["distance"]
     np.testing.assert_allclose(first[:6], 1e-3, rtol=1e-3)

@@ -22,7 +22,7 @@ def one_unit(weight: float, enter: float = 1.0) -> ValueRNN:
         "input": {"kernel": jnp.full((2, 1), enter), "bias": jnp.zeros(1)},
         "recurrent": {"kernel": jnp.full((1, 1), weight)},
     }
-    network.learner_state = network.learner_state._replace(params=network.learner_state.params | params)
+    network.change_run(learner=network.learner_state._replace(params=network.learner_state.params | params))
     return network
 
 
@@ -33,7 +33,7 @@ def silenced(cell: str, enter: float, units: int = 3) -> ValueRNN:
     params = jax.tree.map(jnp.zeros_like, network.learner_state.params)
     candidate = slice(2 * units, 3 * units)
     params["input"]["kernel"] = params["input"]["kernel"].at[0, candidate].set(enter)
-    network.learner_state = network.learner_state._replace(params=params)
+    network.change_run(learner=network.learner_state._replace(params=params))
     return network
 
 
@@ -96,7 +96,7 @@ def test_what_does_not_come_back() -> None:
     network = one_unit(2.0, enter=3.0)
     params = network.learner_state.params
     lowered = params["input"] | {"bias": jnp.full(1, -0.05)}
-    network.learner_state = network.learner_state._replace(params=params | {"input": lowered})
+    network.change_run(learner=network.learner_state._replace(params=params | {"input": lowered}))
     assert analysis.memory(network, num_steps=30)["duration"].unique().tolist() == [31]
 
 

@@ -95,7 +95,7 @@ def test_a_unit_that_does_nothing_leaves_a_solution() -> None:
     network = fresh(3)
     params = network.learner_state.params
     silent = {part: {name: jnp.zeros_like(leaf) for name, leaf in params[part].items()} for part in ("input", "recurrent")}
-    network.learner_state = network.learner_state._replace(params=params | silent)
+    network.change_run(learner=network.learner_state._replace(params=params | silent))
     refitted = analysis.refit_readout(network, TRIALS, 0.0)
     values = np.concatenate(refitted.value(TRIALS))
     rate = np.mean([np.mean(trial.rewards[1:]) for trial in TRIALS])
