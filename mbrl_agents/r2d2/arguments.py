@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections import deque
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
@@ -13,11 +13,9 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.core import schedules
 from mbrl_agents.r2d2.exploration import LADDER, SCHEDULE
+from mbrl_agents.r2d2.recurrent_algorithm import RecurrentOffPolicyAlgorithm
 from mbrl_agents.sb3 import settings
 from mbrl_envs.checks import boolean, number_in, one_of
-
-if TYPE_CHECKING:
-    from mbrl_agents.r2d2.r2d2 import R2D2
 
 _SWITCHES = ("stored_state", "value_rescaling", "prioritized")
 
@@ -58,12 +56,12 @@ _FIXED = {
 
 
 @functools.cache
-def names(cls: type[R2D2]) -> frozenset[str]:
+def names(cls: type[RecurrentOffPolicyAlgorithm]) -> frozenset[str]:
     """Names of the constructor's arguments."""
     return frozenset(inspect.signature(cls).parameters) - {"self", "policy", "env", "_init_setup_model"}
 
 
-def set_later(agent: R2D2, name: str, value: Any) -> None:
+def set_later(agent: RecurrentOffPolicyAlgorithm, name: str, value: Any) -> None:
     """Sets an argument of an agent that has been made: it acts from then on and is saved.
 
     Raises:

@@ -43,6 +43,10 @@ class RecurrentOffPolicyAlgorithm(OffPolicyAlgorithm):
         if not self._states or self._states[0].shape[1] != self.n_envs:
             self._states = self.policy.initial_state(self.n_envs)
 
+    @abc.abstractmethod
+    def _make_schedules(self) -> None:
+        """Makes what follows the progress of training from the arguments."""
+
     @property
     @abc.abstractmethod
     def epsilons(self) -> np.ndarray | float:

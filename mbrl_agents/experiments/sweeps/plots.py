@@ -1,15 +1,14 @@
-"""Pictures of sweeps: learning curves of settings, and the objective against what was swept."""
+"""Pictures of sweeps: the objective against what was swept."""
 
 from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from mbrl_agents.experiments import plots
 from mbrl_agents.experiments.figures import (
     COLOURS,
     INK,
@@ -21,32 +20,27 @@ from mbrl_agents.experiments.figures import (
     saved,
 )
 
-if TYPE_CHECKING:
-    from mbrl_agents.experiments.sweeps.result import SweepResult
 
+def plot_hyperparameters(
+    table: pd.DataFrame, names: list[str], what: str, title: str, path: str | os.PathLike[str] | None
+) -> Any:
+    """The objective against one or two hyperparameters; see :meth:`SweepResult.plot_hyperparameters`.
 
-def plot_settings(sweep: SweepResult, path: str | os.PathLike[str] | None, max_settings: int) -> Any:
-    """Learning curves of the best settings; see :meth:`SweepResult.plot`."""
-    table = sweep.summary().sort_values("mean", ascending=False, kind="stable")
-    chosen = set(table["setting"][:max_settings])
-    runs = sweep.runs()
-    folders = [sweep.run_folder(int(run)) for run in runs["run"][runs["setting"].isin(chosen)]]
-    return plots.plot_curves(folders, path)
-
-
-def plot_hyperparameters(sweep: SweepResult, path: str | os.PathLike[str] | None, by: str, metric: str) -> Any:
-    """The objective against one or two hyperparameters; see :meth:`SweepResult.plot_hyperparameters`."""
+    Args:
+        table: A row for each setting, with the hyperparameters, ``mean``, ``low`` and ``high``.
+        names: The hyperparameters.
+        what: What the objective is called.
+        title: Title.
+        path: File to write; None for none.
+    """
     if path is not None:
         image_kind(path)
-    names = sweep.hyperparameters
-    table = sweep.summary(by, metric)
     if len(names) not in (1, 2) or not all(pd.api.types.is_numeric_dtype(table[name]) for name in names):
         raise ValueError(f"one or two numbers must have been swept to be drawn, got {names}")
     figure = new_figure(7.2, 4.6)
     axis = figure.subplots()
-    what = f"{metric} ({by}), mean over seeds"
     (_draw_line if len(names) == 1 else _draw_map)(axis, table, names, what)
-    axis.set_title(sweep.run_folder(0).config.environment.title, loc="left", color=INK, fontsize=11)
+    axis.set_title(title, loc="left", color=INK, fontsize=11)
     return saved(figure, path)
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 
 from mbrl_agents.core.files import write_atomically
 from mbrl_agents.experiments import results, statistics
+from mbrl_agents.experiments.plots import plot_curves
 from mbrl_agents.experiments.sweeps import folder as folders
 from mbrl_agents.experiments.sweeps import plots
 from mbrl_agents.runs import checkpoints
@@ -248,7 +249,9 @@ class SweepResult:
             The figure, of Matplotlib; a notebook shows it.
         """
         integer_in("max_settings", max_settings, 1, 1000)
-        return plots.plot_settings(self, path, max_settings)
+        table = self.summary().sort_values("mean", ascending=False, kind="stable")
+        runs, chosen = self.runs(), set(table["setting"][:max_settings])
+        return plot_curves([self.run_folder(int(run)) for run in runs["run"][runs["setting"].isin(chosen)]], path)
 
     def plot_hyperparameters(self, path: str | os.PathLike[str] | None = None, by: str = "final", metric: str = SCORE) -> Any:
         """Draws the objective against one or two swept numbers: a line with intervals, or a heat map.
@@ -264,7 +267,8 @@ class SweepResult:
         Raises:
             ValueError: Not one or two hyperparameters were swept.
         """
-        return plots.plot_hyperparameters(self, path, by, metric)
+        table, title = self.summary(by, metric), self.first.config.environment.title
+        return plots.plot_hyperparameters(table, self.hyperparameters, f"{metric} ({by}), mean over seeds", title, path)
 
     # ------------------------------------------------------------------
 
