@@ -220,7 +220,7 @@ def test_continuing_equals_never_having_stopped(name: str, tmp_path: pathlib.Pat
     continued = AGENTS[name][0].load(tmp_path / "agent", env=gymnasium.make("mbrl/PanFlute-v0"))
     continued.load_replay_buffer(tmp_path / "replay")
     continued.learn(60, reset_num_timesteps=False)
-    assert_same(undisturbed.loop_state(), continued.loop_state())
+    assert_same(undisturbed.run, continued.run)
     parameters = continued.get_parameters()
     expected = {"policy", "policy.target", "policy.optimizer"}
     assert set(parameters) == expected | (set() if name == "perfect" else {"model", "model.optimizer"})

@@ -40,7 +40,7 @@ def test_bytes_are_those_of_a_real_agent(hyperparameters: dict[str, Any], monkey
         monkeypatch.setattr(memory, "_temporary", lambda loop, shapes: 1)
     need, state = sweep_memory("ReplayDQN", FLUTE, SMALL | hyperparameters).need, state_of(hyperparameters)
     assert need.learner == num_bytes(state.learner)
-    assert need.replay == num_bytes(state.replay)
+    assert need.replay == num_bytes(state.memory)
     assert need.state == num_bytes(state)
     assert need.temporary > 0
 
@@ -48,7 +48,7 @@ def test_bytes_are_those_of_a_real_agent(hyperparameters: dict[str, Any], monkey
 def test_the_largest_program_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_temporary", lambda loop, shapes: 1)
     need = sweep_memory("ReplayDQN", FLUTE, SMALL | {"buffer_size": [1200, 5000, 2000]}).need
-    assert need.replay == num_bytes(state_of({"buffer_size": 5000}).replay)
+    assert need.replay == num_bytes(state_of({"buffer_size": 5000}).memory)
 
 
 def test_the_plan_for_people() -> None:
