@@ -233,7 +233,9 @@ class AgentBase(OffPolicyAlgorithm):
         return result
 
     def _set_clock(self, **numbers: int) -> None:
-        if self.has_run:  # SB3's constructor sets counters to 0
+        if not self.has_run:  # SB3's constructor sets counters to 0
+            return
+        with self.arrays_lock:  # others count, too: predictions
             clock = self.run.clock._replace(**{name: np.int32(number) for name, number in numbers.items()})
             self.change_run(clock=clock)
 

@@ -110,5 +110,6 @@ def _take_normalized_steps(
         arrays = (jnp.asarray(each) for each in (before, after, reward))
         batch = batch._replace(**dict(zip(("observation", "next_observation", "reward"), arrays, strict=True)))
         state, metrics = functions.update(run.learner, batch, update_key, now)
-        agent.change_run(learner=state, clock=run.clock._replace(updates=np.int32(run.clock.updates + 1)))
+        agent.change_run(learner=state)
+        agent._n_updates += 1
     return metrics
