@@ -69,6 +69,8 @@ def memory_figure(table: pd.DataFrame) -> Any:
     Args:
         table: Columns ``task``, ``units``, ``kind``, ``cue_memory`` and ``reward_memory``, a row for a network.
     """
+    from matplotlib.ticker import LogLocator, NullLocator  # takes a second to import
+
     tasks = sorted(table["task"].unique())
     figure = new_figure(1.0 + 3.4 * 2 * len(tasks), 3.4, "Steps until the state is back within .001 of its fixed point")
     panels = [(task, name) for task in tasks for name in ("cue", "reward")]
@@ -76,7 +78,10 @@ def memory_figure(table: pd.DataFrame) -> Any:
         for i, kind in enumerate(KINDS):
             rows = table[(table["task"] == task) & (table["kind"] == kind)]
             _points_and_mean(axis, rows, "units", f"{name}_memory", COLOURS[i], kind, median=True)
-        axis.set(yscale="log")
+        axis.set_yscale("log")
+        axis.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axis.yaxis.set_major_formatter("{x:g}")
+        axis.yaxis.set_minor_locator(NullLocator())
         axis.set_title(f"task {task}, after a {name}", loc="left", color=INK, fontsize=10)
         _sizes(axis, table)
         axis.legend(frameon=False, fontsize=8)

@@ -16,9 +16,9 @@ from mbrl_agents.core.compilation import KEPT_PROGRAMS
 from mbrl_agents.core.interrupt import PendingInterrupt
 from mbrl_agents.core.program import Program
 from mbrl_agents.runs.checkpoints import CHECKPOINT_SECONDS
-from mbrl_agents.runs.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.runs.executor import Execution
 from mbrl_agents.runs.programs import Programs
+from mbrl_agents.runs.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.runs.training_groups import PAUSED, GroupInTraining, RunInTraining
 from mbrl_agents.runs.workers import Listener
 

@@ -13,9 +13,9 @@ from mbrl_agents.core.chunks import Chunk
 from mbrl_agents.core.program import Program
 from mbrl_agents.core.run import RunState, StepRecord
 from mbrl_agents.runs import checkpoints
+from mbrl_agents.runs.executor import Execution, Run, RunGroup
 from mbrl_agents.runs.metrics import DIVERGENCE, SCORE
 from mbrl_agents.runs.run_folder import DIVERGED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
-from mbrl_agents.runs.executor import Execution, Run, RunGroup
 from mbrl_agents.sb3 import device_training
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import functional_task
