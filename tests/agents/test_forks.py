@@ -7,11 +7,12 @@ import json
 
 import pytest
 
-from tests.envs.helpers import fresh_interpreter
+from tests.envs.helpers import SAID_BY_A_CHILD, fresh_interpreter
 
-TOO_LATE = """
-import json, multiprocessing
-import jax
+TOO_LATE = (
+    SAID_BY_A_CHILD
+    + """
+import json
 from mbrl_agents import ReplayDQN
 
 def make():
@@ -19,27 +20,11 @@ def make():
 
 made, learned = make(), make().learn(20)
 observation = learned.observation_space.sample()
-fork = multiprocessing.get_context("fork")
-
-def said_by(late):
-    try:
-        late()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "nothing"
-
-def said_by_a_child(late):
-    ours, theirs = fork.Pipe()
-    process = fork.Process(target=lambda: theirs.send(said_by(late)), daemon=True)
-    process.start()
-    said = ours.recv() if ours.poll(60) else "it hangs"
-    process.kill()
-    process.join()
-    return said
 
 late = {"make": make, "learn": lambda: made.learn(20), "predict": lambda: learned.predict(observation)}
 print(json.dumps({name: said_by_a_child(each) for name, each in late.items()}))
 """
+)
 
 
 @functools.cache

@@ -28,6 +28,29 @@ def episode(env: FunctionalEnv, num_steps: int) -> Iterator[Any]:
         yield jax.tree.map(np.asarray, state)
 
 
+SAID_BY_A_CHILD = """
+import multiprocessing
+fork = multiprocessing.get_context("fork")
+
+def said_by(late):
+    try:
+        late()
+    except Exception as error:
+        return f"{type(error).__name__}: {error}"
+    return "nothing"
+
+def said_by_a_child(late):
+    ours, theirs = fork.Pipe()
+    process = fork.Process(target=lambda: theirs.send(said_by(late)), daemon=True)
+    process.start()
+    said = ours.recv() if ours.poll(60) else "it hangs"
+    process.kill()
+    process.join()
+    return said
+"""
+"""Code for an interpreter of its own: what a call raises here, and in a process that is forked now."""
+
+
 def fresh_interpreter(code: str) -> str:
     """What ``code`` prints in an interpreter of its own that has imported nothing yet."""
     path = os.pathsep.join([str(pathlib.Path(mbrl_envs.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])

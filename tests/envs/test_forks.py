@@ -9,7 +9,7 @@ import gymnasium
 import pytest
 
 from mbrl_envs import registration
-from tests.envs.helpers import fresh_interpreter
+from tests.envs.helpers import SAID_BY_A_CHILD, fresh_interpreter
 
 IDS = [dynamics.env_id for dynamics in registration.DYNAMICS.values()] + ["mbrl/CartPoleNoVelocity-v0"]
 
@@ -42,8 +42,10 @@ for env_id in {ids}:
     print(env_id, observations.shape)
 """
 
-TOO_LATE = """
-import json, multiprocessing
+TOO_LATE = (
+    SAID_BY_A_CHILD
+    + """
+import json
 import gymnasium, jax, mbrl_envs
 import mbrl_envs.multi_agent.coop_pan_flute_v0 as flute
 made_before = gymnasium.make("mbrl/ProcMaze-v0")
@@ -51,28 +53,11 @@ jax.numpy.zeros(3).block_until_ready()
 single, several, parallel = gymnasium.make("mbrl/ProcMaze-v0"), gymnasium.make_vec("mbrl/ProcMaze-v0", 2), flute.parallel_env()
 for env in (single, several, parallel):
     env.reset(seed=0)
-fork = multiprocessing.get_context("fork")
 
 def vectorised():
     envs = gymnasium.vector.AsyncVectorEnv([lambda: gymnasium.make("mbrl/PanFlute-v0")] * 2, context="fork")
     envs.reset_async()
     envs.reset_wait(timeout=60)
-
-def said_by(late):
-    try:
-        late()
-    except Exception as error:
-        return f"{type(error).__name__}: {error}"
-    return "nothing"
-
-def said_by_a_child(late):
-    ours, theirs = fork.Pipe()
-    process = fork.Process(target=lambda: theirs.send(said_by(late)), daemon=True)
-    process.start()
-    said = ours.recv() if ours.poll(60) else "it hangs"
-    process.kill()
-    process.join()
-    return said
 
 late = {
     "reset": lambda: gymnasium.make("mbrl/ProcMaze-v0").reset(),
@@ -87,6 +72,7 @@ late = {
 told = {name: said_by_a_child(each) for name, each in late.items()}
 print(json.dumps(told | {"AsyncVectorEnv": said_by(vectorised)}))
 """
+)
 TOO_LATE_CASES = [
     *("reset", "reset of several", "reset for SB3", "reset of one made before", "reset again"),
     *("step", "step of several", "step of several agents", "AsyncVectorEnv"),
