@@ -329,7 +329,7 @@ def test_train_takes_batches_of_the_size_asked_for(
     updates, sizes = learner._n_updates, watch_batches(monkeypatch)
     learner.train(10, 61)
     assert learner._n_updates == updates + 10
-    assert set(sizes) == {drawn}
+    assert set(sizes) - {1} == {drawn}  # with one row it is tried whether drawing changes the memory
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(learner.get_parameters()["policy"]))
 
 

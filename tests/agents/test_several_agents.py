@@ -71,7 +71,7 @@ def test_a_sweep_is_learning_alone_and_scores_are_means_over_agents() -> None:
     scores = table[table["metric"] == "score"].set_index("timestep")["value"]
     assert list(scores.index) == [0, 40, 80]
     # The same episodes once more, through predict(), agent by agent.
-    evaluator, predicting = Evaluator(EnvironmentSpec.of(env), steps=20), types.SimpleNamespace(predict=swept.predict)
+    evaluator, predicting = Evaluator(spec, steps=20), types.SimpleNamespace(predict=swept.predict)
     assert evaluator.scores(predicting, seed=3, stream=80).mean() == pytest.approx(scores[80], abs=1e-6)
     assert evaluator.yardsticks() is not None
 
