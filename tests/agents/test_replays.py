@@ -322,7 +322,8 @@ MORE = [
 
 
 def test_every_kind_of_memory_is_among_them() -> None:
-    assert {Replay, *Replay.__subclasses__()} == {type(make(*layout).replay) for make, layout in LIGHT}
+    ours = {kind for kind in (Replay, *Replay.__subclasses__()) if kind.__module__.startswith("mbrl_agents.")}
+    assert ours == {type(make(*layout).replay) for make, layout in LIGHT}
 
 
 @pytest.mark.parametrize(("make", "layout"), LIGHT)
