@@ -18,7 +18,7 @@ from mbrl_agents.td_dynamics.tabular_control import q_learning
 from mbrl_agents.value_rnn import ValueRNN, analysis
 from mbrl_envs import MountainCar
 from mbrl_envs.conditioning import Starkweather, sample_trials
-from tests.agents.test_switches import DEFAULTS, switched
+from tests.agents.test_switches import switched
 
 SWITCHES: list[tuple[str, Any]] = [
     ("jax_enable_x64", True),
@@ -77,7 +77,7 @@ def trials() -> Any:
 @pytest.mark.parametrize("switch", MARKED)
 @pytest.mark.parametrize("use", [simulation, a_chain, estimated, models, cells, trials])
 def test_libraries_under_switches(use: Callable[[], Any], switch: tuple[str, Any]) -> None:
-    assert DEFAULTS[switch[0]][1] != switch[1]
+    assert jax.config.values[switch[0]] != switch[1]
     expected = use()
     for _ in switched(switch):
         jax.clear_caches()

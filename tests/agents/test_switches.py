@@ -38,9 +38,11 @@ def switched(switch: tuple[str, Any]) -> Iterator[None]:
     before, quick = jax.config.values[name], jax.config.values["jax_disable_most_optimizations"]
     jax.config.update("jax_disable_most_optimizations", True)  # compiles in half the time
     jax.config.update(name, value)
-    yield
-    jax.config.update(name, before)
-    jax.config.update("jax_disable_most_optimizations", quick)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+        jax.config.update("jax_disable_most_optimizations", quick)
 
 
 def by_name(switch: tuple[str, Any]) -> str:
