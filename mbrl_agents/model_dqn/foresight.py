@@ -278,6 +278,6 @@ def _mean_rollout(values: jax.Array, weights: jax.Array, rollouts: int) -> jax.A
     values, weights = (each.reshape(len(each), -1, rollouts, *each.shape[2:]) for each in (values, weights))
     weights = jnp.where(weights.sum(axis=2, keepdims=True) > 0, weights, 1)
     weights = weights.reshape(*weights.shape, *[1] * (values.ndim - 3))
-    # About the first roll-out: what all agree on stays exactly that; a plain float32 sum of thousands is off in the fourth digit.
+    # About the first roll-out: what all agree on stays exactly that; a plain float32 sum of thousands has four right digits.
     first = values[:, :, :1]
     return first[:, :, 0] + ((values - first) * weights).sum(axis=2) / weights.sum(axis=2)
