@@ -1,1 +1,1 @@
-"""What runs and algorithms are made of: learners, run states, loops, replay, networks, evaluation."""
+"""Building blocks of runs and algorithms: learners, run states, loops, replay, networks, evaluation."""

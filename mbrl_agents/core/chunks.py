@@ -116,7 +116,7 @@ def new_run(program: Program, key: jax.Array, hyper: Any, target_update_interval
 
 
 class Part(NamedTuple):
-    """What one call of a compiled program does.
+    """Steps and trainings of one call of a compiled program.
 
     Attributes:
         num: Steps of all environments together.
@@ -165,14 +165,14 @@ def run_part(programs: Programs, part: Part, state: RunState, schedules: Now) ->
 
 
 class Chunk(NamedTuple):
-    """What a chunk of steps has brought for one run; NumPy arrays with leading axes of steps, or of trainings."""
+    """Records and metrics of one run's chunk of steps; NumPy arrays with leading axes of steps, or of trainings."""
 
     records: StepRecord
     metrics: dict[str, np.ndarray]
 
 
 def on_host(part: Part, state: RunState, records: StepRecord, metrics: dict[str, Any]) -> tuple[RunState, Chunk]:
-    """What :func:`run_part` gave: the run, whose clock can be read without waiting, and the rows that were written."""
+    """Moves the results of :func:`run_part` to the host: the clock, and those rows that were written."""
     chunk = Chunk(
         jax.tree.map(lambda leaf: np.asarray(leaf)[: part.num], records),
         {name: np.asarray(values)[: part.trainings] for name, values in metrics.items()},

@@ -1,4 +1,4 @@
-"""What an algorithm is: pure functions that know neither environment nor loop."""
+"""The protocol of algorithms: pure functions that know neither environment nor loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from mbrl_agents.core.schedules import Now
 
 
 class Learner(Protocol):
-    """What the loops ask of an algorithm; hashable, as compiled programs are kept by it."""
+    """Functions of an algorithm that the loops call; hashable, as compiled programs are kept by it."""
 
     def __hash__(self) -> int:
         """Equal learners make the same program."""

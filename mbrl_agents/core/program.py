@@ -106,7 +106,7 @@ class Program:
         return state._replace(learner=learner, memory=memory, clock=clock), metrics
 
     def gradient_steps(self, learner: Any, memory: Any, keys: Keys, updates: Any, now: Now) -> tuple[Any, Any, dict]:
-        """What :meth:`train` does to learner and memory; a memory that does not change is the very one that was given.
+        """Gradient steps of :meth:`train` on learner and memory; a memory that does not change is returned as the same object.
 
         Args:
             learner: The learner's state.

@@ -190,7 +190,7 @@ class Replay:
         return self.gather(state, flat // self.lanes, flat % self.lanes, gamma)
 
     def to_arrays(self, state: ReplayState) -> dict[str, np.ndarray]:
-        """What a file keeps of the memory: the rows in use of what has rows and slots, all else whole."""
+        """Arrays for a file: of leaves with rows and slots the rows in use, all others whole."""
         used = int(state.size)
         return {
             name: leaf[:used] if self._has_rows(leaf) else leaf

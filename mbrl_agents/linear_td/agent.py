@@ -213,7 +213,7 @@ class LinearTD(JaxAgent):
 
     @classmethod
     def load(cls, *args: Any, **kwargs: Any) -> Self:
-        """Loads a saved agent; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.load`."""
+        """Loads a saved agent; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.load`."""
         agent = super().load(*args, **kwargs)
         agent.change_run(learner=agent.learner_state._replace(updates=agent._put(jnp.int32(agent._n_updates))))
         return agent

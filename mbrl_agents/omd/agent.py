@@ -169,7 +169,7 @@ class OMD(JaxAgent):
         return q_values.of_agent(self, observation)
 
     def to_torch(self) -> torch_copy.TorchValues:
-        """A copy of the networks' mean as a PyTorch module; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.to_torch`."""
+        """A copy of the networks' mean as a PyTorch module; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.to_torch`."""
         params, activation = jax.device_get(self.learner_state.params), self.arguments["policy_kwargs"]["activation_fn"]
         each = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(self.learner.num_networks)]
         return torch_copy.TorchValues(self.replay.codec, [torch_copy.mlp(own, activation) for own in each])

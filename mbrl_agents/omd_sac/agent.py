@@ -162,7 +162,7 @@ class OMDSAC(JaxAgent):
         )
 
     def to_torch(self) -> torch_copy.TorchActions:
-        """A copy of the actor as a PyTorch module; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.to_torch`."""
+        """A copy of the actor as a PyTorch module; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.to_torch`."""
         network = torch_copy.mlp(self.learner_state.params.actor, self.arguments["policy_kwargs"]["activation_fn"])
         return torch_copy.TorchActions(self.replay.codec, network, self.actions)
 

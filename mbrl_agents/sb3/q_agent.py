@@ -59,6 +59,6 @@ class QAgent(JaxAgent):
         return q_values.of_agent(self, observation)
 
     def to_torch(self) -> torch_copy.TorchValues:
-        """A copy of the Q-network as a PyTorch module; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.to_torch`."""
+        """A copy of the Q-network as a PyTorch module; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.to_torch`."""
         network = torch_copy.mlp(self.learner_state.params, self.arguments["policy_kwargs"]["activation_fn"])
         return torch_copy.TorchValues(self.replay.codec, [network])

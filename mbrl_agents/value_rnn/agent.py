@@ -255,7 +255,7 @@ class ValueRNN(ReadsTrials):
         super().set_env(env, force_reset)
 
     def save(self, path: Any, exclude: Any = None, include: Any = None) -> None:
-        """Saves the network; see :meth:`mbrl_agents.sb3.saved_agent.SavedAgent.save`.
+        """Saves the network; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.save`.
 
         Raises:
             ValueError: There is no network yet.
