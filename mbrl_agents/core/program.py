@@ -115,13 +115,11 @@ class Program:
             updates: Gradient steps so far.
             now: Learning rate, and how much to explore.
         """
-        number, changes = self.plan.gradient_steps, False
+        number = self.plan.gradient_steps
 
         def one(i: Any, learner: Any, memory: Any) -> tuple[Any, Any, dict]:
-            nonlocal changes
             sample_key, update_key = keys.of_update(updates + i)
             batch, after = self.replay.draw(memory, sample_key, self.plan.batch_size, learner.hyper.gamma)
-            changes = after is not memory
             learner, metrics = self.learner.update(learner, batch, update_key, now)
             return learner, after, metrics
 
@@ -129,7 +127,7 @@ class Program:
             return one(0, learner, memory)
         shapes = jax.eval_shape(lambda: one(0, learner, memory))[2]
         none = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
-        if changes:
+        if self.replay.changes_when_drawn():
             return lax.fori_loop(0, number, lambda i, carry: one(i, *carry[:2]), (learner, memory, none))
         learner, metrics = lax.fori_loop(0, number, lambda i, carry: one(i, carry[0], memory)[::2], (learner, none))
         return learner, memory, metrics
