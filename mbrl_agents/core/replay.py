@@ -7,7 +7,7 @@ n-step returns are put together when a batch is drawn, from rows that follow eac
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -76,6 +76,14 @@ class Batch(NamedTuple):
     discount: jax.Array
     terminated: jax.Array
     env_state: Any = None
+
+
+class Arrays(Protocol):
+    """Arrays by name, of a file mostly, which are read when they are asked for."""
+
+    names: list[str]
+
+    def __getitem__(self, name: str) -> np.ndarray: ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,6 +197,11 @@ class Replay:
         flat = (jax.random.bits(key, (batch_size,), jnp.uint32) % number).astype(jnp.int32)
         return self.gather(state, flat // self.lanes, flat % self.lanes, gamma)
 
+    def rows_to_arrays(self, state: ReplayState, first: int, end: int) -> dict[str, np.ndarray]:
+        """Arrays for a file: of all that has a row for each transition the places ``first`` to ``end`` − 1 of the ring."""
+        arrays = files.flatten(state.stored._asdict(), copy=False)
+        return {name: leaf[first:end] for name, leaf in arrays.items() if self._has_rows(leaf)}
+
     def to_arrays(self, state: ReplayState) -> dict[str, np.ndarray]:
         """Arrays for a file: of leaves with rows and slots the rows in use, all others whole."""
         used = int(state.size)
@@ -197,7 +210,7 @@ class Replay:
             for name, leaf in files.flatten(_named(state), copy=False).items()
         }
 
-    def from_arrays(self, arrays: files.ArrayFile, what: str) -> ReplayState:
+    def from_arrays(self, arrays: Arrays, what: str) -> ReplayState:
         """The memory that :meth:`to_arrays` made arrays of; it may have had another number of rows, if its ring was not full.
 
         Args:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
+from mbrl_agents.runs import replay_files
 from mbrl_agents.runs.metrics import DIVERGENCE, SCORE
 from mbrl_agents.runs.run_folder import RunFolder
 from mbrl_agents.runs.saved_agents import load_agent, save_agent
+from mbrl_agents.sb3 import agent_file
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
 CHECKPOINT_SECONDS = 60.0
@@ -58,9 +62,12 @@ def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
         return config.kind.make(env, config.arguments, config.seed), 0.0
     agent = load_agent(config.kind, file, env, config.arguments, config.seed)
     if isinstance(agent, JaxAgent):
-        replays = (folder.replay_path(agent.num_timesteps), folder.replay_path())
-        if (replay := next((file for file in replays if file.is_file()), None)) is not None:
-            agent.load_replay_buffer(replay)
+        unfinished, whole = folder.replay_path(agent.num_timesteps), folder.replay_path()
+        memory = replay_files.load(unfinished, agent.replay) if unfinished.is_file() else None
+        if memory is not None:
+            agent.change_run(memory=agent._put(memory))
+        elif (file := next((file for file in (unfinished, whole) if file.is_file()), None)) is not None:
+            agent.load_replay_buffer(file)
     else:
         agent.num_timesteps = status.timesteps
     return agent, max(status.seconds, 1e-3)
@@ -89,10 +96,20 @@ class CheckpointClock:
 
 def save_unfinished(folder: RunFolder, agent: BaseAlgorithm) -> None:
     """Saves what is needed to go on. The replay memory comes first: an agent never lies beside that of another moment."""
+    needed: list[pathlib.Path] = []
     if isinstance(agent, JaxAgent):
-        agent.save_replay_buffer(folder.replay_path(agent.num_timesteps))
+        file, before = folder.replay_path(agent.num_timesteps), _replay_of_saved_agent(folder)
+        needed = [file, *replay_files.save(file, before, agent.replay, agent.run)]
     save_agent(agent, folder.agent_path)
-    _forget_replays(folder, but=folder.replay_path(agent.num_timesteps))
+    _forget_replays(folder, needed)
+
+
+def _replay_of_saved_agent(folder: RunFolder) -> pathlib.Path | None:
+    """The replay memory that goes with the agent in the folder; None if there is no agent yet."""
+    if not folder.agent_path.is_file():
+        return None
+    counters = agent_file.read_data(folder.agent_path).get("counters", {})
+    return folder.replay_path(counters.get("num_timesteps", 0))
 
 
 def save_finished(folder: RunFolder, agent: BaseAlgorithm) -> None:
@@ -104,7 +121,7 @@ def save_finished(folder: RunFolder, agent: BaseAlgorithm) -> None:
     _forget_replays(folder)
 
 
-def _forget_replays(folder: RunFolder, but: Any = None) -> None:
-    for file in folder.unfinished_replays():
-        if file != but:
+def _forget_replays(folder: RunFolder, but: Sequence[pathlib.Path] = ()) -> None:
+    for file in [*folder.unfinished_replays(), *folder.replay_rows()]:
+        if file not in but:
             file.unlink(missing_ok=True)

@@ -7,7 +7,8 @@
 ``status.json``      ``running``, ``interrupted``, ``finished``, ``failed`` or ``diverged``; timesteps, seconds, error
 ``agent.zip``        the agent
 ``replay.npz``       its replay memory, if asked for
-``replay-<n>.npz``   that of an unfinished run after n timesteps, to go on from
+``replay-<n>.npz``   that of an unfinished run after n timesteps, to go on from; see :mod:`mbrl_agents.runs.replay_files`
+``rows-<a>-<b>.npz`` rows of transitions that belong to it
 ==================== ==================================================================================================
 """
 
@@ -188,6 +189,10 @@ class RunFolder:
     def unfinished_replays(self) -> Iterator[pathlib.Path]:
         """Replay memories of the unfinished run."""
         return self.path.glob("replay-*.npz")
+
+    def replay_rows(self) -> Iterator[pathlib.Path]:
+        """Files with rows of the unfinished run's replay memory."""
+        return self.path.glob("rows-*.npz")
 
 
 def in_a_line(error: Exception) -> str:
