@@ -146,6 +146,53 @@ def stratified_bootstrap(
     return Interval(float(result.confidence_interval.low), float(result.confidence_interval.high))
 
 
+def probability_of_improvement(
+    ours: Sequence[float] | np.ndarray, others: Sequence[float] | np.ndarray, resamples: int = 2000, seed: int = 0
+) -> tuple[float, Interval | None]:
+    """How probable it is that a run of one agent scores higher than a run of another: P(X > Y) + P(X = Y) / 2.
+
+    As Agarwal et al. 2021 (arXiv 2108.13264) define it, on one task.
+
+    Args:
+        ours: A score for each run of the one, (n,).
+        others: A score for each run of the other, (m,).
+        resamples: Resamples of the runs of each.
+        seed: Seed of the resampling.
+
+    Returns:
+        The share of pairs, in [0, 1]; and its 95 % percentile bootstrap interval, None where an agent has fewer than two runs.
+    """
+    x, y = np.asarray(ours, float), np.asarray(others, float)
+
+    def share(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        higher, equal = x[..., :, None] > y[..., None, :], x[..., :, None] == y[..., None, :]
+        return (higher + 0.5 * equal).mean((-2, -1))
+
+    if min(x.size, y.size) < 2:
+        return float(share(x, y)), None
+    random = np.random.default_rng(seed)
+    drawn = (each[random.integers(each.size, size=(resamples, each.size))] for each in (x, y))
+    low, high = np.quantile(share(*drawn), (0.025, 0.975))
+    return float(share(x, y)), Interval(float(low), float(high))
+
+
+def steps_until_held(curve: pd.Series, score: float, times: int = 4) -> int | None:
+    """The first timestep from which so many evaluations in a row have at least a score.
+
+    Args:
+        curve: Scores by timestep.
+        score: The score.
+        times: Evaluations in a row, at least 1.
+
+    Returns:
+        The timestep of the first of them; None where there is none.
+    """
+    held = (curve >= score).rolling(times).sum() == times
+    if not held.any():
+        return None
+    return int(curve.index[int(np.argmax(held.to_numpy())) - times + 1])
+
+
 def describe(values: Sequence[float] | np.ndarray) -> dict[str, float]:
     """Mean, spread, interquartile mean and intervals of some numbers; NaN for what cannot be said."""
     numbers, nan = np.asarray(values, float), float("nan")

@@ -7,10 +7,13 @@ import pandas as pd
 import pytest
 
 from mbrl_agents.experiments.statistics import (
+    Interval,
     describe,
     interquartile_mean,
     mean_band,
     mean_interval,
+    probability_of_improvement,
+    steps_until_held,
     stratified_bootstrap,
     worth,
 )
@@ -67,3 +70,23 @@ def test_bands_stay_within_the_runs() -> None:
     np.testing.assert_array_equal(low[1:], [1, 3, 7])
     np.testing.assert_array_equal(high[1:], [1, 4, 7])
     assert 0 <= low[0] < 1 < high[0] <= 2
+
+
+def test_probability_of_improvement_is_the_share_of_pairs() -> None:
+    share, interval = probability_of_improvement([1, 2, 3], [0, 2])
+    assert share == pytest.approx((1 + 0 + 1 + 0.5 + 1 + 1) / 6)
+    assert interval is not None
+    assert 0 <= interval.low < share < interval.high <= 1
+
+
+def test_probability_of_improvement_where_all_runs_are_better_or_there_is_one() -> None:
+    assert probability_of_improvement([5, 6], [1, 2, 3]) == (1.0, Interval(1.0, 1.0))
+    assert probability_of_improvement([5], [1, 2, 3]) == (1.0, None)
+
+
+def test_steps_until_a_score_is_held() -> None:
+    curve = pd.Series([0, 5, 5, 0, 5, 6, 5, 1], index=range(0, 80, 10))
+    assert steps_until_held(curve, 5, times=1) == 10
+    assert steps_until_held(curve, 5, times=3) == 40
+    assert steps_until_held(curve, 5, times=4) is None
+    assert steps_until_held(curve, 0) == 0
