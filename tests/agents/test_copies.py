@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from gymnasium import spaces
@@ -65,7 +66,7 @@ def test_a_process_pool_returns_agents() -> None:
 
 
 @both_loops
-def test_another_thread_predicts_while_the_agent_learns(device_loop: bool) -> None:
+def test_another_thread_predicts_and_saves_while_the_agent_learns(device_loop: bool) -> None:
     learner = agent(device_loop, learning_starts=0, batch_size=64).learn(10)
     over, failures, answers = threading.Event(), [], []
 
@@ -75,6 +76,7 @@ def test_another_thread_predicts_while_the_agent_learns(device_loop: bool) -> No
                 answers.append(learner.predict(np.zeros(6, bool))[0])
                 learner.q_values(np.zeros(6, bool))
                 learner.get_parameters()
+                learner.save_replay_buffer(io.BytesIO())
             except Exception as error:
                 failures.append(error)
                 return
@@ -183,12 +185,10 @@ def test_copies_in_torch_say_the_same(case: str) -> None:
 
 
 def test_copies_in_onnx_say_the_same(tmp_path: pathlib.Path) -> None:
-    pytest.importorskip("onnx")
-    runtime = pytest.importorskip("onnxruntime")
     learner = make("replay")
     seen = observations_of(learner)
     torch.onnx.export(learner.to_torch(), (torch.as_tensor(seen[:1]),), tmp_path / "q.onnx", input_names=["observation"])
-    session = runtime.InferenceSession(str(tmp_path / "q.onnx"))
+    session = onnxruntime.InferenceSession(str(tmp_path / "q.onnx"))
     (values,) = session.run(None, {"observation": seen[:1]})
     np.testing.assert_allclose(values, learner.q_values(seen[:1]), atol=1e-5)
 

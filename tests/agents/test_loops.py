@@ -105,7 +105,7 @@ def test_both_loops_act_and_learn_alike(env_id: str, changes: dict) -> None:
     check_both_loops(ReplayDQN, gymnasium.make(env_id, max_episode_steps=15), SETTINGS | changes)
 
 
-@pytest.mark.parametrize("model_loss", [pytest.param("none", marks=pytest.mark.slow), "omd"])
+@pytest.mark.parametrize("model_loss", ["none", pytest.param("omd", marks=pytest.mark.slow)])
 def test_both_loops_act_and_learn_alike_in_continuous_actions(model_loss: str) -> None:
     small = {name: value for name, value in SETTINGS.items() if name != "target_update_interval"} | {"model_net_arch": [8]}
     check_both_loops(OMDSAC, make(Aim(3)), small | {"model_loss": model_loss})

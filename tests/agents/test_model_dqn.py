@@ -61,7 +61,7 @@ def values(model: Any, *observations: tuple[float, float]) -> np.ndarray:
 all_agents = pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if name == "tanh_gaussian" else name for name in AGENTS]
 )
-SLOW_TO_LEARN = [("simple", False), ("categorical", True)]
+SLOW_TO_LEARN = [("simple", False), ("gaussian", True), ("categorical", True)]
 
 
 # --- What can be known is learned ---------------------------------------------------------------------------------------------
@@ -80,7 +80,7 @@ def test_the_perfect_model_reaches_closed_form_values(changes: dict) -> None:
 
 @pytest.mark.parametrize(
     ("name", "device_loop"),
-    [("simple", True), ("gaussian", True), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW_TO_LEARN)],
+    [("simple", True), *(pytest.param(*each, marks=pytest.mark.slow) for each in SLOW_TO_LEARN)],
     ids=str,
 )
 def test_learned_models_reach_closed_form_values(name: str, device_loop: bool) -> None:
@@ -147,7 +147,7 @@ def test_targets_of_imagined_steps(name: str, double_q: bool) -> None:
     assert float(metrics["loss"]) == pytest.approx((weight * error**2).mean(), rel=1e-4)
 
 
-@pytest.mark.parametrize("name", ["simple", "categorical"])
+@pytest.mark.parametrize("name", ["simple", pytest.param("categorical", marks=pytest.mark.slow)])
 def test_q_learning_does_not_change_the_model(name: str) -> None:
     """With the model's step size 0 (and no decay) its parameters stay as they were; those of Q do not."""
     model = agent(name, model_learning_rate=0.0)
@@ -237,7 +237,10 @@ def test_an_agent_without_an_environment_predicts(name: str, tmp_path: pathlib.P
     np.testing.assert_array_equal(loaded.predict(observations, deterministic=True)[0], actions)
 
 
-@pytest.mark.parametrize(("name", "learned_variance"), [("simple", True), ("gaussian", False), ("categorical", False)])
+@pytest.mark.parametrize(
+    ("name", "learned_variance"),
+    [("simple", True), ("gaussian", False), pytest.param("categorical", False, marks=pytest.mark.slow)],
+)
 def test_learned_models_run_on_cartpole(name: str, learned_variance: bool) -> None:
     model = agent(name, "CartPole-v1", learned_variance=learned_variance).learn(120)
     assert model._n_updates == 70

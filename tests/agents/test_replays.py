@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -62,6 +63,7 @@ class Owner:
 
     def __init__(self, replay: Replay) -> None:
         self.replay, self.run = replay, RunState(None, replay.init(), None, None, None, None)  # type: ignore[arg-type]
+        self.arrays_lock = threading.RLock()
 
     def change_run(self, memory: Any) -> None:
         self.run = self.run._replace(memory=memory)

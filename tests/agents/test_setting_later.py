@@ -121,10 +121,11 @@ def in_any_order(case: str) -> Any:
 
 # Two are of the same class as another one, with the same arguments.
 SAME_CLASS = ("gaussian", "sac")
+IN_MINUTES = (*SAME_CLASS, "linear")  # whose functions are tried a thousand times whenever one is made
 
 
 @pytest.mark.parametrize(
-    "case", [pytest.param(case, marks=pytest.mark.slow) if case in SAME_CLASS else case for case in JAX_CASES]
+    "case", [pytest.param(case, marks=pytest.mark.slow) if case in IN_MINUTES else case for case in JAX_CASES]
 )
 def test_an_agent_is_as_if_made_with_what_is_set_later(case: str) -> None:
     """All arguments, one after the other in any order; those that are refused change nothing."""
@@ -315,10 +316,10 @@ def watch_batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     [
         ("replay", {}, 61),
         ("simple", {}, 61),
-        ("simple", {"separate_rollout_batch": True}, 2 * 61),
-        ("omd", {}, 61),
+        pytest.param("simple", {"separate_rollout_batch": True}, 2 * 61, marks=pytest.mark.slow),
+        pytest.param("omd", {}, 61, marks=pytest.mark.slow),
         ("omd", {"model_loss": "mle"}, 2 * 61),
-        ("sac", {}, 61),
+        pytest.param("sac", {}, 61, marks=pytest.mark.slow),
     ],
 )
 def test_train_takes_batches_of_the_size_asked_for(

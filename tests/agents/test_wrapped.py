@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import signal
+import time
 from typing import Any
 
 import gymnasium
@@ -90,10 +91,13 @@ def test_vec_monitors_write_their_file(device_loop: bool, tmp_path: pathlib.Path
 @both_loops
 def test_recorded_statistics_are_kept(device_loop: bool) -> None:
     env = gymnasium.wrappers.RecordEpisodeStatistics(flute(), buffer_length=3)
+    began = time.perf_counter()
     (returns,) = learn(env, device_loop)
+    elapsed = time.perf_counter() - began
     assert list(env.return_queue) == pytest.approx(returns[-3:])
     assert list(env.length_queue) == [LIMIT] * 3
     assert len(env.time_queue) == 3
+    assert 0 < sum(env.time_queue) < elapsed  # of each episode, not since the start
     assert env.episode_count == len(returns) == 100 // LIMIT
 
 

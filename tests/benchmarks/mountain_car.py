@@ -1,8 +1,8 @@
 """MountainCar's policy evaluation: episodes sampled and batch TD updates a second, on the study's cells and features.
 
-Run as ``python -m tests.benchmarks.mountain_car``; half a minute. Compiling is left out. Episodes have 350 steps; each update
-takes B of them and all 2352 Fourier modes of 42 × 28 cells, on the tabular path (one run, and as many side by side as there are
-cores) and on the general one. On a machine that does other things as well, look at the seconds of CPU time.
+Run as ``python -m tests.benchmarks.mountain_car``; half a minute. Compiling is left out. Episodes have 350 transitions; each
+update takes B of them and all 2352 Fourier modes of 42 × 28 cells, on the tabular path (one run, and as many side by side as
+there are cores) and on the general one. On a machine that does other things as well, look at the seconds of CPU time.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.benchmarks.recorded import Recorded
 
 RECORDED = Recorded(quick=("--episodes", "2000"))
 
-ENV, STEPS = MountainCar(), 350
+ENV, POSITIONS = MountainCar(), 351
 CELLS = FourierModes(ENV.observation_space.low, ENV.observation_space.high, (42, 28))
 
 
@@ -47,7 +47,7 @@ def learner(batch_size: int, path: str, every: int) -> BatchTD:
         features=CELLS.table(),
         path=path,
         gamma=0.99,
-        step_size=0.1 / STEPS,
+        step_size=0.1 / (POSITIONS - 1),
         batch_size=batch_size,
         every=every,
     )
@@ -78,16 +78,16 @@ def main() -> None:
         lambda: began.append(q_learning(ENV, CELLS, seed=11, num_episodes=10_000).policy),
     )
     policy = began[0]
-    sample(ENV, CELLS, policy, num_episodes=10, steps=STEPS)  # compiles
+    sample(ENV, CELLS, policy, num_episodes=10, steps=POSITIONS)  # compiles
     number = options.episodes
-    measured("episodes sampled into memory", number, lambda: sample(ENV, CELLS, policy, num_episodes=number, steps=STEPS))
+    measured("episodes sampled into memory", number, lambda: sample(ENV, CELLS, policy, num_episodes=number, steps=POSITIONS))
     with tempfile.TemporaryDirectory() as folder:
         measured(
             "episodes sampled to disk",
             number,
-            lambda: sample_episodes(folder, ENV, CELLS, policy, num_episodes=number, steps=STEPS),
+            lambda: sample_episodes(folder, ENV, CELLS, policy, num_episodes=number, steps=POSITIONS),
         )
-    episodes = sample(ENV, CELLS, policy, num_episodes=number // 4, steps=STEPS)
+    episodes = sample(ENV, CELLS, policy, num_episodes=number // 4, steps=POSITIONS)
     few = Episodes(*(each[:2000] for each in episodes))
     for batch_size in (1, 2, 4, 8):
         for runs in sorted({1, os.cpu_count() or 1}):

@@ -52,6 +52,7 @@ def played(**switches: object) -> str:
     return printed if printed.endswith("failed") else printed.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_every_environment_under_the_switches_that_are_usual() -> None:
     """All at once: each of them takes an interpreter, in which everything is compiled anew."""
     assert len(played()) == 64  # a digest

@@ -121,7 +121,11 @@ def test_a_sweep_killed_at_a_write_goes_on(every: int, tmp_path: pathlib.Path, w
 @pytest.mark.parametrize(
     ("agent", "settings"),
     [
-        ("SimpleModelDQN", SMALL | {"rollout_length": 2, "rollout_batch_size": 16, "model_learning_rate": 1e-3}),
+        pytest.param(
+            "SimpleModelDQN",
+            SMALL | {"rollout_length": 2, "rollout_batch_size": 16, "model_learning_rate": 1e-3},
+            marks=pytest.mark.slow,
+        ),
         ("LinearTD", {"episode_steps": 15}),
     ],
     ids=["SimpleModelDQN", "LinearTD"],

@@ -164,7 +164,7 @@ def test_checkpoints_that_take_long_are_written_less_often(monkeypatch: pytest.M
     assert always.is_due(70)
 
 
-@pytest.mark.parametrize("agent", ["SimpleModelDQN", "LinearTD"])
+@pytest.mark.parametrize("agent", [pytest.param("SimpleModelDQN", marks=pytest.mark.slow), "LinearTD"])
 def test_other_agents_go_on_likewise(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, agent: str) -> None:
     """Stopped, then killed: with a learned model, and with a memory that is used up in between."""
     monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)

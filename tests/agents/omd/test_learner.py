@@ -254,7 +254,7 @@ def values(agent: OMD, *observations: tuple[float, float]) -> np.ndarray:
     [
         ("omd", True),
         pytest.param("omd", False, marks=pytest.mark.slow),
-        ("mle", True),
+        pytest.param("mle", True, marks=pytest.mark.slow),
         *(pytest.param(loss, True, marks=pytest.mark.slow) for loss in ("vep", "vagram")),
     ],
 )

@@ -153,6 +153,7 @@ def test_callbacks_and_logs(tmp_path: pathlib.Path) -> None:
     assert {f"train/{name}" for name in metrics} <= header
 
 
+@pytest.mark.slow
 def test_several_environments() -> None:
     for env in (make_vec_env("Pendulum-v1", n_envs=3, seed=0), FunctionalVecEnv(Aim(3), 3)):
         agent = tiny(env=env).learn(90)

@@ -65,7 +65,7 @@ def test_actions_and_their_values(model_loss: str, changes: dict[str, Any], step
 @pytest.mark.parametrize(
     ("model_loss", "changes", "steps"),
     [
-        ("mle", {}, 8000),
+        pytest.param("mle", {}, 8000, marks=pytest.mark.slow),
         pytest.param("none", {}, 8000, marks=pytest.mark.slow),
         pytest.param("omd", SOLVED, 30000, marks=pytest.mark.slow),
     ],

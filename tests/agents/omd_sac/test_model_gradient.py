@@ -112,8 +112,8 @@ SOLVERS: dict[str, LinearSolver | GaussNewton] = {
     ("solver", "inner_loop", "inner_steps", "trunk"),
     [
         pytest.param("identity", "critics", 1, "separate", marks=pytest.mark.slow),
-        ("identity", "all", 2, "shared"),
-        ("direct", "all", 2, "separate"),
+        pytest.param("identity", "all", 2, "shared", marks=pytest.mark.slow),
+        pytest.param("direct", "all", 2, "separate", marks=pytest.mark.slow),
         ("gauss_newton", "critics", 2, "shared"),
     ],
 )
