@@ -74,10 +74,20 @@ def functional(env: Any) -> FunctionalEnv:
         ValueError: There are none.
         gymnasium.error.Error: There is no such id.
     """
+    return required_task(env).env
+
+
+def required_task(env: Any) -> FunctionalTask:
+    """As :func:`functional_task`, of an environment that must have functional dynamics.
+
+    Raises:
+        ValueError: There are none.
+        gymnasium.error.Error: There is no such id.
+    """
     task = functional_task(env)
     if task is None:
         raise ValueError(f"env must have functional dynamics (one of the mbrl/ environments, without wrappers), got {env}")
-    return task.env
+    return task
 
 
 # Wrappers that leave observations, actions, rewards and ends of episodes as they are (TimeLimit is read, not skipped). By the

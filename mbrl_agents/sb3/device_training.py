@@ -80,7 +80,7 @@ def learn(
         chunk = run_chunk(agent, program, num, total_timesteps)
         seconds = time.perf_counter() - began
         try:
-            keep_on = _report(agent, chunk, callback, log_interval, total_timesteps)
+            keep_on = _report(agent, chunk, seconds, callback, log_interval, total_timesteps)
         finally:
             agent._told_timesteps = None
         callback.on_rollout_end()
@@ -137,11 +137,12 @@ def steps_until_due(callback: BaseCallback, num_timesteps: int, num_envs: int) -
 def _report(
     agent: AgentBase,
     chunk: Chunk,
+    seconds: float,
     callback: BaseCallback,
     log_interval: int | None,
     total_timesteps: int,
 ) -> bool:
-    """Tells callbacks, statistics and loggers of a chunk's steps; returns whether to go on."""
+    """Tells callbacks, statistics and loggers of a chunk's steps, which took so many seconds; returns whether to go on."""
     records = chunk.records
     num, num_envs = records.reward.shape
     done = records.terminated | records.truncated
@@ -153,7 +154,8 @@ def _report(
         agent._update_current_progress_remaining(agent.num_timesteps, total_timesteps)
         infos = [_info(agent, records, i, slot) if done[i, slot] else {} for slot in range(num_envs)]
         for slot in np.flatnonzero(done[i]):
-            episode_records.keep(agent.env, int(slot), infos[slot]["episode"])
+            episode = infos[slot]["episode"]
+            episode_records.keep(agent.env, int(slot), episode, seconds / num * episode["l"])
         # One that has asked for the end, or failed, is not called again, though the chunk's other steps have happened.
         if keep_on:
             rewards, dones, actions = records.reward[i].copy(), done[i].copy(), agent.actions.to_env(records.action[i].copy())

@@ -11,7 +11,7 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv, VecEnvWrapper, VecMonitor
 
 
-def keep(env: VecEnv | None, index: int, episode: dict[str, Any]) -> None:
+def keep(env: VecEnv | None, index: int, episode: dict[str, Any], seconds: float) -> None:
     """Has an environment's monitors note an episode, as if it had ended in them.
 
     Those of Stable-Baselines3 append a row to their file, if they have one.
@@ -19,7 +19,8 @@ def keep(env: VecEnv | None, index: int, episode: dict[str, Any]) -> None:
     Args:
         env: The environments; :func:`mbrl_envs.functional_task` allows those whose wrappers are known here.
         index: Which of them.
-        episode: Its return ``"r"``, length ``"l"`` and seconds ``"t"``.
+        episode: Its return ``"r"`` and length ``"l"``.
+        seconds: How long it took.
     """
     while isinstance(env, VecEnvWrapper):
         if isinstance(env, VecMonitor):
@@ -37,7 +38,7 @@ def keep(env: VecEnv | None, index: int, episode: dict[str, Any]) -> None:
         elif isinstance(single, RecordEpisodeStatistics):
             single.return_queue.append(episode["r"])
             single.length_queue.append(episode["l"])
-            single.time_queue.append(episode["t"])
+            single.time_queue.append(round(seconds, 6))
             single.episode_count += 1
         single = single.env
 

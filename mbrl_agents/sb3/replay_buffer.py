@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import threading
 from typing import Any, Protocol
 
 import jax
@@ -21,6 +22,7 @@ class Owner(Protocol):
 
     replay: Replay
     run: RunState
+    arrays_lock: threading.RLock
 
     def change_run(self, **parts: Any) -> None:
         """Puts other parts in the place of some of the run's."""
@@ -112,11 +114,12 @@ class DeviceReplayBuffer:
             terminated=done & ~truncated,
             truncated=truncated,
         )
-        state = self.state
-        try:
-            state = memory_functions(self.replay).add(state, new)
-        finally:
-            self._set(whole_memory(self.replay, state))
+        with self._owner.arrays_lock:  # the call is given the old arrays, which another thread may be saving
+            state = self.state
+            try:
+                state = memory_functions(self.replay).add(state, new)
+            finally:
+                self._set(whole_memory(self.replay, state))
 
     def cut(self) -> None:
         """Notes that episodes end with the newest row: environments begin anew, without having ended."""
@@ -128,8 +131,9 @@ class DeviceReplayBuffer:
 
     def sample(self, batch_size: int, key: jax.Array, gamma: float) -> Batch:
         """Draws a batch; see :meth:`mbrl_agents.core.replay.Replay.draw`."""
-        batch, state = memory_functions(self.replay).draw(self.state, key, batch_size, gamma)
-        self._set(state)
+        with self._owner.arrays_lock:
+            batch, state = memory_functions(self.replay).draw(self.state, key, batch_size, gamma)
+            self._set(state)
         return batch
 
     def save(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from mbrl_envs.checks import integer_in
 from mbrl_envs.functional import FunctionalEnv
-from mbrl_envs.functional_task import functional, functional_task
+from mbrl_envs.functional_task import required_task
 
 AnyEnv: TypeAlias = FunctionalEnv[Any, Any] | gymnasium.Env[Any, Any] | str
 MAX_STEPS = 10_000
@@ -48,11 +48,11 @@ def _resolve(env: AnyEnv, steps: int | None) -> tuple[FunctionalEnv[Any, Any], i
     steps = None if steps is None else integer_in("steps", steps, 1, MAX_STEPS)
     if isinstance(env, FunctionalEnv):
         return env, steps
-    dynamics, task = functional(env), functional_task(env)
-    limit = None if task is None else task.max_episode_steps
+    task = required_task(env)
+    limit = task.max_episode_steps
     if steps is not None and limit is not None and steps > limit:
         raise ValueError(f"steps must be at most the environment's own time limit of {limit}, or None, got {steps}")
-    return dynamics, steps
+    return task.env, steps
 
 
 def optimal(env: AnyEnv, *, steps: int | None = None) -> Score:
