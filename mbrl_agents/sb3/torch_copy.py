@@ -64,6 +64,7 @@ class TorchValues(nn.Module):
     def __init__(self, codec: ObservationCodec, networks: Sequence[nn.Module]) -> None:
         super().__init__()
         self.features, self.networks = Features(codec), nn.ModuleList(networks)
+        self.eval()  # it is for use, not for training
 
     def forward(self, observation: th.Tensor) -> th.Tensor:
         features = self.features(observation)
@@ -88,6 +89,7 @@ class TorchActions(nn.Module):
         self.size = actions.size
         self.register_buffer("low", th.tensor(actions.low))
         self.register_buffer("high", th.tensor(actions.high))
+        self.eval()
 
     def forward(self, observation: th.Tensor) -> th.Tensor:
         mean = self.network(self.features(observation))[:, : self.size]
