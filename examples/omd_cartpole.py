@@ -18,7 +18,7 @@ import pandas as pd
 
 from mbrl_agents import grid, train_sweep
 from mbrl_agents.experiments import figures, published, statistics
-from mbrl_agents.omd.model_losses import MODEL_LOSSES
+from mbrl_agents.omd.losses import MODEL_LOSSES
 
 SIZES, DISTRACTORS, EVALUATIONS = (2, 4, 8, 16, 32), (0, 10, 30), 8
 KEYS = ["model_loss", "size", "distractors"]

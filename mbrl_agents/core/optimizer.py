@@ -1,4 +1,4 @@
-"""AdamW as the study uses it: with a weight decay that is not multiplied by the step size."""
+"""AdamW as the study uses it: with a weight decay that is not multiplied by the learning rate."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AdamHyperparameters(NamedTuple):
         b1: Decay of the mean of gradients.
         b2: Decay of the mean of squared gradients.
         eps: Added to the root of the latter.
-        weight_decay: Fraction of a parameter that is taken away at every update, whatever the step size; equal to
+        weight_decay: Fraction of a parameter that is taken away at every update, whatever the learning rate; equal to
             ``optax.adamw(lr, weight_decay=weight_decay / lr)``.
         max_grad_norm: Largest Euclidean norm of the gradient of all parameters together; ``NO_CLIPPING`` for none.
     """
@@ -56,7 +56,7 @@ def apply(
         params: Parameters.
         grads: Gradients of the same structure.
         state: The optimiser's state.
-        learning_rate: Step size, scalar.
+        learning_rate: Learning rate, scalar.
         hyper: The other numbers.
         clip: Whether gradients are clipped at all (static).
 

@@ -16,7 +16,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.core import evaluation
 from mbrl_agents.core.actions import ActionCodec
-from mbrl_agents.core.returns import td_targets
+from mbrl_agents.core.returns import lambda_returns
 from mbrl_envs import FunctionalEnv
 
 
@@ -40,7 +40,7 @@ class Played(NamedTuple):
 
     def returns(self, values: jax.Array, gamma: jax.Array) -> jax.Array:
         """The discounted returns that followed each step, bootstrapped by ``values`` (T + 1, n) at a cut, float32 (T, n)."""
-        return td_targets(values[1:], self.rewards, self.running[1:], self.cut(), gamma, jnp.float32(1))
+        return lambda_returns(self.rewards, gamma * self.running[1:], values[1:], jnp.where(self.cut(), 0.0, 1.0))
 
     def scores(self, values: jax.Array, wanted: jax.Array) -> jax.Array:
         """Scores of values (T, n), beside what they should be, float32 (n,)."""
@@ -105,8 +105,8 @@ def host_scores(
     # So many of each environment: the first ones to end of all together would be the short ones.
     wanted = [(num_episodes + i) // len(seen) for i in range(len(seen))]
     while any(len(own) < number for own, number in zip(found, wanted, strict=True)):
-        following, reward, done, infos = env.step(act(observation))
-        observation = np.asarray(following)
+        next_observation, reward, done, infos = env.step(act(observation))
+        observation = np.asarray(next_observation)
         for i, info in enumerate(infos):
             rewards[i].append(float(reward[i]))
             if not done[i]:
@@ -121,7 +121,7 @@ def host_scores(
 
 def _episode_score(values: np.ndarray, rewards: list[float], gamma: float, truncated: bool) -> float:
     """The score of one episode, bootstrapped by the values themselves where it was cut."""
-    wanted, following = np.zeros(len(rewards)), float(values[-1]) if truncated else 0.0
+    wanted, next_return = np.zeros(len(rewards)), float(values[-1]) if truncated else 0.0
     for t in reversed(range(len(rewards))):
-        wanted[t] = following = rewards[t] + gamma * following
+        wanted[t] = next_return = rewards[t] + gamma * next_return
     return -float(np.sqrt(np.mean(np.square(values[:-1] - wanted))))

@@ -11,8 +11,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
-from mbrl_agents.core import exploration, optimizer
+from mbrl_agents.core import exploration, optimizer, returns
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.networks import MLP
 from mbrl_agents.core.optimizer import AdamHyperparameters
@@ -44,8 +45,8 @@ class Experience(NamedTuple):
         next_features: What it reads after the step, (N, …).
         discount: What multiplies the value of the latter, float32 (N,).
         weight: Weight of the squared error, float32 (N,); None for 1.
-        products: What :meth:`QLearning.act_and_tell` said of the features, with the present parameters, each (N, …); None if
-            it was not asked.
+        products: What :meth:`QLearning.act_with_aux` computed of the features with the present parameters, each (N, …), which
+            saves a forward pass; None if it did not.
     """
 
     features: jax.Array
@@ -98,18 +99,19 @@ class QLearning:
         """Action values (…, actions) of features."""
         return self.network.apply({"params": params}, features)  # type: ignore[return-value]
 
-    def _run(self, params: Any, features: jax.Array, known: Any = None) -> tuple[jax.Array, list[jax.Array]]:
-        return self.network.apply({"params": params}, features, known, method="run")  # type: ignore[return-value]
+    def values_with_aux(self, params: Any, features: jax.Array, products: Any = None) -> tuple[jax.Array, list[jax.Array]]:
+        """Action values, and the products of the network's layers, which are not computed again where they are given."""
+        return self.network.apply({"params": params}, features, products, method="run")  # type: ignore[return-value]
 
     def act(self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Exploring actions, int32 (n,)."""
-        return self.act_and_tell(params, features, key, explore)[0]
+        return self.act_with_aux(params, features, key, explore)[0]
 
-    def act_and_tell(
+    def act_with_aux(
         self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration
     ) -> tuple[jax.Array, list[jax.Array]]:
         """Exploring actions, and the network's products, from which an update of the same parameters can go on."""
-        values, products = self._run(params, features)
+        values, products = self.values_with_aux(params, features)
         return exploration.select(values, key, self.explore, explore), products
 
     def act_greedily(self, params: Any, features: jax.Array) -> jax.Array:
@@ -117,34 +119,45 @@ class QLearning:
         return exploration.greedy(self.values(params, features))
 
     def update(self, state: StateT, batch: Experience, learning_rate: jax.Array) -> tuple[StateT, dict[str, jax.Array]]:
-        """One gradient step on the mean (weighted) squared TD error.
-
-        The target is r + discount·max_a Q⁻(s′, a), or r + discount·Q⁻(s′, argmax_a Q(s′, a)) with double Q-learning.
+        """One gradient step on :func:`q_loss`.
 
         Returns:
             New state, and ``{"loss", "q_mean"}``, float32 scalars.
         """
-        next_values = self.values(state.target_params, batch.next_features)
-        if self.double_q:
-            best = exploration.greedy(self.values(state.params, batch.next_features))
-            next_value = jnp.take_along_axis(next_values, best[:, None], axis=-1)[:, 0]
-        else:
-            next_value = next_values.max(axis=-1)
-        target = batch.reward + batch.discount * next_value
-        taken = jax.nn.one_hot(batch.action, self.num_actions, dtype=next_values.dtype)
-
-        def loss_function(params: Any) -> tuple[jax.Array, jax.Array]:
-            values, _ = self._run(params, batch.features, batch.products)
-            value = (values * taken).sum(axis=-1)
-            error = jnp.square(value - target)
-            return (error if batch.weight is None else batch.weight * error).mean(), value.mean()
-
-        (loss, q_mean), grads = jax.value_and_grad(loss_function, has_aux=True)(state.params)
+        (loss, metrics), grads = jax.value_and_grad(q_loss, has_aux=True)(state.params, state.target_params, batch, self)
         params, optimizer_state = optimizer.apply(
             state.params, grads, state.optimizer, learning_rate, state.hyper.adam, clip=self.clip
         )
-        return state._replace(params=params, optimizer=optimizer_state), {"loss": loss, "q_mean": q_mean}
+        return state._replace(params=params, optimizer=optimizer_state), {"loss": loss} | metrics
 
     def update_target(self, state: StateT) -> StateT:
         """Moves the target network towards the network by the fraction τ."""
         return state._replace(target_params=optimizer.move_towards(state.target_params, state.params, state.hyper.tau))
+
+
+def q_loss(params: Any, target_params: Any, batch: Experience, q: QLearning) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The loss of Q-learning, the mean (weighted) squared TD error of N transitions.
+
+        L(w) = 1/N Σ_i c_i (Q_w(s_i, a_i) − y_i)²,     y = r + γ max_a Q⁻(s′, a),
+
+    or y = r + γ Q⁻(s′, argmax_a Q_w(s′, a)) with double Q-learning. No gradient goes through y.
+
+    Args:
+        params: Parameters w of the network.
+        target_params: Those of the target network Q⁻.
+        batch: The transitions.
+        q: The network, and whether learning is double.
+
+    Returns:
+        The loss, and the metric ``{"q_mean"}``.
+    """
+    next_values = q.values(target_params, batch.next_features)
+    if q.double_q:
+        next_value = returns.double_q_value(next_values, q.values(lax.stop_gradient(params), batch.next_features))
+    else:
+        next_value = returns.greedy_value(next_values)
+    target = returns.td_target(batch.reward, batch.discount, next_value)
+    values, _ = q.values_with_aux(params, batch.features, batch.products)
+    value = (values * jax.nn.one_hot(batch.action, q.num_actions, dtype=values.dtype)).sum(axis=-1)
+    error = jnp.square(value - target)
+    return (error if batch.weight is None else batch.weight * error).mean(), {"q_mean": value.mean()}

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mbrl_agents.core import files
+from mbrl_agents.core import files, returns
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.compilation import by_usual_rules
 from mbrl_agents.core.observations import ObservationCodec
@@ -256,21 +256,19 @@ class Replay:
         """
         stored = state.stored
         newest = (state.position - 1) % self.rows
-        reward = stored.reward[row, lane]
-        discount = jnp.full_like(reward, gamma)
-        last = row
-        for _ in range(1, self.n_steps):
-            ended = stored.terminated[last, lane] | stored.truncated[last, lane] | (last == newest)
-            following = (last + 1) % self.rows
-            reward = reward + jnp.where(ended, 0, discount * stored.reward[following, lane])
-            discount = jnp.where(ended, discount, discount * gamma)
-            last = jnp.where(ended, last, following)
+        steps = [(row + i) % self.rows for i in range(self.n_steps)]
+        n_step = returns.n_step_return(
+            [stored.reward[step, lane] for step in steps],
+            [stored.terminated[step, lane] | stored.truncated[step, lane] | (step == newest) for step in steps],
+            gamma,
+        )
+        last = (row + n_step.steps - 1) % self.rows
         return Batch(
             observation=self.codec.decode(stored.observation[row, lane]),
             action=stored.action[row, lane],
-            reward=reward,
+            reward=n_step.reward,
             next_observation=self.codec.decode(stored.next_observation[last, lane]),
-            discount=jnp.where(stored.terminated[last, lane], 0, discount),
+            discount=jnp.where(stored.terminated[last, lane], 0, n_step.discount),
             terminated=stored.terminated[last, lane],
             env_state=jax.tree.map(lambda leaf: leaf[row, lane], stored.env_state),
         )

@@ -22,7 +22,7 @@ from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.predictions import Played
 from mbrl_agents.linear_td import host_episodes
-from mbrl_agents.linear_td.learner import FreshReplay, LinearTDHyperparameters, LinearTDLearner
+from mbrl_agents.linear_td.learner import LinearTDHyperparameters, LinearTDLearner, RolloutBuffer
 from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, as_policy
 from mbrl_agents.sb3 import settings
 from mbrl_agents.sb3.host_policies import Predicting
@@ -157,10 +157,10 @@ class LinearTD(JaxAgent):
     def _of_batch_size(self, batch_size: int) -> NoReturn:
         raise ValueError(f"batch_size must be that of the agent, {self.batch_size}, got {batch_size}")
 
-    def _make_replay(self, codec: ObservationCodec, rows: int) -> FreshReplay:
+    def _make_replay(self, codec: ObservationCodec, rows: int) -> RolloutBuffer:
         del rows  # exactly what an update takes
         assert isinstance(self.train_freq, TrainFreq)
-        return FreshReplay(codec, self.actions, self.train_freq.frequency, self.n_envs)
+        return RolloutBuffer(codec, self.actions, self.train_freq.frequency, self.n_envs)
 
     # ------------------------------------------------------------------ acting by a policy that is no JAX function
 

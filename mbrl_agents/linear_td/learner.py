@@ -12,6 +12,7 @@ from mbrl_agents.core import predictions
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.predictions import Played
 from mbrl_agents.core.replay import Replay, ReplayState
+from mbrl_agents.core.returns import td_target
 from mbrl_agents.core.schedules import Now
 from mbrl_agents.linear_td.policies import Policy
 from mbrl_agents.td_dynamics.linear_features import Features
@@ -46,33 +47,33 @@ class LinearTDState(NamedTuple):
     updates: Any
 
 
-class Fresh(NamedTuple):
+class Rollout(NamedTuple):
     """The transitions of an update, n of them.
 
     Attributes:
         observation: Observations (n, …).
         reward: float32 (n,).
         next_observation: Observations after the step, before any automatic reset, (n, …).
-        goes_on: 0 where the step ended the episode for good, else 1; float32 (n,).
+        non_terminal: 0 where the step ended the episode for good, else 1; float32 (n,).
     """
 
     observation: jax.Array
     reward: jax.Array
     next_observation: jax.Array
-    goes_on: jax.Array
+    non_terminal: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
-class FreshReplay(Replay):
+class RolloutBuffer(Replay):
     """A memory as long as the steps between two updates, all of which an update gets, each once."""
 
     def sample(  # type: ignore[override]  # all transitions instead of some
         self, state: ReplayState, key: jax.Array, batch_size: int, gamma: jax.Array
-    ) -> Fresh:
+    ) -> Rollout:
         """All transitions."""
         del key, batch_size, gamma
         stored = jax.tree.map(lambda leaf: leaf.reshape(self.rows * self.lanes, *leaf.shape[2:]), state.stored)
-        return Fresh(
+        return Rollout(
             self._read(stored.observation),
             stored.reward,
             self._read(stored.next_observation),
@@ -125,15 +126,15 @@ class LinearTDLearner:
         """The same: the policy is given."""
         return self.act(state, observation, key, None)  # type: ignore[arg-type]
 
-    def update(self, state: LinearTDState, batch: Fresh, key: jax.Array, now: Now) -> tuple[LinearTDState, dict]:
-        """One step, w ← w + (η/B) Σ ψ_t δ_t over all transitions; the key is not used."""
+    def update(self, state: LinearTDState, batch: Rollout, key: jax.Array, now: Now) -> tuple[LinearTDState, dict]:
+        """One step of batch TD(0), w ← w + (η/B) Σ_t ψ_t δ_t over all transitions with TD errors δ_t; the key is not used."""
         del key
         weights, features, hyper = state.params["weights"], self.read(batch.observation), state.hyper
-        following = batch.goes_on * (self.read(batch.next_observation) @ weights)
-        errors = batch.reward + hyper.gamma * following - features @ weights
-        step_size = now.learning_rate * (1 + state.updates / hyper.delay) ** -hyper.exponent
-        weights = weights + step_size / self.batch_size * (errors @ features)
-        metrics = {"loss": jnp.mean(jnp.square(errors)), "learning_rate": step_size}
+        next_values = self.read(batch.next_observation) @ weights
+        errors = td_target(batch.reward, hyper.gamma * batch.non_terminal, next_values) - features @ weights
+        learning_rate = now.learning_rate * (1 + state.updates / hyper.delay) ** -hyper.exponent
+        weights = weights + learning_rate / self.batch_size * (errors @ features)
+        metrics = {"loss": jnp.mean(jnp.square(errors)), "learning_rate": learning_rate}
         return state._replace(params={"weights": weights}, updates=state.updates + 1), metrics
 
     def update_target(self, state: LinearTDState) -> LinearTDState:

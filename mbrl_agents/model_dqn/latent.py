@@ -18,18 +18,6 @@ from mbrl_agents.model_dqn.weights import ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import Outcome
 
 
-@jax.custom_jvp
-def scale_gradient(x: jax.Array, scale: jax.Array) -> jax.Array:
-    """x, of whose gradient only a part flows back."""
-    del scale
-    return x
-
-
-@scale_gradient.defjvp
-def _scale_gradient_jvp(primals: tuple[jax.Array, jax.Array], tangents: tuple[jax.Array, Any]) -> tuple[jax.Array, jax.Array]:
-    return primals[0], primals[1] * tangents[0]
-
-
 @dataclasses.dataclass(frozen=True)
 class LatentModel:
     """Encoder q(z|o), decoder p(o|z), dynamics p(z′|z, a); see :class:`~mbrl_agents.model_dqn.world_model.WorldModel`.
@@ -122,27 +110,30 @@ class LatentModel:
     def loss(
         self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Reconstruction, rewards, ends, and the balanced divergence of q(z′|o′) from p(z′|z, a).
+        """Reconstruction, rewards, ends, and the balanced divergence of q(z′|o′) from p(z′|z, a), with z ~ q(z|o).
 
-        With weights a (``dynamics_kl``, 0.8 as published) and b (``encoder_kl``, 0.2) the latter is
-        a·KL(sg(q′)‖p′) + b·KL(q′‖sg(p′)), sg stopping gradients: one divergence, times a + b, with gradients scaled.
+        L(θ) = w_o E[−log p(o|z)] + w_r E[−log p(r|z, a)] + w_d E[−log p(d|z, a)] + w_prior KL(q(z|o)‖p₀(z))
+               + w_dynamics [a KL(sg(q′)‖p′) + b KL(q′‖sg(p′))],
+
+        where sg stops gradients, and a (``dynamics_kl``, 0.8 as published), b (``encoder_kl``, 0.2) and w are of ``hyper``. The
+        parts are without w.
         """
-        towards_dynamics, towards_encoder = hyper.weights.dynamics_kl, hyper.weights.encoder_kl
-        size = len(batch.action)
+        weights, size = hyper.weights, len(batch.action)
         both = self.encode(params, jnp.concatenate([batch.observation, batch.next_observation]))
-        seen, seen_next = both[:size], both[size:]
-        latent = self.latent.draw_for_gradient(seen, key, hyper.min_std)
-        expected = scale_gradient(self.predict(params, latent, batch.action), towards_dynamics)
-        divergence = self.latent.divergence(scale_gradient(seen_next, towards_encoder), expected, hyper.min_std).mean()
-        divergence += (towards_dynamics + towards_encoder - 1) * lax.stop_gradient(divergence)
+        encoded, next_encoded = both[:size], both[size:]
+        latent = self.latent.draw_for_gradient(encoded, key, hyper.min_std)
+        predicted = self.predict(params, latent, batch.action)
+        towards_dynamics = self.latent.divergence(lax.stop_gradient(next_encoded), predicted, hyper.min_std)
+        towards_encoder = self.latent.divergence(next_encoded, lax.stop_gradient(predicted), hyper.min_std)
+        divergence = weights.dynamics_kl * towards_dynamics + weights.encoder_kl * towards_encoder
         counts = 1 - batch.terminated.astype(jnp.float32) if self.published_mask else 1.0
         inputs = self._inputs(latent, batch.action)
         parts = self.outcomes.losses(params["outcomes"], inputs, batch.reward, batch.terminated) | {
             "observation": (counts * self.emission.nll(self.decode(params, latent), batch.observation)).mean(),
-            "dynamics": divergence,
-            "prior": self.latent.prior_divergence(seen, hyper.min_std).mean(),
+            "dynamics": divergence.mean(),
+            "prior": self.latent.prior_divergence(encoded, hyper.min_std).mean(),
         }
-        return hyper.weights.total(parts), parts
+        return weights.total(parts), parts
 
     def start(self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters) -> jax.Array:
         """Latent variables drawn from what the encoder says of the observations."""

@@ -31,7 +31,7 @@ class ModelDQNHyperparameters(NamedTuple):
         gamma: Discount factor.
         tau: Fraction of the way that the target network goes to the network at each target update (1 copies it).
         adam: Numbers of both optimisers.
-        model_learning_rate: Step size of the model.
+        model_learning_rate: Learning rate of the model.
         model: Numbers of the model.
     """
 
@@ -127,7 +127,7 @@ class ModelDQNLearner:
         start = self.model.start(state.model, starts, start_key, state.hyper.model)
 
         def choose(features: jax.Array, act_key: jax.Array) -> tuple[jax.Array, list[jax.Array]]:
-            return self.q.act_and_tell(state.params, features, act_key, now.explore)
+            return self.q.act_with_aux(state.params, features, act_key, now.explore)
 
         imagined = imagine(self.model, state.model, start, choose, self.rollout_length, imagine_key)
         state, q_metrics = self.q.update(state, self.experience(imagined, state.hyper.gamma), now.learning_rate)
@@ -135,11 +135,7 @@ class ModelDQNLearner:
 
     def update_model(self, state: ModelDQNState, batch: Batch, key: jax.Array) -> tuple[ModelDQNState, dict]:
         """One gradient step of the model; metrics ``model_loss`` and its parts, ``model_…``."""
-
-        def loss_function(params: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-            return self.model.loss(params, batch, key, state.hyper.model)
-
-        (loss, parts), grads = jax.value_and_grad(loss_function, has_aux=True)(state.model)
+        (loss, parts), grads = jax.value_and_grad(self.model.loss, has_aux=True)(state.model, batch, key, state.hyper.model)
         metrics = {"model_loss": loss} | {f"model_{name}": part for name, part in parts.items()}
         return optimizer.learn_model(state, grads, clip=self.q.clip), metrics
 
@@ -156,7 +152,7 @@ class ModelDQNLearner:
             next_features=flat(imagined.features[1:]),
             discount=flat(gamma * imagined.continuation),
             weight=flat(imagined.weights()),
-            products=jax.tree.map(flat, imagined.kept),
+            products=jax.tree.map(flat, imagined.aux),
         )
 
     def update_target(self, state: ModelDQNState) -> ModelDQNState:

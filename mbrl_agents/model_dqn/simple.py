@@ -69,13 +69,16 @@ class SimpleModel:
     def loss(
         self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters
     ) -> tuple[jax.Array, dict[str, jax.Array]]:
-        """Negative log-likelihood of rewards, ends, and next observations (but of those after an end)."""
+        """The negative log-likelihood L(θ) = −mean [w_r log p(r|o, a) + w_d log p(d|o, a) + w_o (1 − d) log p(o′|o, a)].
+
+        Next observations after an end d do not count. The weights w are those of ``hyper``; the parts are without them.
+        """
         del key
-        following = self.predict(params, batch.observation, batch.action)
-        goes_on = 1 - batch.terminated.astype(jnp.float32)
+        next_output = self.predict(params, batch.observation, batch.action)
+        non_terminal = 1 - batch.terminated.astype(jnp.float32)
         inputs = self._inputs(batch.observation, batch.action)
         parts = self.outcomes.losses(params["outcomes"], inputs, batch.reward, batch.terminated)
-        parts["observation"] = (goes_on * self.emission.nll(following, batch.next_observation)).mean()
+        parts["observation"] = (non_terminal * self.emission.nll(next_output, batch.next_observation)).mean()
         return hyper.weights.total(parts), parts
 
     def start(self, params: Any, batch: Batch, key: jax.Array, hyper: ModelHyperparameters) -> jax.Array:

@@ -33,14 +33,14 @@ class Imagined(NamedTuple):
         action: int32 (L, n).
         reward: float32 (L, n).
         continuation: Of each step, float32 (L, n).
-        kept: What else ``choose`` said, with axes (L, …) in front.
+        aux: What else ``choose`` returned, with axes (L, …) in front.
     """
 
     features: jax.Array
     action: jax.Array
     reward: jax.Array
     continuation: jax.Array
-    kept: Any = None
+    aux: Any = None
 
     def weights(self) -> jax.Array:
         """Weight of each step: how probable it is that the episode has got there, float32 (L, n)."""
@@ -118,7 +118,7 @@ def imagine(
         model: The model.
         params: Its parameters.
         start: States to begin in.
-        choose: Function of (features, key) that gives actions, int32 (n,), and anything to keep.
+        choose: Function of (features, key) that gives actions, int32 (n,), and anything else that is wanted of each step.
         length: Number of steps.
         key: Raw key.
     """
@@ -140,11 +140,11 @@ def _roll_out(
     def step(state: Any, inputs: tuple[jax.Array, Any]) -> tuple[Any, tuple[jax.Array, jax.Array, Any, Any]]:
         act_key, model_key = jax.random.split(inputs[0])
         features = model.read(state)
-        action, kept = choose(features, act_key, inputs[1])
+        action, aux = choose(features, act_key, inputs[1])
         after, known = model.step(params, state, action, model_key)
-        return after, (features, action, known, kept)
+        return after, (features, action, known, aux)
 
-    last, (features, action, known, kept) = lax.scan(step, start, (keys, given))
+    last, (features, action, known, aux) = lax.scan(step, start, (keys, given))
     flat = jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:]), (features, action, known))
     reward, continuation = (each.reshape(action.shape) for each in model.outcome(params, *flat))
-    return Imagined(jnp.concatenate([features, model.read(last)[None]]), action, reward, continuation, kept)
+    return Imagined(jnp.concatenate([features, model.read(last)[None]]), action, reward, continuation, aux)

@@ -8,7 +8,6 @@ from typing import Any
 
 import jax
 import numpy as np
-from gymnasium import spaces
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, PolicyPredictor
 
@@ -18,13 +17,14 @@ from mbrl_agents.core.optimizer import PLAIN_ADAM
 from mbrl_agents.core.program import TrainingPlan
 from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.omd import arguments as checks
-from mbrl_agents.omd.learner import INITIALIZER, OMDHyperparameters, OMDLearner
-from mbrl_agents.sb3 import q_values, settings, torch_copy
-from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner
+from mbrl_agents.omd.networks import INITIALIZER
+from mbrl_agents.sb3 import settings, torch_copy
 from mbrl_agents.sb3.policy import JaxPolicy
+from mbrl_agents.sb3.q_values import ActionValueAgent
 
 
-class OMD(JaxAgent):
+class OMD(ActionValueAgent):
     """Q-learning on a model that is trained for the return it leads to, or for something else.
 
     *Control-Oriented Model-Based Reinforcement Learning with Implicit Differentiation* (Nikishin et al. 2022, arXiv
@@ -146,27 +146,9 @@ class OMD(JaxAgent):
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return checks.check(super()._check_arguments(checks.with_networks(arguments)))
 
-    @classmethod
-    def _arguments_of_file(cls, arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
-        return checks.of_file(super()._arguments_of_file(arguments, action_space))
-
     def _check_spaces(self) -> None:
         super()._check_spaces()
         checks.check_model(self.arguments, self.observation_space)
-
-    def q_values(self, observation: Any) -> np.ndarray:
-        """Action values, the mean of the Q-networks'; see :func:`mbrl_agents.sb3.q_values.of_agent`.
-
-        Args:
-            observation: One observation, or n of them, (n, …).
-
-        Returns:
-            float32 (actions,), or (n, actions).
-
-        Raises:
-            ValueError: The observation is not of the observation space's shape.
-        """
-        return q_values.of_agent(self, observation)
 
     def to_torch(self) -> torch_copy.TorchValues:
         """A copy of the networks' mean as a PyTorch module; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.to_torch`."""

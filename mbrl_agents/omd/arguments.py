@@ -8,9 +8,10 @@ from gymnasium import spaces
 
 from mbrl_agents.core import networks
 from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.omd import solvers
 from mbrl_agents.omd.dynamics_model import DynamicsModel
-from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
-from mbrl_agents.omd.model_losses import MODEL_LOSSES
+from mbrl_agents.omd.losses import MODEL_LOSSES
+from mbrl_agents.omd.solvers import SOLVERS, LinearSolver
 from mbrl_agents.sb3 import settings
 from mbrl_envs.checks import boolean, integer_in, number_in, one_of
 
@@ -40,23 +41,6 @@ def check(arguments: dict[str, Any]) -> dict[str, Any]:
     one_of("evaluation", given["evaluation"], EVALUATIONS)
     given["num_value_networks"] = integer_in("num_value_networks", given["num_value_networks"], 1, _MANY)
     boolean("twin", given["twin"])
-    return given
-
-
-def of_file(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments of a file, without ``target_update_interval``, which files have from before targets moved inside updates.
-
-    Such files also say how the optimiser goes on, and evaluations were greedy.
-
-    Raises:
-        ValueError: Targets moved less often.
-    """
-    given = {"evaluation": "greedy"} | arguments
-    if (interval := given.pop("target_update_interval", 1)) != 1:
-        raise ValueError(
-            f"the agent was saved with target_update_interval={interval!r}, and OMD's targets now move after each step of the "
-            "Q-networks (1): make a new agent, perhaps with a smaller tau, and give it the saved weights by set_parameters()"
-        )
     return given
 
 
@@ -109,4 +93,4 @@ def make_model(
 
 def make_solver(arguments: dict[str, Any]) -> LinearSolver:
     """The solver that checked arguments ask for."""
-    return LinearSolver(*(arguments[name] for name in ("solver", "damping", "solver_tolerance", "solver_steps")))
+    return solvers.make_solver(*(arguments[name] for name in ("solver", "damping", "solver_tolerance", "solver_steps")))

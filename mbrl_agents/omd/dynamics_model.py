@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from mbrl_agents.core.networks import MLP
 from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.replay import Batch
 
 TRUNKS = ("shared", "separate")
 _LOG_STD = (-10.0, 2.0)  # bounds of what a Gaussian model says of its uncertainty
@@ -37,6 +38,10 @@ class Prediction(NamedTuple):
         if self.log_std is None:
             return self.mean
         return self.mean + jnp.exp(self.log_std) * jax.random.normal(key, self.mean.shape, self.mean.dtype)
+
+    def transitions(self, batch: Batch, key: jax.Array) -> Batch:
+        """The transitions of a batch, with the predicted rewards and next observations in place of the real ones."""
+        return batch._replace(reward=self.reward, next_observation=self.draw(key))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from mbrl_agents.core.returns import soft_value
 from mbrl_envs.checks import number_in, set_frozen
 
 _NEWTON_STEPS, _NEWTON_TOLERANCE = 30, 1e-6
@@ -80,7 +81,11 @@ def soft_bellman(
     Returns:
         r + γ Σ_s′ P(s′ | s, a) α log Σ_a′ exp(Q(s′, a′) / α), (S, A), of Q's dtype.
     """
-    values = temperature * jax.nn.logsumexp(q_values / temperature, axis=-1)
+    return action_values(soft_value(q_values, temperature), transitions, rewards, gamma)
+
+
+def action_values(values: jax.Array, transitions: jax.Array, rewards: jax.Array, gamma: float) -> jax.Array:
+    """Q(s, a) = r(s, a) + γ Σ_s′ P(s′ | s, a) V(s′), (S, A), of values V (S,); the rest as for :func:`soft_bellman`."""
     return rewards + gamma * jnp.einsum("ast,t->sa", transitions, values)
 
 
@@ -98,25 +103,20 @@ def soft_q_values(
     """
     states = rewards.shape[0]
 
-    def q_of(values: jax.Array) -> jax.Array:
-        return rewards + gamma * jnp.einsum("ast,t->sa", transitions, values)
-
-    def values_of(q_values: jax.Array) -> jax.Array:
-        return temperature * jax.nn.logsumexp(q_values / temperature, axis=-1)
-
     def step(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         values, _, i = carry
-        q_values = q_of(values)
-        missing = values_of(q_values) - values
+        q_values = action_values(values, transitions, rewards, gamma)
+        missing = soft_value(q_values, temperature) - values
         policy = jax.nn.softmax(q_values / temperature, axis=-1)
         slope = jnp.eye(states, dtype=values.dtype) - gamma * jnp.einsum("sa,ast->st", policy, transitions)
         return values + jnp.linalg.solve(slope, missing), jnp.abs(missing).max(), i + 1
 
-    def goes_on(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+    def unsolved(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         return (carry[1] > _NEWTON_TOLERANCE) & (carry[2] < _NEWTON_STEPS)
 
-    first = jnp.zeros(states, rewards.dtype) if guess is None else values_of(guess)
-    return q_of(lax.while_loop(goes_on, step, (first, jnp.full((), jnp.inf, first.dtype), jnp.int32(0)))[0])
+    first = jnp.zeros(states, rewards.dtype) if guess is None else soft_value(guess, temperature)
+    values, _, _ = lax.while_loop(unsolved, step, (first, jnp.full((), jnp.inf, first.dtype), jnp.int32(0)))
+    return action_values(values, transitions, rewards, gamma)
 
 
 def policy_return(mdp: FiniteMDP, q_values: jax.Array, temperature: float) -> jax.Array:

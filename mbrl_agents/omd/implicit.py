@@ -5,7 +5,7 @@ Let q*(θ) solve F(q, θ) = 0: for an inner loss, F = ∇_q L_inner(q, θ); for 
     d L(q*(θ), θ) / dθ = ∂L/∂θ − λᵀ ∂F/∂θ,     (∂F/∂q)ᵀ λ = ∂L/∂q                    (Nikishin et al. 2022, arXiv 2106.03273)
 
 which needs no more than q*, however it was found: products with ∂F/∂q and ∂F/∂θ are taken by automatic differentiation, the
-linear system is left to a :class:`~mbrl_agents.omd.linear_solvers.LinearSolver`. It is a pure function: it may be compiled,
+linear system is left to a :class:`~mbrl_agents.omd.solvers.LinearSolver`. It is a pure function: it may be compiled,
 mapped over runs, and used in float64.
 """
 
@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from mbrl_agents.core import optimizer
-from mbrl_agents.omd.linear_solvers import LinearSolver
+from mbrl_agents.omd.solvers import ConjugateGradients, LinearSolver
 
 
 class ImplicitGradient(NamedTuple):
@@ -51,13 +51,13 @@ def implicit_gradient(
         optimality: F(q, θ), of the structure of q; 0 at the solution. See :func:`inner_gradient`.
         solution: q*, a pytree of arrays.
         theta: θ, a pytree of arrays.
-        solver: How to solve the linear system; None for ``LinearSolver()``. ``"cg"`` asks that ∂F/∂q be symmetric and positive
-            definite.
+        solver: How to solve the linear system; None for ``ConjugateGradients()``, which asks that ∂F/∂q be symmetric and
+            positive definite.
 
     Returns:
         Loss and gradient. Where the solution is only approximate, so is the gradient.
     """
-    solver = solver or LinearSolver()
+    solver = solver or ConjugateGradients()
     loss, (in_solution, in_theta) = jax.value_and_grad(outer_loss, argnums=(0, 1))(solution, theta)
     _, back_to_solution = jax.vjp(lambda q: optimality(q, theta), solution)
     adjoint = solver.solve(lambda vector: back_to_solution(vector)[0], in_solution)
@@ -67,29 +67,19 @@ def implicit_gradient(
     return ImplicitGradient(loss, gradient, adjoint.residual, adjoint.fell_back)
 
 
-def learn_model(
-    state: Any,
-    solution: Any,
-    outer_loss: Callable[[Any, Any], jax.Array],
-    inner_loss: Callable[[Any, Any], jax.Array],
-    solver: LinearSolver,
-) -> tuple[Any, dict[str, jax.Array]]:
-    """One update of the model in a learner's state along the implicit gradient, in which failures to solve are counted.
+def learn_model(state: Any, found: ImplicitGradient) -> tuple[Any, dict[str, jax.Array]]:
+    """One update of the model in a learner's state along an implicit gradient, in which failures to solve are counted.
 
     Args:
         state: The state; see :func:`mbrl_agents.core.optimizer.learn_model`. Also ``fallbacks``, int32.
-        solution: What has been learned on the model.
-        outer_loss: Loss of (solution, model) on real transitions.
-        inner_loss: Loss of (solution, model) on what the model predicts.
-        solver: How to solve the linear system.
+        found: The gradient.
 
     Returns:
         New state, and metrics ``model_loss``, ``residual`` and ``fallbacks``, float32 scalars.
     """
-    found = implicit_gradient(outer_loss, inner_gradient(inner_loss), solution, state.model, solver)
     state = state._replace(fallbacks=state.fallbacks + found.fell_back)
-    told = {"model_loss": found.loss, "residual": found.residual, "fallbacks": state.fallbacks.astype(jnp.float32)}
-    return optimizer.learn_model(state, found.gradient, clip=False), told
+    metrics = {"model_loss": found.loss, "residual": found.residual, "fallbacks": state.fallbacks.astype(jnp.float32)}
+    return optimizer.learn_model(state, found.gradient, clip=False), metrics
 
 
 def inner_gradient(inner_loss: Callable[[Any, Any], jax.Array]) -> Callable[[Any, Any], Any]:

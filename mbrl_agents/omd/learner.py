@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import operator
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,19 +15,16 @@ from jax import lax
 from mbrl_agents.core import evaluation, exploration, optimizer
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
-from mbrl_agents.core.networks import MLP, init_many, run_many
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
-from mbrl_agents.omd import implicit, model_losses
+from mbrl_agents.omd import implicit, losses
 from mbrl_agents.omd.arguments import EVALUATIONS
 from mbrl_agents.omd.dynamics_model import DynamicsModel, Prediction
-from mbrl_agents.omd.linear_solvers import LinearSolver
+from mbrl_agents.omd.networks import Networks
+from mbrl_agents.omd.solvers import Identity, LinearSolver
 from mbrl_envs import FunctionalEnv
-
-INITIALIZER = "orthogonal_small_output"
-"""Initial kernels of Q-networks, model and value functions, as published."""
 
 
 class OMDHyperparameters(NamedTuple):
@@ -36,7 +33,7 @@ class OMDHyperparameters(NamedTuple):
     Attributes:
         gamma: Discount factor.
         tau: Fraction of the way that the target networks go after each gradient step of the Q-networks.
-        model_learning_rate: Step size of the model.
+        model_learning_rate: Learning rate of the model.
         adam: Numbers of both optimisers.
     """
 
@@ -108,7 +105,7 @@ class OMDLearner:
     num_networks: int = 2
     inner_steps: int = 1
     carry_optimizer: bool | None = None
-    solver: LinearSolver = LinearSolver("identity")  # noqa: RUF009  # frozen
+    solver: LinearSolver = Identity()  # noqa: RUF009  # frozen
     num_value_networks: int = 5
     inner_tolerance: float = 0.0
     warm_start: bool = True
@@ -126,50 +123,41 @@ class OMDLearner:
         """Whether the Q-networks' optimiser goes on from update to update."""
         return self.model_loss != "omd" if self.carry_optimizer is None else self.carry_optimizer
 
+    @property
+    def networks(self) -> Networks:
+        """The Q-networks."""
+        sizes = self.codec.num_features, self.num_actions, self.num_networks
+        return Networks(*sizes, self.hidden, self.activation, self.soft_targets)
+
+    @property
+    def value_networks(self) -> Networks:
+        """The fixed value functions of ``"vep"``."""
+        return Networks(self.codec.num_features, 1, self.num_value_networks, self.hidden, self.activation)
+
     def init(self, key: jax.Array, hyper: OMDHyperparameters) -> OMDState:
         """Fresh parameters; the target networks start as copies."""
         q_key, model_key, value_key = jax.random.split(key, 3)
-        params = self._init_values(q_key)
+        params = self.networks.init(q_key)
         if self.model_loss == "omd":
             self.solver.check_size(params)
         model = self.model.init(model_key)
-        fixed = {}
-        if self.model_loss == "vep":
-            fixed = init_many(self._network(1), self.codec.num_features, value_key, self.num_value_networks)
         return OMDState(
             params,
             jax.tree.map(jnp.copy, params),
             optimizer.init(params),
             model,
             optimizer.init(model),
-            fixed,
+            self.value_networks.init(value_key) if self.model_loss == "vep" else {},
             jnp.int32(0),
             jax.tree.map(jnp.float32, hyper),
         )
 
-    def _network(self, outputs: int) -> MLP:
-        return MLP(self.hidden, outputs, self.activation, initializer=INITIALIZER)
-
-    def _init_values(self, key: jax.Array) -> Any:
-        return init_many(self._network(self.num_actions), self.codec.num_features, key, self.num_networks)
-
-    # ------------------------------------------------------------------ values and actions
-
-    def values(self, params: Any, features: jax.Array) -> jax.Array:
-        """Action values of each network, (networks, n, actions)."""
-        return run_many(self._network(self.num_actions), params, features)
-
-    def soft_value(self, params: Any, features: jax.Array, temperature: jax.Array) -> jax.Array:
-        """α log Σ_a exp(min_i Q_i(s, a) / α), or what that becomes as α goes to 0, (n,)."""
-        least = self.values(params, features).min(axis=0)
-        if not self.soft_targets:
-            return least.max(axis=-1)
-        return temperature * jax.nn.logsumexp(least / temperature, axis=-1)
+    # ------------------------------------------------------------------ actions
 
     def q_values(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
         """Action values, the mean of the networks', float32 (n, actions); the key is not used."""
         del key
-        return self.values(state.params, self.codec.features(observation)).mean(axis=0)
+        return self.networks.values(state.params, self.codec.features(observation)).mean(axis=0)
 
     def act(self, state: OMDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Actions ~ softmax(Q / α) of the mean of the networks, or with probability ε uniform; int32 (n,)."""
@@ -206,22 +194,7 @@ class OMDLearner:
         }
         return {"score": by_name[self.evaluation]} | {f"score/{name}": scores for name, scores in by_name.items()}
 
-    # ------------------------------------------------------------------ losses
-
-    def loss(self, params: Any, batch: Batch, reward: jax.Array, following: jax.Array, bootstrap: Any) -> jax.Array:
-        """Squared TD errors on given rewards and next observations, summed over networks.
-
-        Args:
-            params: Parameters of the Q-networks.
-            batch: Real transitions, of which observation, action and discount are used.
-            reward: (n,).
-            following: Features of what comes next, (n, f).
-            bootstrap: Function that gives the values of these.
-        """
-        target = reward + batch.discount * bootstrap(following)
-        taken = jax.nn.one_hot(batch.action, self.num_actions, dtype=batch.reward.dtype)
-        values = (self.values(params, batch.observation) * taken).sum(axis=-1)
-        return jnp.square(values - target).mean(axis=-1).sum()
+    # ------------------------------------------------------------------ learning
 
     def update(self, state: OMDState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDState, dict]:
         """One gradient step of the model and ``inner_steps`` of the Q-networks and of their targets.
@@ -237,74 +210,74 @@ class OMDLearner:
         """
         if self.model_loss == "omd":
             state, loss = self._learn_values(state, batch, key, now)
-            bootstrap = self._bootstrap(state.target_params, now)
-
-            def on_data(params: Any, model: Any) -> jax.Array:
-                del model
-                return self.loss(params, batch, batch.reward, batch.next_observation, bootstrap)
-
-            def on_model(params: Any, model: Any) -> jax.Array:
-                return self._loss_on_model(params, model, batch, key, bootstrap)
-
-            state, told = implicit.learn_model(state, state.params, on_data, on_model, self.solver)
-            return state, told | {"loss": loss}
+            state, metrics = self._learn_model_implicitly(state, batch, key, now)
+            return state, metrics | {"loss": loss}
         half = batch.reward.shape[0] // 2
         for_model, for_values = (jax.tree.map(operator.itemgetter(part), batch) for part in (slice(half), slice(half, None)))
-        bootstrap = self._bootstrap(state.target_params, now)
-        model_loss, grads = jax.value_and_grad(self._direct_loss)(state.model, state, for_model, key, bootstrap)
-        state = optimizer.learn_model(state, grads, clip=False)
+        state, model_loss = self._learn_model_directly(state, for_model, key, now)
         state, loss = self._learn_values(state, for_values, key, now)
         return state, {"loss": loss, "model_loss": model_loss}
 
-    def _bootstrap(self, target_params: Any, now: Now) -> Callable[[jax.Array], jax.Array]:
-        return lambda features: self.soft_value(target_params, features, now.explore.temperature)
-
-    def _loss_on_model(self, params: Any, model: Any, batch: Batch, key: jax.Array, bootstrap: Any) -> jax.Array:
-        prediction = self._predict(model, batch)
-        return self.loss(params, batch, prediction.reward, prediction.draw(key), bootstrap)
-
-    def _predict(self, model: Any, batch: Batch) -> Prediction:
-        """What the model says of a batch; of rewards it says what came, unless it learns them."""
+    def predict(self, model: Any, batch: Batch) -> Prediction:
+        """What a model predicts of a batch; of rewards those that really came, unless it learns them."""
         prediction = self.model.predict(model, batch.observation, batch.action)
         return prediction if self.learn_reward else prediction._replace(reward=batch.reward)
 
-    def _direct_loss(self, model: Any, state: OMDState, batch: Batch, key: jax.Array, bootstrap: Any) -> jax.Array:
-        """The model's loss if it is no implicit one."""
-        prediction = self._predict(model, batch)
-        if self.model_loss == "mle":
-            return model_losses.likelihood(prediction, batch)
-        if self.model_loss == "vagram":
-            return model_losses.value_gradient(prediction, batch, key, bootstrap)
+    def _learn_model_implicitly(self, state: OMDState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDState, dict]:
+        """A step along dL_true(w(θ))/dθ, by the derivatives of both losses at w and the target networks as they are."""
+
+        def td_loss(params: Any, batch: Batch) -> jax.Array:
+            return losses.td_loss(params, state.target_params, batch, now.explore.temperature, self.networks)
+
+        def true_loss(params: Any, model: Any) -> jax.Array:
+            del model
+            return td_loss(params, batch)
+
+        def loss_on_model(params: Any, model: Any) -> jax.Array:
+            return td_loss(params, self.predict(model, batch).transitions(batch, key))
+
+        optimality = implicit.inner_gradient(loss_on_model)
+        found = implicit.implicit_gradient(true_loss, optimality, state.params, state.model, self.solver)
+        return implicit.learn_model(state, found)
+
+    def _learn_model_directly(self, state: OMDState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDState, jax.Array]:
+        """A step along the gradient of a loss that is a function of the model alone; that loss."""
 
         def values(features: jax.Array) -> jax.Array:
-            return run_many(self._network(1), state.value_networks, features)[..., 0]
+            if self.model_loss == "vep":
+                return self.value_networks.values(state.value_networks, features)[..., 0]
+            return self.networks.state_value(state.target_params, features, now.explore.temperature)
 
-        return model_losses.value_equivalence(prediction, batch, key, values)
+        loss = functools.partial(losses.model_loss, predict=self.predict, kind=self.model_loss, values=values)
+        value, grads = jax.value_and_grad(loss)(state.model, batch, key)
+        return optimizer.learn_model(state, grads, clip=False), value
 
     def _learn_values(self, state: OMDState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDState, jax.Array]:
         """Gradient steps of the Q-networks on the model's predictions, some or to convergence; the loss before the last."""
-        first, target = state.params, state.target_params
+        params, target_params = state.params, state.target_params
         if not self.warm_start:
-            first = target = self._init_values(jax.random.fold_in(key, 0))
-        adam = state.optimizer if self.carries_optimizer else optimizer.init(first)
+            params = target_params = self.networks.init(jax.random.fold_in(key, 0))
+        adam = state.optimizer if self.carries_optimizer else optimizer.init(params)
+        predicted = self.predict(state.model, batch).transitions(batch, key)
 
         def step(carry: _Descent) -> _Descent:
-            bootstrap = self._bootstrap(carry.target, now)
-            loss, grads = jax.value_and_grad(self._loss_on_model)(carry.params, state.model, batch, key, bootstrap)
+            loss, grads = jax.value_and_grad(losses.td_loss)(
+                carry.params, carry.target_params, predicted, now.explore.temperature, self.networks
+            )
             params, adam = optimizer.apply(
                 carry.params, grads, carry.optimizer, now.learning_rate, state.hyper.adam, clip=False
             )
-            target = optimizer.move_towards(carry.target, params, state.hyper.tau)
+            target_params = optimizer.move_towards(carry.target_params, params, state.hyper.tau)
             slope = optax.tree.norm(grads) if self.inner_tolerance > 0 else carry.slope
-            return _Descent(params, target, adam, loss, slope, carry.steps + 1)
+            return _Descent(params, target_params, adam, loss, slope, carry.steps + 1)
 
-        def goes_on(carry: _Descent) -> jax.Array:
+        def unsolved(carry: _Descent) -> jax.Array:
             return (carry.steps < self.inner_steps) & (carry.slope > self.inner_tolerance)
 
         zero = jnp.zeros_like(now.learning_rate)
-        begin = _Descent(first, target, adam, zero, jnp.full_like(zero, jnp.inf), jnp.int32(0))
-        end = step(begin) if self.inner_steps == 1 else lax.while_loop(goes_on, step, begin)
-        return state._replace(params=end.params, target_params=end.target, optimizer=end.optimizer), end.loss
+        begin = _Descent(params, target_params, adam, zero, jnp.full_like(zero, jnp.inf), jnp.int32(0))
+        end = step(begin) if self.inner_steps == 1 else lax.while_loop(unsolved, step, begin)
+        return state._replace(params=end.params, target_params=end.target_params, optimizer=end.optimizer), end.loss
 
     def update_target(self, state: OMDState) -> OMDState:
         """Nothing: target networks move with each gradient step of the Q-networks."""
@@ -313,7 +286,7 @@ class OMDLearner:
 
 class _Descent(NamedTuple):
     params: Any
-    target: Any
+    target_params: Any
     optimizer: Any
     loss: jax.Array  # before the last step
     slope: jax.Array  # norm of the gradient there

@@ -22,7 +22,7 @@ from jax import lax
 from mbrl_agents.core.compilation import plain_jit
 from mbrl_agents.omd.finite_mdp import FiniteMDP, bellman_residual, policy_return, soft_bellman, soft_q_values
 from mbrl_agents.omd.implicit import ImplicitGradient, implicit_gradient
-from mbrl_agents.omd.linear_solvers import LinearSolver
+from mbrl_agents.omd.solvers import Direct, LinearSolver
 from mbrl_envs.checks import integer_in, number_in, one_of
 from mbrl_envs.draws import raw_key
 
@@ -108,7 +108,7 @@ def solve(
         number_in("learning_rate", learning_rate, 0),
         number_in("temperature", temperature, 0, open_low=True),
         number_in("logit_scale", logit_scale, 0, open_low=True),
-        solver or LinearSolver("direct", damping=0.0),
+        solver or Direct(damping=0.0),
     )
     keys = np.stack([raw_key(seed) for seed in range(integer_in("seeds", seeds, 1, 10**6))])
     over_seeds = jax.vmap(program.run, in_axes=(None, None, 0))

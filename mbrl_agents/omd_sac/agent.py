@@ -136,10 +136,6 @@ class OMDSAC(JaxAgent):
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         return checks.check(super()._check_arguments(with_networks(arguments, checks.NETWORK)))
 
-    @classmethod
-    def _arguments_of_file(cls, arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
-        return checks.of_file(arguments, action_space)
-
     def _check_spaces(self) -> None:
         super()._check_spaces()
         check_model(self.arguments, self.observation_space)

@@ -6,12 +6,10 @@ import dataclasses
 import math
 from typing import Any, NamedTuple
 
-from gymnasium import spaces
-
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.omd import arguments as of_omd
 from mbrl_agents.omd.dynamics_model import TRUNKS, DynamicsModel
-from mbrl_agents.omd.linear_solvers import SOLVERS, LinearSolver
+from mbrl_agents.omd.solvers import SOLVERS, LinearSolver
 from mbrl_agents.omd_sac.gauss_newton import GaussNewton
 from mbrl_agents.omd_sac.learner import INNER_LOOPS, MODEL_LOSSES
 from mbrl_envs.checks import boolean, number_in, one_of
@@ -59,19 +57,6 @@ def num_inner_steps(arguments: dict[str, Any]) -> Any:
     if arguments["inner_steps"] is not None:
         return arguments["inner_steps"]
     return 3 if arguments["model_loss"] == "omd" else 1
-
-
-def of_file(arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
-    """Arguments of a saved agent, in today's terms.
-
-    Before there was ``inner_loop``, ``"auto"`` of ``target_entropy`` stood for −|A|/2.
-    """
-    if "inner_loop" in arguments:
-        return arguments
-    older: dict[str, Any] = {"inner_loop": "critics", "model_trunk": "separate", "initializer": "torch"}
-    if arguments["target_entropy"] == AUTO:
-        older["target_entropy"] = -math.prod(action_space.shape or ()) / 2
-    return arguments | older
 
 
 def first_ent_coef(ent_coef: Any) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +16,14 @@ from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
-from mbrl_agents.omd import implicit, model_losses
+from mbrl_agents.omd import implicit
 from mbrl_agents.omd.dynamics_model import DynamicsModel
-from mbrl_agents.omd.linear_solvers import LinearSolver
+from mbrl_agents.omd.implicit import ImplicitGradient
+from mbrl_agents.omd.losses import likelihood
+from mbrl_agents.omd.solvers import Identity, LinearSolver
+from mbrl_agents.omd_sac import losses
 from mbrl_agents.omd_sac.gauss_newton import GaussNewton
+from mbrl_agents.omd_sac.losses import Noise
 from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
 
 MODEL_LOSSES = ("omd", "mle", "none")
@@ -31,7 +36,7 @@ class SACHyperparameters(NamedTuple):
     Attributes:
         gamma: Discount factor.
         tau: Fraction of the way that the target critics go at each update.
-        model_learning_rate: Step size of the model.
+        model_learning_rate: Learning rate of the model.
         target_entropy: Entropy that the entropy coefficient is learned for.
         ent_coef: Entropy coefficient α at the start, or for good.
         adam: Numbers of all optimisers.
@@ -75,14 +80,6 @@ class OMDSACState(NamedTuple):
     hyper: SACHyperparameters
 
 
-class Noise(NamedTuple):
-    """Random numbers of one inner step: ε of the actor at s and at s′ (n, a), and a raw key for draws of a Gaussian model."""
-
-    now: jax.Array
-    following: jax.Array
-    model: jax.Array
-
-
 @dataclasses.dataclass(frozen=True)
 class OMDSACLearner:
     """Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905) on real steps, or on what a model says of them.
@@ -117,7 +114,7 @@ class OMDSACLearner:
     learn_ent_coef: bool = True
     inner_steps: int = 1
     carry_optimizer: bool = True
-    solver: LinearSolver | GaussNewton = LinearSolver("identity")  # noqa: RUF009  # frozen
+    solver: LinearSolver | GaussNewton = Identity()  # noqa: RUF009  # frozen
     inner_loop: str = "critics"
 
     def init(self, key: jax.Array, hyper: SACHyperparameters) -> OMDSACState:
@@ -166,15 +163,15 @@ class OMDSACLearner:
     def noise(self, key: jax.Array, number: int) -> Noise:
         """Noise of an inner step, or of the outer loss, on so many transitions."""
         noise_key, model_key = jax.random.split(key)
-        now, following = jax.random.normal(noise_key, (2, number, self.actor.num_actions))
-        return Noise(now, following, model_key)
+        action, next_action = jax.random.normal(noise_key, (2, number, self.actor.num_actions))
+        return Noise(action, next_action, model_key)
 
     def update(self, state: OMDSACState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDSACState, dict]:
         """The inner steps, on one batch, with a gradient step of the model before (``"mle"``) or after them (``"omd"``)."""
         inner, outer = self.keys(key)
-        told: dict[str, jax.Array] = {}
+        metrics: dict[str, jax.Array] = {}
         if self.model_loss == "mle":
-            told["model_loss"], grads = jax.value_and_grad(self._likelihood)(state.model, batch)
+            metrics["model_loss"], grads = jax.value_and_grad(self._likelihood)(state.model, batch)
             state = optimizer.learn_model(state, grads, clip=False)
         if not self.carry_optimizer:
             adam = optimizer.init(state.params.critics)
@@ -182,8 +179,8 @@ class OMDSACLearner:
         state, of_steps = self._inner_loop(state, batch, inner, now)
         if self.model_loss == "omd":
             state, of_model = self._learn_model(state, batch, self.noise(outer, batch.reward.shape[0]))
-            told |= of_model
-        return state, told | of_steps
+            metrics |= of_model
+        return state, metrics | of_steps
 
     def update_target(self, state: OMDSACState) -> OMDSACState:
         """Nothing: target critics move at every update."""
@@ -204,102 +201,91 @@ class OMDSACLearner:
 
         if len(keys) == 1:
             return step(state, keys[0])
-        state, told = lax.scan(step, state, keys)
-        return state, jax.tree.map(lambda each: each[-1], told)
+        state, metrics = lax.scan(step, state, keys)
+        return state, jax.tree.map(lambda each: each[-1], metrics)
 
     def _learn_actor_and_critics(self, state: OMDSACState, batch: Batch, noise: Noise, now: Now) -> tuple[OMDSACState, dict]:
-        """A step of α, steps of the critics, a step of the actor, and the target critics."""
-        alpha = jnp.exp(state.params.log_ent_coef)
-        (action, log_prob), back = jax.vjp(
-            lambda actor: self.actor.sample(actor, batch.observation, noise.now), state.params.actor
+        """A step of α, steps of the critics, a step of the actor, and the target critics; all with the α before its step."""
+        actor, ent_coef = state.params.actor, jnp.exp(state.params.log_ent_coef)
+        targets = self._targets(state, self._transitions(state.model, batch, noise), noise)
+        metrics = {"ent_coef": ent_coef}
+        if self.learn_ent_coef:
+            _, log_prob = self.actor.sample(actor, batch.observation, noise.action)
+            state, metrics["ent_coef_loss"] = _step(
+                state, "log_ent_coef", losses.ent_coef_loss, now, log_prob, state.hyper.target_entropy
+            )
+        state, metrics["critic_loss"] = self._learn_critics(state, batch, targets, now)
+        networks = self.actor, self.critics
+        state, metrics["actor_loss"] = _step(
+            state, "actor", losses.actor_loss, now, state.params.critics, ent_coef, batch, noise.action, *networks
         )
-        after, told = self._learn_ent_coef(state, log_prob, now) if self.learn_ent_coef else (state, {})
-        after, told["critic_loss"] = self._learn_critics(after, batch, self.targets(state, state.model, batch, noise), now)
-
-        def least(chosen: jax.Array) -> jax.Array:
-            return self.critics.values(after.params.critics, batch.observation, chosen).min(axis=0).mean()
-
-        value, slope = jax.value_and_grad(least)(action)
-        (grads,) = back((-slope, jnp.full_like(log_prob, alpha / log_prob.size)))
-        after = _learned(after, "actor", grads, now)
-        told |= {"actor_loss": alpha * log_prob.mean() - value, "ent_coef": alpha}
-        moved = optimizer.move_towards(after.target_params, after.params.critics, after.hyper.tau)
-        return after._replace(target_params=moved), told
-
-    def _learn_ent_coef(self, state: OMDSACState, log_prob: jax.Array, now: Now) -> tuple[OMDSACState, dict]:
-        """A step of log α along −log α · mean(log π + target entropy), as Stable-Baselines3 has it."""
-        slope = -(log_prob + state.hyper.target_entropy).mean()
-        return _learned(state, "log_ent_coef", slope, now), {"ent_coef_loss": state.params.log_ent_coef * slope}
+        moved = optimizer.move_towards(state.target_params, state.params.critics, state.hyper.tau)
+        return state._replace(target_params=moved), metrics
 
     def _learn_critics(self, state: OMDSACState, batch: Batch, targets: jax.Array, now: Now) -> tuple[OMDSACState, jax.Array]:
         """Gradient steps of the critics on fixed targets; the loss before the last."""
 
         def step(_: Any, carry: tuple[OMDSACState, jax.Array]) -> tuple[OMDSACState, jax.Array]:
-            value, grads = jax.value_and_grad(self.critic_loss)(carry[0].params.critics, batch, targets)
-            return _learned(carry[0], "critics", grads, now), value
+            return _step(carry[0], "critics", losses.critic_loss, now, batch, targets, self.critics)
 
         begin, number = (state, jnp.zeros_like(state.params.log_ent_coef)), self._rounds[1]
         return step(0, begin) if number == 1 else lax.fori_loop(0, number, step, begin)
 
-    def critic_loss(self, critics: Any, batch: Batch, targets: jax.Array) -> jax.Array:
-        """Half the mean squared error of the values of a batch against targets (n,), summed over critics."""
-        values = self.critics.values(critics, batch.observation, batch.action)
-        return 0.5 * jnp.square(values - targets).mean(axis=-1).sum()
-
-    def targets(self, state: OMDSACState, model: Any, batch: Batch, noise: Noise) -> jax.Array:
-        """Targets y of the critics, (n,), by a model; by the real steps if there is none (``{}``)."""
-        if not model:
-            return batch.reward + batch.discount * self.bootstrap(state, batch.next_observation, noise)
-        assert self.model is not None
-        prediction = self.model.predict(model, batch.observation, batch.action)
-        return prediction.reward + batch.discount * self.bootstrap(state, prediction.draw(noise.model), noise)
-
-    def bootstrap(self, state: OMDSACState, features: jax.Array, noise: Noise) -> jax.Array:
-        """min_i Q⁻_i(s′, a′) − α log π(a′ | s′), (n,), of features of s′; differentiated in what the critics see alone."""
-        action, log_prob = self.actor.sample(state.params.actor, lax.stop_gradient(features), noise.following)
-        values = self.critics.values(state.target_params, features, action).min(axis=0)
-        return values - jnp.exp(state.params.log_ent_coef) * log_prob
+    def _targets(self, state: OMDSACState, batch: Batch, noise: Noise) -> jax.Array:
+        """The critics' targets on real or predicted transitions, (n,)."""
+        params = state.params
+        return losses.critic_targets(
+            state.target_params, params.actor, jnp.exp(params.log_ent_coef), batch, noise.next_action, self.actor, self.critics
+        )
 
     # ------------------------------------------------------------------ the model
 
+    def _transitions(self, model: Any, batch: Batch, noise: Noise) -> Batch:
+        """What a model predicts of a batch; the batch itself if there is no model (``{}``)."""
+        if not model:
+            return batch
+        assert self.model is not None
+        return self.model.predict(model, batch.observation, batch.action).transitions(batch, noise.model)
+
     def _likelihood(self, model: Any, batch: Batch) -> jax.Array:
         assert self.model is not None
-        return model_losses.likelihood(self.model.predict(model, batch.observation, batch.action), batch)
+        return likelihood(self.model.predict(model, batch.observation, batch.action), batch)
 
     def _learn_model(self, state: OMDSACState, batch: Batch, noise: Noise) -> tuple[OMDSACState, dict]:
         """A step of the model along the implicit gradient of L_true, at what has been learned."""
-        real = self.targets(state, {}, batch, noise)
-        if isinstance(self.solver, GaussNewton):
-            return self._learn_by_gauss_newton(state, batch, noise, real)
+        targets = self._targets(state, batch, noise)
 
-        def on_data(critics: Any, model: Any) -> jax.Array:
+        def model_targets(model: Any) -> jax.Array:
+            return self._targets(state, self._transitions(model, batch, noise), noise)
+
+        def true_loss(critics: Any, model: Any) -> jax.Array:
             del model
-            return self.critic_loss(critics, batch, real)
+            return losses.critic_loss(critics, batch, targets, self.critics)
 
-        def on_model(critics: Any, model: Any) -> jax.Array:
-            return self.critic_loss(critics, batch, self.targets(state, model, batch, noise))
+        def loss_on_model(critics: Any, model: Any) -> jax.Array:
+            return losses.critic_loss(critics, batch, model_targets(model), self.critics)
 
-        return implicit.learn_model(state, state.params.critics, on_data, on_model, self.solver)
-
-    def _learn_by_gauss_newton(
-        self, state: OMDSACState, batch: Batch, noise: Noise, real: jax.Array
-    ) -> tuple[OMDSACState, dict]:
-        """The same with the Gauss–Newton matrix; real targets (n,)."""
-        assert isinstance(self.solver, GaussNewton)
         critics = state.params.critics
-        errors = self.critics.values(critics, batch.observation, batch.action) - real
+        if isinstance(self.solver, LinearSolver):
+            optimality = implicit.inner_gradient(loss_on_model)
+            found = implicit.implicit_gradient(true_loss, optimality, critics, state.model, self.solver)
+            return implicit.learn_model(state, found)
+        errors = self.critics.values(critics, batch.observation, batch.action) - targets
         kernel = self.critics.tangent_kernel(critics, batch.observation, batch.action)
-        found = self.solver.project(kernel, errors)
-        _, back = jax.vjp(lambda model: self.targets(state, model, batch, noise), state.model)
-        (grads,) = back(found.value.sum(axis=0) / real.size)
-        state = state._replace(fallbacks=state.fallbacks + found.fell_back)
-        told = {"model_loss": self.critic_loss(critics, batch, real), "residual": found.residual}
-        return optimizer.learn_model(state, grads, clip=False), told | {"fallbacks": state.fallbacks.astype(jnp.float32)}
+        projected = self.solver.project(kernel, errors)
+        gradient = jax.grad(lambda model: projected.value.sum(axis=0) @ model_targets(model) / targets.size)(state.model)
+        loss = true_loss(critics, state.model)
+        return implicit.learn_model(state, ImplicitGradient(loss, gradient, projected.residual, projected.fell_back))
 
 
-def _learned(state: OMDSACState, part: str, grads: Any, now: Now) -> OMDSACState:
-    """One step of Adam of a part of the parameters."""
+def _step(
+    state: OMDSACState, part: str, loss: Callable[..., jax.Array], now: Now, *given: Any
+) -> tuple[OMDSACState, jax.Array]:
+    """One step of Adam of a part of the parameters on loss(part, *given); the loss before it."""
+    before = getattr(state.params, part)
+    value, grads = jax.value_and_grad(loss)(before, *given)
     params, adam = optimizer.apply(
-        getattr(state.params, part), grads, getattr(state.optimizer, part), now.learning_rate, state.hyper.adam, clip=False
+        before, grads, getattr(state.optimizer, part), now.learning_rate, state.hyper.adam, clip=False
     )
-    return state._replace(params=state.params._replace(**{part: params}), optimizer=state.optimizer._replace(**{part: adam}))
+    params, optimizers = state.params._replace(**{part: params}), state.optimizer._replace(**{part: adam})
+    return state._replace(params=params, optimizer=optimizers), value

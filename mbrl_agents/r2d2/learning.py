@@ -32,8 +32,8 @@ def td_errors(
     inputs = (batch.observations, batch.previous_actions, batch.previous_rewards, batch.states)
     values, _ = q_net.unroll(*inputs, layout.burn_in, batch.num_from_start, layout.n_steps)
     with th.no_grad():
-        following, _ = q_net_target.unroll(*inputs)
-    targets = td_targets(values.detach().cpu().numpy(), following.cpu().numpy(), batch, n_steps=layout.n_steps, **how)
+        target_values, _ = q_net_target.unroll(*inputs)
+    targets = td_targets(values.detach().cpu().numpy(), target_values.cpu().numpy(), batch, n_steps=layout.n_steps, **how)
     # What was done at a step is told at the next one.
     actions = batch.previous_actions[1 : layout.trainable + 1]
     return th.as_tensor(targets, device=values.device) - values[: layout.trainable].gather(-1, actions[..., None]).squeeze(-1)
@@ -86,8 +86,8 @@ def gradient_in_numpy(
         **how: As for :func:`td_errors`.
     """
     run = Unrolled(networks, batch, Learned(layout.burn_in, batch.num_from_start, layout.trainable))
-    values, following = run.values
-    targets = td_targets(values, following, batch, n_steps=layout.n_steps, **how)
+    values, target_values = run.values
+    targets = td_targets(values, target_values, batch, n_steps=layout.n_steps, **how)
     actions = batch.previous_actions.numpy()[1 : layout.trainable + 1]
     steps, columns = np.ogrid[: actions.shape[0], : actions.shape[1]]
     errors = targets - values[steps, columns, actions]

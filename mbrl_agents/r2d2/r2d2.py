@@ -12,11 +12,11 @@ from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedul
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, get_parameters_by_name, polyak_update
 
 from mbrl_agents.core import schedules
+from mbrl_agents.core.returns import unscale
 from mbrl_agents.r2d2 import arguments as checks
 from mbrl_agents.r2d2.exploration import LADDER, epsilon_ladder
 from mbrl_agents.r2d2.learning import gradient, gradient_in_numpy
 from mbrl_agents.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy, States
-from mbrl_agents.r2d2.rescaling import unscale
 from mbrl_agents.r2d2.saving import SavedRecurrentAlgorithm
 from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
 from mbrl_agents.r2d2.sequences import SequenceLayout
@@ -35,9 +35,9 @@ class R2D2(SavedRecurrentAlgorithm):
 
         δ_t = h(Σ_{i<m} γ^i r_{t+i+1} + γ^m·h⁻¹(Q⁻(s_{t+m}, argmax_a Q(s_{t+m}, a)))) − Q(s_t, a_t),
 
-    where m is ``n_steps`` or what is left of the episode, h rescales values (:mod:`~mbrl_agents.r2d2.rescaling`) and Q⁻ is the
-    target network. The loss is the mean of w·δ²/2 over the real steps of the batch, w being a sequence's importance weight.
-    Truncated episodes bootstrap from their true final observation, terminated ones do not.
+    where m is ``n_steps`` or what is left of the episode, h rescales values (:func:`~mbrl_agents.core.returns.rescale`) and
+    Q⁻ is the target network. The loss is the mean of w·δ²/2 over the real steps of the batch, w being a sequence's importance
+    weight. Truncated episodes bootstrap from their true final observation, terminated ones do not.
 
     Defaults are the published ones as far as they suit one machine: 256 LSTM units where 512 were, an ε that falls in
     place of a ladder over many actors, and Adam's own ``eps`` (published: 1e-3).

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mbrl_agents.r2d2.rescaling import rescale, unscale
+from mbrl_agents.core.returns import rescaled_td_target, td_target
 from mbrl_agents.r2d2.samples import SequenceSamples
 
 
@@ -56,7 +56,7 @@ def n_step_returns(
 
 def td_targets(
     values: np.ndarray,
-    following: np.ndarray,
+    target_values: np.ndarray,
     batch: SequenceSamples,
     *,
     n_steps: int,
@@ -68,21 +68,21 @@ def td_targets(
 
     Args:
         values: Values of the network that is trained, (T, B, num_actions).
-        following: Values of the target network, (T, B, num_actions).
+        target_values: Values of the target network, (T, B, num_actions).
         batch: The sequences.
         n_steps: Steps of a return.
         gamma: Discount factor.
-        double_q: Whether ``values`` or ``following`` choose the action a*.
+        double_q: Whether ``values`` or ``target_values`` choose the action a*.
         rescaling: ε of h, or None for no rescaling.
     """
     rewards = batch.previous_rewards[1:].cpu().numpy()
     returns, discounts, bootstrap = n_step_returns(rewards, batch.last, batch.terminated, gamma=gamma, n_steps=n_steps)
-    greedy = (values if double_q else following).argmax(axis=-1)
-    columns = np.arange(following.shape[1])
-    ahead = following[bootstrap, columns, greedy[bootstrap, columns]]
+    greedy = (values if double_q else target_values).argmax(axis=-1)
+    columns = np.arange(target_values.shape[1])
+    next_values = target_values[bootstrap, columns, greedy[bootstrap, columns]]
     if rescaling is None:
-        return returns + discounts * ahead
-    return rescale(returns + discounts * unscale(ahead, rescaling), rescaling)
+        return td_target(returns, discounts, next_values)
+    return rescaled_td_target(returns, discounts, next_values, rescaling)
 
 
 def sequence_priorities(errors: np.ndarray, trained: np.ndarray, eta: float) -> np.ndarray:

@@ -101,12 +101,6 @@ class AgentBase(OffPolicyAlgorithm):
         """
         return self.learner, dataclasses.replace(self.plan, batch_size=batch_size)
 
-    @classmethod
-    def _arguments_of_file(cls, arguments: dict[str, Any], action_space: spaces.Space[Any]) -> dict[str, Any]:
-        """The constructor's arguments that a file has, in today's terms if it was written before some of them were there."""
-        del action_space
-        return arguments
-
     def _check_spaces(self) -> None:
         if not isinstance(self.action_space, self.action_spaces):
             kinds = " or ".join(kind.__name__ for kind in self.action_spaces)

@@ -115,13 +115,20 @@ def load(
     try:
         counters, episodes = data["counters"], data["episodes"]
         observation_space, action_space = (spaces_json.from_json(data[name]) for name in ("observation_space", "action_space"))
-        arguments = cls._arguments_of_file(dict(data["arguments"]), action_space)
+        arguments = dict(data["arguments"])
         saved_envs, policy = int(data["n_envs"]), data["policy"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is not a complete agent: {error!r} is missing or damaged") from error
+    parameters = inspect.signature(cls).parameters
+    takes_any = any(each.kind is each.VAR_KEYWORD for each in parameters.values())
+    if not takes_any and (gone := sorted(set(arguments) - set(parameters))):
+        raise ValueError(
+            f"{path} was saved with arguments that {cls.__name__} does not have (any more): {', '.join(gone)}. Make a new "
+            "agent, and give it the saved weights by set_parameters(path)"
+        )
     replaced = dict(replaced)
     first = replaced.pop(cls.first_argument, None) if cls.first_argument not in arguments else None
-    known = {*arguments, *inspect.signature(cls).parameters} - {"env", "_init_setup_model"}
+    known = {*arguments, *parameters} - {"env", "_init_setup_model"}
     if unknown := sorted(set(replaced) - known):
         raise TypeError(f"{cls.__name__} has no argument {', '.join(map(repr, unknown))}; it has {sorted(known)}")
     for name in _SCHEDULED:

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from mbrl_agents.core.optimizer import NO_CLIPPING, AdamHyperparameters
 from mbrl_agents.core.q_learning import DQNHyperparameters, QLearning
-from mbrl_agents.sb3 import q_values, torch_copy
-from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3 import torch_copy
+from mbrl_agents.sb3.q_values import ActionValueAgent
 from mbrl_envs.checks import number_in
 
 
-class QAgent(JaxAgent):
+class QAgent(ActionValueAgent):
     """Base of the DQNs: what their arguments make of network and Q-learning."""
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -43,20 +41,6 @@ class QAgent(JaxAgent):
         clip = NO_CLIPPING if given["max_grad_norm"] is None else given["max_grad_norm"]
         adam = AdamHyperparameters(given["adam_b1"], given["adam_b2"], given["adam_eps"], given["weight_decay"], clip)
         return DQNHyperparameters(given["gamma"], given["tau"], adam)
-
-    def q_values(self, observation: Any) -> np.ndarray:
-        """Action values; of latent models, for what they draw of an observation.
-
-        Args:
-            observation: One observation, or n of them, (n, …).
-
-        Returns:
-            float32 (actions,), or (n, actions).
-
-        Raises:
-            ValueError: The observation is not of the observation space's shape.
-        """
-        return q_values.of_agent(self, observation)
 
     def to_torch(self) -> torch_copy.TorchValues:
         """A copy of the Q-network as a PyTorch module; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.to_torch`."""

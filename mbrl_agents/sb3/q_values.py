@@ -9,30 +9,32 @@ import numpy as np
 
 from mbrl_agents.core import keys
 from mbrl_agents.core.compilation import jit
-from mbrl_agents.sb3.agent_base import AgentBase
+from mbrl_agents.sb3.jax_agent import JaxAgent
 
 
-def of_agent(agent: AgentBase, observation: Any) -> np.ndarray:
-    """Action values of an agent whose learner has ``q_values(state, observations, key)``.
+class ActionValueAgent(JaxAgent):
+    """Base of agents whose learners have ``q_values(state, observations, key)``."""
 
-    Args:
-        agent: The agent.
-        observation: One observation, of the observation space's shape and dtype, or n of them, (n, …).
+    def q_values(self, observation: Any) -> np.ndarray:
+        """Action values: of several networks their mean, of latent models for what they draw of an observation.
 
-    Returns:
-        float32 (actions,), or (n, actions).
+        Args:
+            observation: One observation, of the observation space's shape and dtype, or n of them, (n, …).
 
-    Raises:
-        ValueError: The observation is not of the observation space's shape.
-    """
-    own, given = agent.observation_space.shape or (), np.asarray(observation)
-    if given.shape[given.ndim - len(own) :] != own or given.ndim > len(own) + 1:
-        raise ValueError(f"observation must have shape {own} or (n, {', '.join(map(str, own))}), got {given.shape}")
-    batch = agent.replay.codec.from_host(given.reshape(-1, *own))
-    with agent.arrays_lock:
-        key = keys.fold_in(agent.run.keys.predict, agent.run.clock.predictions)
-        values = np.array(_compiled(agent.learner)(agent.learner_state, batch, key))
-    return values if given.ndim > len(own) else values[0]
+        Returns:
+            float32 (actions,), or (n, actions).
+
+        Raises:
+            ValueError: The observation is not of the observation space's shape.
+        """
+        own, given = self.observation_space.shape or (), np.asarray(observation)
+        if given.shape[given.ndim - len(own) :] != own or given.ndim > len(own) + 1:
+            raise ValueError(f"observation must have shape {own} or (n, {', '.join(map(str, own))}), got {given.shape}")
+        batch = self.replay.codec.from_host(given.reshape(-1, *own))
+        with self.arrays_lock:
+            key = keys.fold_in(self.run.keys.predict, self.run.clock.predictions)
+            values = np.array(_compiled(self.learner)(self.learner_state, batch, key))
+        return values if given.ndim > len(own) else values[0]
 
 
 @functools.lru_cache(maxsize=32)

@@ -14,6 +14,7 @@ from jax import lax
 
 from mbrl_agents.core.compilation import jit
 from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, gradient_step
+from mbrl_agents.value_rnn.losses import judging_loss
 from mbrl_agents.value_rnn.network import Sequences, ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import Trials
 
@@ -46,7 +47,8 @@ class FitState(NamedTuple):
         params: Its parameters.
         optimizer: State of the optimiser.
         best: The parameters with the lowest loss so far.
-        lowest: That loss, on the deciding trials, float32; it is that of whole returns, see :meth:`ValueNetwork.error_of`.
+        lowest: That loss, on the deciding trials, float32; it is that of whole returns, see
+            :func:`~mbrl_agents.value_rnn.losses.judging_loss`.
         mark: The loss that has to be improved upon for ``patience``, float32.
         waited: Epochs since it was, int32.
         epoch: Epochs so far, int32.
@@ -80,13 +82,13 @@ def as_sequences(trials: Trials, *, terminal_target: bool) -> Sequences:
     """
     steps, lengths = np.arange(len(trials.rewards))[:, None], trials.lengths
     trains_end = trials.terminated & terminal_target
-    following = np.concatenate([trials.rewards[1:], np.zeros_like(trials.rewards[:1])])
+    next_rewards = np.concatenate([trials.rewards[1:], np.zeros_like(trials.rewards[:1])])
     is_end = steps == lengths - 1
     return Sequences(
         inputs=jnp.asarray(trials.observations),
         starts=None,
-        rewards=jnp.asarray(np.where(is_end, 0, following), jnp.float32),
-        goes_on=jnp.asarray(steps < lengths - 1, jnp.float32),
+        rewards=jnp.asarray(np.where(is_end, 0, next_rewards), jnp.float32),
+        non_terminal=jnp.asarray(steps < lengths - 1, jnp.float32),
         last=jnp.asarray(steps >= np.where(trains_end, lengths - 1, lengths - 2)),
         trained=jnp.asarray((steps < lengths - 1) | (is_end & trains_end), jnp.float32),
     )
@@ -182,7 +184,7 @@ def _epoch(
         return (params, adam), None
 
     (params, adam), _ = lax.scan(batch, (state.params, state.optimizer), order)
-    loss = network.error_of(params, judges, hyper.td)
+    loss = judging_loss(params, judges, hyper.td, network)
     lower, much_lower = loss < state.lowest, loss < state.mark * (1 - plan.improvement)
     waited = jnp.where(much_lower, 0, state.waited + 1)
     stops = jnp.bool_(False) if plan.patience is None else waited >= plan.patience

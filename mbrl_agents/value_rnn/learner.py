@@ -15,6 +15,7 @@ from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.schedules import Now
 from mbrl_agents.value_rnn import scoring
+from mbrl_agents.value_rnn.losses import value_loss
 from mbrl_agents.value_rnn.network import Sequences, TDHyperparameters, ValueNetwork
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.conditioning import ConditioningTask
@@ -138,7 +139,7 @@ def gradient_step(
     Returns:
         Parameters, the optimiser's state, and the loss before the step.
     """
-    loss, grads = jax.value_and_grad(network.loss_of)(params, batch, hyper.td)
+    loss, grads = jax.value_and_grad(value_loss)(params, batch, hyper.td, network)
     thawed = hyper.td.thawed
     grads = {part: jax.tree.map(lambda grad, part=part: grad * thawed[part], grads[part]) for part in grads}
     moved, adam = optimizer.apply(params, grads, adam, learning_rate, hyper.adam, clip=clip)

@@ -1,4 +1,4 @@
-"""The value network: a recurrent layer and a read-out, and the loss of sequences."""
+"""The value network: a recurrent layer and a read-out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.core.returns import td_targets
 from mbrl_agents.value_rnn import targets
 from mbrl_agents.value_rnn.cells import Cell
 
@@ -23,7 +22,7 @@ class Sequences(NamedTuple):
         inputs: Features, float32 (T, B, F).
         starts: Whether an episode begins with the step, bool (T, B); None if that is so at the first one alone.
         rewards: r(t+1), the reward that follows, float32 (T, B).
-        goes_on: Whether V(t+1) belongs to the target: not after a termination, float32 (T, B).
+        non_terminal: Whether V(t+1) belongs to the target: not after a termination, float32 (T, B).
         last: Whether it is the last step of its sequence or episode, bool (T, B).
         trained: Weight of the step in the loss, 0 for padding, float32 (T, B).
         final_inputs: What follows each step, where that is not the next step of the sequence (its end, or a truncation),
@@ -33,7 +32,7 @@ class Sequences(NamedTuple):
     inputs: jax.Array
     starts: jax.Array | None
     rewards: jax.Array
-    goes_on: jax.Array
+    non_terminal: jax.Array
     last: jax.Array
     trained: jax.Array
     final_inputs: jax.Array | None = None
@@ -101,39 +100,3 @@ class ValueNetwork:
         """The value, (…): of several heads the mean that they stand for."""
         heads = self.heads(params, states)
         return heads[..., 0] if self.num_values == 1 else targets.mean_value(self.loss, heads, levels)
-
-    def loss_of(self, params: Any, sequences: Sequences, hyper: TDHyperparameters) -> jax.Array:
-        """The mean loss of the steps that count; no gradient goes through targets."""
-        states = self.cell.unroll(params, sequences.inputs, sequences.starts)
-        values = self.heads(params, states)
-        goals, probabilities = self.targets_of(params, states, values, sequences, hyper)
-        each = targets.losses(self.loss, values, goals, hyper.levels, probabilities)
-        return (each * sequences.trained).sum() / jnp.maximum(sequences.trained.sum(), 1)
-
-    def error_of(self, params: Any, sequences: Sequences, hyper: TDHyperparameters) -> jax.Array:
-        """How good values are, by which networks are judged: the loss with whole returns (λ = 1) in the place of TD targets.
-
-        Its minimum is the true value. That of the mean squared TD error is not: where rewards are uncertain, it asks values to
-        follow a surprise slowly (too low after a reward, too high after none), which makes every single TD error smaller.
-        Quantiles and expectiles, whose targets are distributions, are judged by their loss.
-        """
-        if self.loss in ("quantile", "expectile"):
-            return self.loss_of(params, sequences, hyper)
-        judge = dataclasses.replace(self, uses_lambda=True)
-        return judge.loss_of(params, sequences, hyper._replace(td_lambda=jnp.ones_like(hyper.td_lambda)))
-
-    def targets_of(
-        self, params: Any, states: jax.Array, values: jax.Array, sequences: Sequences, hyper: TDHyperparameters
-    ) -> tuple[jax.Array, jax.Array | None]:
-        """Targets of each step, (T, B, K), given states and values of the sequences; and their probabilities, if not equal."""
-        following = jnp.concatenate([values[1:], jnp.zeros_like(values[:1])])
-        if sequences.final_inputs is not None:
-            # One step further from every state at once: a matrix product, cheaper than telling apart who needs it.
-            beyond = self.cell.step(params, states, sequences.final_inputs)
-            following = jnp.where(sequences.last[..., None], self.heads(params, beyond), following)
-        probabilities = None
-        if self.loss == "expectile":
-            following, probabilities = targets.distribution_of_expectiles(jax.lax.stop_gradient(following), hyper.levels)
-        rewards, goes_on, last = (each[..., None] for each in (sequences.rewards, sequences.goes_on, sequences.last))
-        td_lambda = hyper.td_lambda if self.uses_lambda else None
-        return td_targets(following, rewards, goes_on, last, hyper.gamma, td_lambda), probabilities

@@ -56,7 +56,7 @@ class SequenceReplay(Replay):
             inputs=self.codec.decode(stored.observation[row, lane]),
             starts=starts,
             rewards=stored.reward[row, lane],
-            goes_on=(~stored.terminated[row, lane]).astype(jnp.float32),
+            non_terminal=(~stored.terminated[row, lane]).astype(jnp.float32),
             last=ended[row, lane] | (steps == self.window - 1) | (age == state.size - 1),
             trained=(is_real & (known | (steps >= self.burn_in))).astype(jnp.float32),
             final_inputs=self.codec.decode(stored.next_observation[row, lane]),

@@ -132,7 +132,7 @@ def test_targets_of_imagined_steps(name: str, double_q: bool) -> None:
         jnp.asarray(action, jnp.int32),
         jnp.asarray(reward, jnp.float32),
         jnp.asarray(continuation, jnp.float32),
-        learner.q._run(state.params, jnp.asarray(features[:-1]))[1],
+        learner.q.values_with_aux(state.params, jnp.asarray(features[:-1]))[1],
     )
     experience = learner.experience(imagined, jnp.float32(0.9))
     after, metrics = learner.q.update(state, experience, jnp.float32(0.01))

@@ -19,7 +19,7 @@ from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.replay import Replay, Transitions
 from mbrl_agents.core.run import RunState
-from mbrl_agents.linear_td.learner import FreshReplay
+from mbrl_agents.linear_td.learner import RolloutBuffer
 from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
 from mbrl_envs import PanFlute
@@ -212,7 +212,7 @@ class Sequential(Beside):
             assert self.read(windows.inputs[t, i]) == row.number
             assert self.read(windows.final_inputs[t, i]) == row.following
             assert windows.rewards[t, i] == np.float32(row.reward)
-            assert windows.goes_on[t, i] == (not row.terminated)
+            assert windows.non_terminal[t, i] == (not row.terminated)
             is_last = row.terminated or row.truncated or t == self.layout.window - 1 or age == len(rows) - 1
             assert windows.last[t, i] == is_last
             assert windows.trained[t, i] == (started or t >= self.layout.burn_in)
@@ -221,7 +221,7 @@ class Sequential(Beside):
 class Fresh(Beside):
     """The memory of what was collected since the last update: all of it, each transition once."""
 
-    def __init__(self, replay: FreshReplay, kind: Any) -> None:
+    def __init__(self, replay: RolloutBuffer, kind: Any) -> None:
         super().__init__(replay, kind)
         ignored = jax.random.PRNGKey(0), 0, jnp.float32(1.0)  # all are drawn, whatever key, number and γ
         self._everything = jax.jit(lambda state: replay.sample(state, *ignored))
@@ -239,7 +239,7 @@ class Fresh(Beside):
             ):
                 np.testing.assert_array_equal(shown[own], self.show(np.array(numbers)))
             np.testing.assert_array_equal(drawn.reward[own], np.float32([row.reward for row in rows]))
-            np.testing.assert_array_equal(drawn.goes_on[own], [not row.terminated for row in rows])
+            np.testing.assert_array_equal(drawn.non_terminal[own], [not row.terminated for row in rows])
 
 
 class Phase(NamedTuple):
@@ -299,7 +299,7 @@ def sequential(kind: str, rows: int, lanes: int, length: int, burn_in: int) -> B
 
 def fresh(kind: str, actions: ActionCodec, rows: int, lanes: int) -> Beside:
     space = getattr(Spaces, kind)
-    return Fresh(FreshReplay(ObservationCodec.of(space[0]), actions, rows, lanes), space)
+    return Fresh(RolloutBuffer(ObservationCodec.of(space[0]), actions, rows, lanes), space)
 
 
 LIGHT = [

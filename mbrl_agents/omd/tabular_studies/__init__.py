@@ -9,7 +9,7 @@ import numpy as np
 import yaml
 
 from mbrl_agents.omd.finite_mdp import FiniteMDP
-from mbrl_agents.omd.linear_solvers import LinearSolver
+from mbrl_agents.omd.solvers import make_solver
 
 
 class Studies(NamedTuple):
@@ -36,4 +36,4 @@ def published() -> Studies:
 
 
 def _arguments(written: dict[str, Any]) -> dict[str, Any]:
-    return written | {"solver": LinearSolver(**written["solver"])} if "solver" in written else written
+    return written | {"solver": make_solver(**written["solver"])} if "solver" in written else written

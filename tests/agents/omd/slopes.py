@@ -11,17 +11,17 @@ import numpy as np
 import pytest
 
 
-def assert_gradient_is_that_of_solving_anew(before: Any, after: Any, told: dict, outer: Callable[[Any], float]) -> None:
+def assert_gradient_is_that_of_solving_anew(before: Any, after: Any, metrics: dict, outer: Callable[[Any], float]) -> None:
     """Compares the step that the model took, at a step size and an ε of Adam that make it the gradient, to differences.
 
     Args:
         before: The learner's state before the update, in float64.
         after: That after it.
-        told: What the update told.
+        metrics: Those of the update.
         outer: The true loss of a model, at the solution of its inner problem.
     """
-    assert told["residual"] < 1e-8
-    assert float(told["model_loss"]) == pytest.approx(outer(before.model), rel=1e-10)
+    assert metrics["residual"] < 1e-8
+    assert float(metrics["model_loss"]) == pytest.approx(outer(before.model), rel=1e-10)
     flat, unravel = jax.flatten_util.ravel_pytree(before.model)
     ours = flat - jax.flatten_util.ravel_pytree(after.model)[0]
     moves = 1e-6 * np.eye(len(flat))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,7 +11,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents.omd import SOLVERS, LinearSolver, implicit_gradient, inner_gradient
+from mbrl_agents.omd import (
+    SOLVERS,
+    ConjugateGradients,
+    Direct,
+    Identity,
+    LinearSolver,
+    implicit_gradient,
+    inner_gradient,
+    make_solver,
+)
 
 EXACT = [name for name in SOLVERS if name != "identity"]
 
@@ -22,7 +32,7 @@ def _float64() -> Iterator[None]:
 
 
 def solver(method: str, **changes: Any) -> LinearSolver:
-    return LinearSolver(method, **({"damping": 0.0, "tolerance": 1e-12, "max_steps": 500} | changes))
+    return make_solver(method, **({"damping": 0.0, "tolerance": 1e-12, "max_steps": 500} | changes))
 
 
 def quadratic(seed: int = 0, size: int = 6) -> tuple[Any, Any, Any]:
@@ -56,7 +66,7 @@ def test_quadratic_problems_have_closed_forms(method: str) -> None:
 
 def test_the_identity_is_biased() -> None:
     (inner, outer), at, (closed, by_identity) = quadratic()
-    found = implicit_gradient(outer, inner_gradient(inner), *at, LinearSolver("identity"))
+    found = implicit_gradient(outer, inner_gradient(inner), *at, Identity())
     np.testing.assert_allclose(found.gradient, by_identity, rtol=1e-10)
     assert np.linalg.norm(found.gradient - closed) > 0.1 * np.linalg.norm(closed)
 
@@ -149,6 +159,16 @@ def test_systems_without_a_solution(method: str) -> None:
     assert not solver("direct", damping=1e-3).solve(lambda x: jnp.zeros_like(x), jnp.ones(3)).fell_back
 
 
+def test_solvers_by_name() -> None:
+    """A name gives a class; of the numbers it gets those that it has."""
+    numbers = {"damping": 0.1, "tolerance": 0.01, "max_steps": 7}
+    made = {name: make_solver(name, **numbers) for name in SOLVERS}  # type: ignore[arg-type]
+    assert {name: type(each) for name, each in made.items()} == SOLVERS
+    assert (made["identity"], made["direct"]) == (Identity(), Direct(0.1))
+    assert all(dataclasses.asdict(made[name]) == numbers for name in ("cg", "normal_cg", "gmres"))  # type: ignore[call-overload]
+    assert made["cg"] != made["gmres"]  # of another class, though the numbers are equal
+
+
 def test_damping_is_added_to_the_diagonal() -> None:
     for method in ("cg", "gmres", "direct"):
         found = solver(method, damping=1.0).solve(lambda x: 3.0 * x, jnp.ones(2))
@@ -202,6 +222,9 @@ def test_gmres_takes_no_more_iterations_than_it_is_given() -> None:
 )
 def test_bad_input(arguments: dict[str, Any], error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        LinearSolver(**arguments)
+        make_solver(**arguments)
+    if "method" not in arguments:
+        with pytest.raises(error, match=message):
+            ConjugateGradients(**arguments)
     with pytest.raises(ValueError, match=r"solver='direct' takes at most 4096 unknowns, .*, got 5000"):
-        LinearSolver("direct").solve(lambda x: x, jnp.ones(5000))
+        Direct().solve(lambda x: x, jnp.ones(5000))

@@ -19,7 +19,7 @@ from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
-from mbrl_agents.omd import LinearSolver, model_losses
+from mbrl_agents.omd import Direct, losses
 from mbrl_agents.omd.dynamics_model import DynamicsModel, Prediction
 from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner
 from tests.agents.omd.slopes import assert_gradient_is_that_of_solving_anew
@@ -47,10 +47,10 @@ class Linear:
         self.batch = batch
         kernel, bias = (np.asarray(state.target_params["Dense_0"][name]) for name in ("kernel", "bias"))
         self.target = [(kernel[i], bias[i]) for i in range(len(kernel))]
-        told = np.eye(ACTIONS)[batch.action]
+        taken = np.eye(ACTIONS)[batch.action]
         ones = np.ones((ROWS, 1))
-        self.design = (np.concatenate([batch.observation, ones], 1)[:, :, None] * told[:, None, :]).reshape(ROWS, -1)
-        self.inputs = np.concatenate([batch.observation, told], 1)
+        self.design = (np.concatenate([batch.observation, ones], 1)[:, :, None] * taken[:, None, :]).reshape(ROWS, -1)
+        self.inputs = np.concatenate([batch.observation, taken], 1)
 
     def bootstrap(self, following: np.ndarray) -> np.ndarray:
         least = np.minimum(*(following @ kernel + bias for kernel, bias in self.target))
@@ -76,9 +76,7 @@ def test_the_models_gradient_is_that_of_solving_anew() -> None:
     with jax.enable_x64(True):
         batch = batch_of(np.random.default_rng(0))
         huge = 1e8  # as Adam's ε, so that its first step is the gradient divided by that
-        learner = OMDLearner(
-            CODEC, ACTIONS, DynamicsModel(CODEC, ACTIONS, hidden=()), hidden=(), solver=LinearSolver("direct", damping=0.0)
-        )
+        learner = OMDLearner(CODEC, ACTIONS, DynamicsModel(CODEC, ACTIONS, hidden=()), hidden=(), solver=Direct(damping=0.0))
         hyper = OMDHyperparameters(GAMMA, 0.0, huge, AdamHyperparameters(b2=0.999, eps=huge, weight_decay=0.0))
         state = wide(learner.init(jax.random.PRNGKey(0), hyper))
         other = wide(learner.init(jax.random.PRNGKey(1), hyper))
@@ -87,8 +85,8 @@ def test_the_models_gradient_is_that_of_solving_anew() -> None:
         solution = reference.solution(state.model)
         params = {"Dense_0": {"kernel": np.stack([solution[:-1]] * 2), "bias": np.stack([solution[-1]] * 2)}}
         now = Now(Exploration(ALPHA, 0.0), jnp.float64(0.0))  # the networks stay at the solution
-        after, told = jax.jit(learner.update)(state._replace(params=params), batch, jax.random.PRNGKey(2), now)
-        assert_gradient_is_that_of_solving_anew(state, after, told, reference.outer)
+        after, metrics = jax.jit(learner.update)(state._replace(params=params), batch, jax.random.PRNGKey(2), now)
+        assert_gradient_is_that_of_solving_anew(state, after, metrics, reference.outer)
 
 
 def linear_update(seed: int, learning_rate: float = 0.0, **changes: Any) -> tuple[Any, Any, Batch, Any]:
@@ -103,8 +101,8 @@ def linear_update(seed: int, learning_rate: float = 0.0, **changes: Any) -> tupl
     before = before._replace(params=other.params)
     now = Now(Exploration(ALPHA, 0.0), jnp.float64(learning_rate * huge))
     batches = jax.tree.map(lambda leaf: np.concatenate([leaf] * learner.num_batches), batch)
-    after, told = jax.jit(learner.update)(before, batches, jax.random.PRNGKey(2), now)
-    return before, after, batch, told
+    after, metrics = jax.jit(learner.update)(before, batches, jax.random.PRNGKey(2), now)
+    return before, after, batch, metrics
 
 
 @pytest.fixture
@@ -137,7 +135,7 @@ def test_inner_steps_begin_where_the_networks_are() -> None:
 )
 def test_rewards_that_are_not_learned(model_loss: str) -> None:
     """The reward's network is left alone, and Q-networks learn on the rewards that came."""
-    before, after, batch, told = linear_update(0, model_loss=model_loss, learn_reward=False, soft_targets=False)
+    before, after, batch, metrics = linear_update(0, model_loss=model_loss, learn_reward=False, soft_targets=False)
     np.testing.assert_array_equal(after.model["reward"]["Dense_0"]["kernel"], before.model["reward"]["Dense_0"]["kernel"])
     assert (after.model["observation"]["Dense_0"]["kernel"] != before.model["observation"]["Dense_0"]["kernel"]).all()
     model = (before if model_loss == "omd" else after).model["observation"]["Dense_0"]
@@ -146,13 +144,13 @@ def test_rewards_that_are_not_learned(model_loss: str) -> None:
     best = np.min([following @ target["kernel"][i] + target["bias"][i] for i in range(2)], axis=0).max(axis=1)
     values = [(batch.observation @ own["kernel"][i] + own["bias"][i])[np.arange(ROWS), batch.action] for i in range(2)]
     loss = sum(np.square(each - batch.reward - batch.discount * best).mean() for each in values)
-    assert float(told["loss"]) == pytest.approx(loss, rel=1e-9)
+    assert float(metrics["loss"]) == pytest.approx(loss, rel=1e-9)
 
 
 @pytest.mark.usefixtures("float64")
 def test_value_equivalence_compares_every_step_with_its_own() -> None:
     """Not every step with all others, as a difference of shapes (n, 1) and (n,) would: then the pole falls at once."""
-    before, _, batch, told = linear_update(0, model_loss="vep")
+    before, _, batch, metrics = linear_update(0, model_loss="vep")
     heads, model = before.value_networks["Dense_0"], before.model["observation"]["Dense_0"]
     inputs = Linear(before, batch).inputs
     predicted = inputs @ model["kernel"] + model["bias"]
@@ -163,7 +161,7 @@ def test_value_equivalence_compares_every_step_with_its_own() -> None:
         for kernel in heads["kernel"][..., 0]:
             loss += ((predicted[row] - batch.next_observation[row]) @ kernel) ** 2 / ROWS
     assert len(heads["kernel"]) == 5
-    assert float(told["model_loss"]) == pytest.approx(float(loss), rel=1e-9)
+    assert float(metrics["model_loss"]) == pytest.approx(float(loss), rel=1e-9)
 
 
 def test_losses_by_hand() -> None:
@@ -173,18 +171,18 @@ def test_losses_by_hand() -> None:
     key = jax.random.PRNGKey(0)
     plain, of_reward = Prediction(mean, None, reward), np.square(reward - batch.reward).mean()
     miss = mean - batch.next_observation
-    assert float(model_losses.likelihood(plain, batch)) == pytest.approx((miss**2).sum(1).mean() + of_reward, rel=1e-5)
+    assert float(losses.likelihood(plain, batch)) == pytest.approx((miss**2).sum(1).mean() + of_reward, rel=1e-5)
     log_std = rng.normal(size=(ROWS, FEATURES)).astype(np.float32)
     density = -0.5 * (miss / np.exp(log_std)) ** 2 - log_std - 0.5 * math.log(2 * math.pi)
     expected = -(density.sum(1) + 0.5 * FEATURES * math.log(2 * math.pi)).mean() + of_reward
-    assert float(model_losses.likelihood(Prediction(mean, log_std, reward), batch)) == pytest.approx(expected, rel=1e-5)
+    assert float(losses.likelihood(Prediction(mean, log_std, reward), batch)) == pytest.approx(expected, rel=1e-5)
     weights = rng.normal(size=(5, FEATURES)).astype(np.float32)
     by_values = np.square(np.sin(mean @ weights.T) - np.sin(batch.next_observation @ weights.T)).sum(1).mean()
-    found = model_losses.value_equivalence(plain, batch, key, lambda f: jnp.sin(f @ weights.T).T)
+    found = losses.value_equivalence(plain, batch, key, lambda f: jnp.sin(f @ weights.T).T)
     assert float(found) == pytest.approx(by_values + of_reward, rel=1e-5)
     slope = np.cos(batch.next_observation @ weights[0])[:, None] * weights[0]
     by_slope = np.square(slope * miss).sum(1).mean()
-    found = model_losses.value_gradient(plain, batch, key, lambda f: jnp.sin(f @ weights[0]))
+    found = losses.value_gradient(plain, batch, key, lambda f: jnp.sin(f @ weights[0]))
     assert float(found) == pytest.approx(by_slope + of_reward, rel=1e-5)
 
 
@@ -203,13 +201,13 @@ def test_likelihood_of_bits_and_of_one_value_of_many(kind: str) -> None:
     p = np.asarray(said.mean, np.float64)
     likely = stats.bernoulli.logpmf(following, p).sum(1) if kind == "bits" else np.log(p[np.arange(ROWS), value])
     wanted = -likely.mean() + np.square(np.asarray(said.reward) - reward).mean()
-    assert float(model_losses.likelihood(said, batch)) == pytest.approx(wanted, rel=1e-5)
+    assert float(losses.likelihood(said, batch)) == pytest.approx(wanted, rel=1e-5)
 
     def of_bias(bias: jax.Array) -> jax.Array:
         wrong = jax.tree.map(jnp.zeros_like, params)
         wrong["observation"]["Dense_0"]["bias"] = bias
         sure = batch._replace(next_observation=jnp.tile(jnp.eye(4)[0], (ROWS, 1)))
-        return model_losses.likelihood(model.predict(wrong, batch.observation, batch.action), sure)
+        return losses.likelihood(model.predict(wrong, batch.observation, batch.action), sure)
 
     slope = jax.grad(of_bias)(jnp.array([-60.0, 60.0, -60.0, -60.0]))
     np.testing.assert_allclose(slope, [-1.0, 1.0, 0.0, 0.0], atol=1e-6)
@@ -245,7 +243,7 @@ SMALL: dict[str, Any] = {
 
 
 def values(agent: OMD, *observations: tuple[float, float]) -> np.ndarray:
-    found = agent.learner.values(agent.learner_state.params, np.array(observations, np.float32))
+    found = agent.learner.networks.values(agent.learner_state.params, np.array(observations, np.float32))
     return np.asarray(found.mean(axis=0))
 
 

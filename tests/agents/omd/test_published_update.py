@@ -18,10 +18,10 @@ from mbrl_agents.core.optimizer import PLAIN_ADAM
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
 from mbrl_agents.experiments import published as presets
-from mbrl_agents.omd import LinearSolver
+from mbrl_agents.omd import Direct, Identity
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner
-from mbrl_agents.omd.model_losses import MODEL_LOSSES
+from mbrl_agents.omd.losses import MODEL_LOSSES
 from tests.agents.omd import published_update as published
 
 FEATURES, ACTIONS, ROWS, UPDATES = 3, 2, 24, 3
@@ -93,7 +93,7 @@ PARTS = ("params", "target_params", "model", "value_networks")
 )
 def test_three_updates_are_those_of_the_equations(loss: str, damping: float | None) -> None:
     """Optimisers, batches, moved targets, gradients: every weight after three updates of two inner steps, to 1e-9."""
-    solver = LinearSolver("identity") if damping is None else LinearSolver("direct", damping=damping)
+    solver = Identity() if damping is None else Direct(damping)
     learner, rng = learner_of(loss, solver=solver), np.random.default_rng(2)
     state, given = state_of(learner), GIVEN._replace(damping=damping)
     wanted = learned(state)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents.omd import LinearSolver, finite_mdp, tabular, tabular_studies
+from mbrl_agents.omd import Direct, Identity, finite_mdp, tabular, tabular_studies
 from mbrl_agents.omd.finite_mdp import FiniteMDP, two_states
 from mbrl_agents.omd.tabular import Model, TabularResult, solve
 from mbrl_agents.omd.value_bounds import value_bounds
@@ -164,7 +164,7 @@ def test_gradients_against_finite_differences(objective: str, sigma: float) -> N
             outer_objective=objective,
             temperature=temperature,
             logit_scale=scale,
-            solver=LinearSolver("direct", damping=0.0),
+            solver=Direct(damping=0.0),
             noise=jnp.asarray(noise),
         )
         assert found.loss.dtype == jnp.float64
@@ -241,7 +241,7 @@ def test_the_published_settings() -> None:
     assert mdp.gamma == 0.9
     np.testing.assert_array_equal(mdp.start, [0.5, 0.5])
     common = {"seeds": 10, "num_steps": 10_000, "learning_rate": 0.01, "temperature": 0.01, "logit_scale": 0.01}
-    mle, exact, identity = {"model_loss": "mle"}, LinearSolver("direct", damping=0.0), LinearSolver("identity", damping=0.0)
+    mle, exact, identity = {"model_loss": "mle"}, Direct(damping=0.0), Identity()
     omd = {"model_loss": "omd", "solver": exact}
     noise = common | {
         "model_loss": "omd",

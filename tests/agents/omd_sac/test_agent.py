@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import pathlib
 import sys
-import zipfile
 from typing import Any
 
 import gymnasium
@@ -76,24 +74,6 @@ def test_saved_and_gone_on_with_as_if_never_stopped(model_loss: str, tmp_path: p
     np.testing.assert_array_equal(
         loaded.predict(observation, deterministic=True)[0], first.predict(observation, deterministic=True)[0]
     )
-
-
-def test_files_from_before_there_were_inner_loops(tmp_path: pathlib.Path) -> None:
-    """They lack three arguments, and mean −|A|/2 by ``target_entropy="auto"``."""
-    tiny("mle", make(Aim(3))).learn(40).save(tmp_path / "agent")
-    with zipfile.ZipFile(tmp_path / "agent.zip") as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    data = json.loads(members["data"])
-    for name in ("inner_loop", "model_trunk", "initializer"):
-        del data["arguments"][name]
-    with zipfile.ZipFile(tmp_path / "older.zip", "w") as archive:
-        for name, content in (members | {"data": json.dumps(data).encode()}).items():
-            archive.writestr(name, content)
-    today, older = OMDSAC.load(tmp_path / "agent"), OMDSAC.load(tmp_path / "older")
-    assert float(today.learner_state.hyper.target_entropy) == -2.0
-    assert float(older.learner_state.hyper.target_entropy) == -1.0
-    assert (older.learner.inner_loop, older.learner.model.trunk) == ("critics", "separate")  # type: ignore[union-attr]
-    assert_same(older.get_parameters(), today.get_parameters())
 
 
 def test_parameters_are_given_and_taken() -> None:

@@ -98,7 +98,7 @@ class SB3:
             dones=tensor(batch.terminated)[:, None],
             discounts=None,
         )
-        self.noise = [tensor(noise.now), tensor(noise.following)]
+        self.noise = [tensor(noise.action), tensor(noise.next_action)]
         self.sac.replay_buffer = types.SimpleNamespace(sample=lambda *_, **__: data)  # type: ignore[assignment]
         self.sac.train(1, ROWS)
         assert not self.noise
@@ -136,15 +136,15 @@ def test_updates_are_those_of_sb3(ent_coef: str, inner_loop: str, inner_steps: i
         update = jax.jit(learner.update)
         for step in range(3):
             batch, key = batch_of(rng), jax.random.PRNGKey(step)
-            state, told = update(state, batch, key, now)
+            state, metrics = update(state, batch, key, now)
             noises = [learner.noise(each, ROWS) for each in learner.keys(key)[0]]
             assert len(noises) == inner_steps
-            assert len({float(noise.now[0, 0]) for noise in noises}) == inner_steps
+            assert len({float(noise.action[0, 0]) for noise in noises}) == inner_steps
             for noise in noises:
                 sb3.update(batch, noise)
             logged = sb3.sac.logger.name_to_value
             for name in ("actor_loss", "critic_loss", *(("ent_coef", "ent_coef_loss") if learner.learn_ent_coef else ())):
-                assert float(told[name]) == pytest.approx(float(logged[f"train/{name}"]), rel=tolerance, abs=tolerance), name
+                assert float(metrics[name]) == pytest.approx(float(logged[f"train/{name}"]), rel=tolerance, abs=tolerance), name
 
         def same(ours: list[np.ndarray], theirs: list[np.ndarray], before: list[np.ndarray]) -> None:
             for mine, yours, first in zip(ours, theirs, before, strict=True):

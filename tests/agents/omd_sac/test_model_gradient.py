@@ -19,7 +19,7 @@ from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import PLAIN_ADAM
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
-from mbrl_agents.omd import LinearSolver
+from mbrl_agents.omd import Direct, Identity, LinearSolver
 from mbrl_agents.omd.dynamics_model import DynamicsModel
 from mbrl_agents.omd_sac.gauss_newton import GaussNewton
 from mbrl_agents.omd_sac.learner import OMDSACLearner, OMDSACState
@@ -46,7 +46,7 @@ class Equations:
     """L_true and L_model of critics w and a model θ, flattened; everything else is as a state has it."""
 
     def __init__(self, state: OMDSACState, batch: Batch, noise: Any, theta: Any) -> None:
-        self.state, self.batch, self.noise = state, batch, np.asarray(noise.following)
+        self.state, self.batch, self.noise = state, batch, np.asarray(noise.next_action)
         self.inputs = np.concatenate([batch.observation, batch.action], axis=1)
         self.w, self.critics = ravel_pytree(state.params.critics)
         self.theta, self.model = ravel_pytree(theta)
@@ -102,8 +102,8 @@ class Equations:
 
 
 SOLVERS: dict[str, LinearSolver | GaussNewton] = {
-    "identity": LinearSolver("identity"),
-    "direct": LinearSolver("direct", damping=DAMPING),
+    "identity": Identity(),
+    "direct": Direct(DAMPING),
     "gauss_newton": GaussNewton(DAMPING),
 }
 
@@ -133,7 +133,7 @@ def test_the_gradient_is_that_of_the_published_equations(solver: str, inner_loop
         begin = wide(learner.init(jax.random.PRNGKey(0), HYPER))
         begin = begin._replace(target_params=wide(learner.init(jax.random.PRNGKey(1), HYPER)).params.critics)
         now = Now(Exploration(1.0, 0.0), jnp.float64(0.05))
-        after, told = jax.jit(learner.update)(begin, batch, UPDATE_KEY, now)
+        after, metrics = jax.jit(learner.update)(begin, batch, UPDATE_KEY, now)
         ours = np.asarray(ravel_pytree(after.model_optimizer.mu)[0]) / 0.1  # Adam's mean of gradients, of one: 1 − b1 of it
 
         fresh = learner.noise(learner.keys(UPDATE_KEY)[1], 8)
@@ -142,8 +142,8 @@ def test_the_gradient_is_that_of_the_published_equations(solver: str, inner_loop
         scale = np.abs(expected).max()
         assert scale > 1e-3
         np.testing.assert_allclose(ours, expected, rtol=0, atol=1e-6 * scale)
-        assert float(told["model_loss"]) == pytest.approx(float(equations.loss_true(equations.w)), rel=1e-10)
-        assert float(told["fallbacks"]) == 0
+        assert float(metrics["model_loss"]) == pytest.approx(float(equations.loss_true(equations.w)), rel=1e-10)
+        assert float(metrics["fallbacks"]) == 0
         if solver != "identity":
             return
         # The same elsewhere is another: with the noise of an inner step, or at what was there before the inner steps.
@@ -220,7 +220,7 @@ class Linear:
         return np.square(self.design @ self.solution(model) - targets).mean()
 
 
-@pytest.mark.parametrize("solver", [LinearSolver("direct", damping=0.0), GaussNewton(0.0)], ids=["direct", "gauss_newton"])
+@pytest.mark.parametrize("solver", [Direct(0.0), GaussNewton(0.0)], ids=["direct", "gauss_newton"])
 def test_the_models_gradient_is_that_of_solving_anew(solver: Any) -> None:
     """Central differences of the true loss at the exact solution for the model, in NumPy, against one whole update."""
     with jax.enable_x64(True):
@@ -241,14 +241,14 @@ def test_the_models_gradient_is_that_of_solving_anew(solver: Any) -> None:
         state = state._replace(target_params=other.params.critics, model=other.model)
         key = jax.random.PRNGKey(2)
         still = Now(Exploration(1.0, 0.0), jnp.float64(0.0))  # the critics stay at the solution
-        noise = np.asarray(learner.noise(learner.keys(key)[1], rows).following)
+        noise = np.asarray(learner.noise(learner.keys(key)[1], rows).next_action)
         state = state._replace(hyper=wide(state.hyper._replace(tau=0.0)))  # and target critics where they are
         reference = Linear(state, state.model, batch, noise)
         solution = reference.solution(state.model)
         critics = {"Dense_0": {"kernel": np.stack([solution[:-1, None]] * 2), "bias": np.stack([solution[-1:]] * 2)}}
         state = state._replace(params=state.params._replace(critics=critics))
-        after, told = jax.jit(learner.update)(state, batch, key, still)
-        assert_gradient_is_that_of_solving_anew(state, after, told, reference.outer)
+        after, metrics = jax.jit(learner.update)(state, batch, key, still)
+        assert_gradient_is_that_of_solving_anew(state, after, metrics, reference.outer)
 
 
 def test_the_sizes_of_models_of_halfcheetah() -> None:

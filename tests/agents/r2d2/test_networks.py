@@ -13,12 +13,12 @@ from stable_baselines3.common.env_util import make_vec_env
 from torch import nn
 
 from mbrl_agents.core.networks import ACTIVATIONS
+from mbrl_agents.core.returns import rescale, unscale
 from mbrl_agents.r2d2 import R2D2, SequenceLayout
 from mbrl_agents.r2d2.learning import td_errors
 from mbrl_agents.r2d2.numpy_learning import Unrolled
 from mbrl_agents.r2d2.numpy_recurrence import Learned
 from mbrl_agents.r2d2.recurrence import MOST_UNITS
-from mbrl_agents.r2d2.rescaling import rescale, unscale
 from mbrl_agents.r2d2.samples import SequenceSamples
 from tests.agents.r2d2.agents import NETWORKS, agent, batch_of
 

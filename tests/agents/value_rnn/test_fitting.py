@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import pathlib
 from typing import Any
 
@@ -10,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents.value_rnn import OwnTrial, ValueRNN, fit_many, fitting, targets
+from mbrl_agents.value_rnn import OwnTrial, ValueRNN, fit_many, fitting, losses, targets
 from mbrl_agents.value_rnn.network import Sequences, ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import pad
 from mbrl_envs import conditioning
@@ -25,7 +26,7 @@ def windows() -> Sequences:
         inputs=rng.normal(size=(8, 3, 3)),
         starts=np.concatenate([np.zeros((1, 3), bool), ends[:-1]]),
         rewards=rng.normal(size=(8, 3)),
-        goes_on=1.0 - (ends & (rng.random((8, 3)) < 0.5)),
+        non_terminal=1.0 - (ends & (rng.random((8, 3)) < 0.5)),
         last=ends | (np.arange(8)[:, None] == 7),
         trained=(rng.random((8, 3)) < 0.8).astype(float),
         final_inputs=rng.normal(size=(8, 3, 3)),
@@ -55,7 +56,7 @@ def test_gradients_by_finite_differences(network: ValueNetwork, data: Sequences 
         @jax.jit  # here and below: compiled as a whole, not operation by operation
         def goals_of(params: Any) -> tuple[Any, Any]:
             states = network.cell.unroll(params, data.inputs, data.starts)
-            return network.targets_of(params, states, network.heads(params, states), data, numbers)
+            return losses.value_targets(params, states, network.heads(params, states), data, numbers, network)
 
         goals, shares = goals_of(params)
 
@@ -64,7 +65,7 @@ def test_gradients_by_finite_differences(network: ValueNetwork, data: Sequences 
             each = targets.losses(network.loss, values, goals, numbers.levels, shares)
             return (each * data.trained).sum() / data.trained.sum()
 
-        ours = jax.jit(jax.grad(network.loss_of))(params, data, numbers)
+        ours = jax.jit(jax.grad(functools.partial(losses.value_loss, network=network)))(params, data, numbers)
         flat, unravel = jax.flatten_util.ravel_pytree(params)
         moves = np.eye(len(flat)) * 1e-6
         evaluate = jax.jit(jax.vmap(lambda vector: with_fixed_targets(unravel(vector))))
@@ -78,7 +79,7 @@ def test_gradients_by_finite_differences(network: ValueNetwork, data: Sequences 
 )
 def test_a_padded_batch_is_its_trials_one_by_one(network: ValueNetwork) -> None:
     params, numbers = some_params(network), hyper(network, td_lambda=0.4)
-    compiled = jax.jit(jax.value_and_grad(network.loss_of))
+    compiled = jax.jit(jax.value_and_grad(functools.partial(losses.value_loss, network=network)))
 
     def gradient(trials: list[OwnTrial]) -> tuple[float, Any]:
         data: Sequences = fitting.as_sequences(pad(trials), terminal_target=True)
@@ -100,7 +101,7 @@ def test_what_is_trained_on() -> None:
     with_end, without = (fitting.as_sequences(padded, terminal_target=end) for end in (True, False))
     assert np.asarray(with_end.trained).sum(axis=0).tolist() == [9, 5, 6]
     assert np.asarray(without.trained).sum(axis=0).tolist() == [8, 5, 5]
-    assert np.asarray(with_end.goes_on).sum(axis=0).tolist() == [8, 5, 5]
+    assert np.asarray(with_end.non_terminal).sum(axis=0).tolist() == [8, 5, 5]
     assert np.asarray(with_end.rewards)[:, 0].tolist() == [0, 0, 0, 0, 0, 1, 0, 0, 0]
     assert np.asarray(with_end.last)[:9].T.argmax(axis=1).tolist() == [8, 4, 5]
 

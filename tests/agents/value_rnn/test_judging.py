@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mbrl_agents.value_rnn import ValueRNN, fitting, make_trials
+from mbrl_agents.value_rnn import ValueRNN, fitting, losses, make_trials
 from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.network import ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import pad
@@ -54,15 +55,19 @@ def test_networks_are_judged_by_whole_returns(network: ValueNetwork) -> None:
         weights = np.abs(levels - (errors < 0)) if network.loss == "asymmetric" else 0.5
         each.append((weights * errors**2).sum(axis=1))
     expected = np.concatenate(each).mean()
-    assert float(jax.jit(network.error_of)(params, data, numbers)) == pytest.approx(expected, rel=1e-4)
+    judged = jax.jit(functools.partial(losses.judging_loss, network=network))(params, data, numbers)
+    assert float(judged) == pytest.approx(expected, rel=1e-4)
 
 
 @pytest.mark.parametrize("network", NETWORKS[4:], ids=["expectile", "quantile"])
 def test_networks_of_distributions_are_judged_by_their_loss(network: ValueNetwork) -> None:
     params, numbers = some_params(network), hyper(network)
     data = fitting.as_sequences(pad(TRIALS), terminal_target=True)
-    loss = jax.jit(network.loss_of)(params, data, numbers)
-    assert float(jax.jit(network.error_of)(params, data, numbers)) == pytest.approx(float(loss), rel=1e-6)
+    found = [
+        jax.jit(functools.partial(loss, network=network))(params, data, numbers)
+        for loss in (losses.judging_loss, losses.value_loss)
+    ]
+    assert float(found[0]) == pytest.approx(float(found[1]), rel=1e-6)
 
 
 class Told(ValueNetwork):
@@ -83,7 +88,8 @@ def test_exact_values_are_judged_better_than_smooth_ones() -> None:
     def judged(after: float) -> tuple[float, float]:
         """Loss and error, if the value after a reward is below 0 and after none above it."""
         told = params | {"told": jnp.asarray([[0.5, 0.5]] * 4 + [[-after, after], [0.0, 0.0]], jnp.float32)[..., None]}
-        return float(network.loss_of(told, data, numbers)), float(network.error_of(told, data, numbers))
+        loss, error = (each(told, data, numbers, network) for each in (losses.value_loss, losses.judging_loss))
+        return float(loss), float(error)
 
     exact, smooth = judged(0.0), judged(0.25)
     assert smooth[0] < exact[0]

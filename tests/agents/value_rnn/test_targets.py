@@ -1,4 +1,4 @@
-"""Targets and losses, against computations by hand."""
+"""Losses of TD errors and values of heads, against computations by hand."""
 
 from __future__ import annotations
 
@@ -8,43 +8,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from mbrl_agents.core.returns import td_targets
 from mbrl_agents.value_rnn import targets
-
-
-def lambda_return(next_values: list[float], rewards: list[float], ends: bool, gamma: float, td_lambda: float) -> list[float]:
-    """The λ-return as the weighted sum of n-step returns (Sutton & Barto 2018, eq. 12.3), from each step."""
-    found, steps = [], len(rewards)
-    for t in range(steps):
-        returns = []
-        for n in range(1, steps - t + 1):
-            bootstrap = 0.0 if ends and t + n == steps else next_values[t + n - 1]
-            returns.append(sum(gamma**i * rewards[t + i] for i in range(n)) + gamma**n * bootstrap)
-        weights = [(1 - td_lambda) * td_lambda**i for i in range(len(returns) - 1)] + [td_lambda ** (len(returns) - 1)]
-        found.append(sum(weight * each for weight, each in zip(weights, returns, strict=True)))
-    return found
-
-
-@pytest.mark.parametrize("ends", [True, False])
-@pytest.mark.parametrize("td_lambda", [0.0, 0.4, 1.0])
-def test_lambda_returns(td_lambda: float, ends: bool) -> None:
-    next_values, rewards, gamma = [0.3, -0.2, 0.5, 1.0], [0.0, 1.0, 0.0, 2.0], 0.9
-    goes_on, last = np.array([1.0, 1, 1, not ends]), np.array([False, False, False, True])
-    ours = td_targets(jnp.array(next_values), jnp.array(rewards), goes_on, last, jnp.float32(gamma), jnp.float32(td_lambda))
-    np.testing.assert_allclose(ours, lambda_return(next_values, rewards, ends, gamma, td_lambda), rtol=1e-6)
-    if td_lambda == 0:
-        plain = td_targets(jnp.array(next_values), jnp.array(rewards), goes_on, last, jnp.float32(gamma), None)
-        np.testing.assert_allclose(plain, ours, rtol=1e-6)
-
-
-def test_an_episode_ends_in_the_middle() -> None:
-    # Two episodes in one sequence are as two sequences.
-    values, rewards = jnp.array([0.3, -0.2, 0.5, 1.0]), jnp.array([0.0, 1.0, 0.0, 2.0])
-    last, goes_on = np.array([False, True, False, True]), np.array([1.0, 0, 1, 1])
-    ours = td_targets(values, rewards, goes_on, last, jnp.float32(0.9), jnp.float32(0.5))
-    first = lambda_return([0.3, -0.2], [0.0, 1.0], True, 0.9, 0.5)
-    second = lambda_return([0.5, 1.0], [0.0, 2.0], False, 0.9, 0.5)
-    np.testing.assert_allclose(ours, first + second, rtol=1e-6)
 
 
 @pytest.mark.parametrize("kind", targets.LOSSES)

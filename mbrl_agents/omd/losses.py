@@ -1,20 +1,68 @@
-"""What a model may be trained for, if not for return: likelihood, values of fixed functions, or values of the present one.
+"""What Q-networks learn from, on real or predicted steps, and what a model may be trained for, if not for return.
 
-All take predictions and the transitions as they really were, and return the mean loss over these. How well rewards are
-predicted is part of each.
+Losses of a model (likelihood, values of fixed functions, values of the present one) take predictions and the transitions as
+they really were, and return the mean over these. How well rewards are predicted is part of each.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from mbrl_agents.core import returns
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.omd.dynamics_model import Prediction
+from mbrl_agents.omd.networks import Networks
 
 MODEL_LOSSES = ("omd", "mle", "vep", "vagram")
+
+
+def td_loss(params: Any, target_params: Any, batch: Batch, temperature: jax.Array, networks: Networks) -> jax.Array:
+    """The squared TD errors of all Q-networks, L(w) = Σ_i mean (Q_i(s, a) − y)² with y = r + γ(1 − d) V⁻(s′).
+
+    On real transitions it is L_true(w). On those in which a model has predicted r and s′ it is L_model(w, θ), differentiable in
+    the model's parameters θ, too: no gradient is stopped.
+
+    Args:
+        params: Parameters w of the Q-networks.
+        target_params: Those of the target networks, whose value is V⁻.
+        batch: The transitions; which ends are final is in ``discount``.
+        temperature: α of V⁻.
+        networks: The Q-networks.
+    """
+    next_value = networks.state_value(target_params, batch.next_observation, temperature)
+    target = returns.td_target(batch.reward, batch.discount, next_value)
+    taken = jax.nn.one_hot(batch.action, networks.outputs, dtype=batch.reward.dtype)
+    values = (networks.values(params, batch.observation) * taken).sum(axis=-1)
+    return jnp.square(values - target).mean(axis=-1).sum()
+
+
+def model_loss(
+    params: Any,
+    batch: Batch,
+    key: jax.Array,
+    predict: Callable[[Any, Batch], Prediction],
+    kind: str,
+    values: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """The loss of a model on real transitions.
+
+    Args:
+        params: Parameters θ of the model.
+        batch: The transitions.
+        key: Raw key, for draws of a Gaussian model.
+        predict: What the model with given parameters predicts of a batch.
+        kind: ``"mle"``, ``"vep"`` or ``"vagram"``.
+        values: The value functions of the last two, of features.
+    """
+    prediction = predict(params, batch)
+    if kind == "mle":
+        return likelihood(prediction, batch)
+    by_values = value_equivalence if kind == "vep" else value_gradient
+    return by_values(prediction, batch, key, values)
 
 
 def likelihood(prediction: Prediction, batch: Batch) -> jax.Array:
