@@ -20,16 +20,20 @@ import pandas as pd
 import pytest
 from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
+from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv
+from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents import train_sweep
 from mbrl_agents.core import exploration
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Hyperparameters
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now, Schedule
 from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3.arguments import Given, argument
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_envs import (
     FunctionalEnv,
@@ -273,17 +277,11 @@ def test_an_environment_with_several_agents(corridors: Any) -> None:
 # --- an agent (mbrl_agents/README.md) -----------------------------------------------------------------------------------------
 
 
-class LinearQHyperparameters(NamedTuple):
-    """Numbers in which runs of one program may differ: the discount factor."""
-
-    gamma: Any
-
-
 class LinearQState(NamedTuple):
     """What learning changes: the weights (features, actions); and the numbers."""
 
     params: dict[str, jax.Array]
-    hyper: LinearQHyperparameters
+    hyper: Hyperparameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -293,7 +291,7 @@ class LinearQLearner:
     codec: ObservationCodec
     num_actions: int
 
-    def init(self, key: jax.Array, hyper: LinearQHyperparameters) -> LinearQState:
+    def init(self, key: jax.Array, hyper: Hyperparameters) -> LinearQState:
         del key
         weights = jnp.zeros((self.codec.num_features, self.num_actions))
         return LinearQState({"weights": weights}, jax.tree.map(jnp.float32, hyper))
@@ -321,34 +319,20 @@ class LinearQLearner:
         return state
 
 
-class LinearQ(JaxAgent):
+class LinearQ(JaxAgent[LinearQLearner]):
     """Q-learning, linear in observations, behind Stable-Baselines3's interface."""
 
-    def __init__(
-        self,
-        policy: str,
-        env: GymEnv | str | None,
-        learning_rate: float | Schedule = 1.0,
-        buffer_size: int = 1000,
-        learning_starts: int = 20,
-        batch_size: int = 32,
-        gamma: float = GAMMA,
-        temperature: float | Schedule = 1.0,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: str = "auto",
-        device_loop: bool | None = None,
-        _init_setup_model: bool = True,
-    ) -> None:
-        super().__init__(policy, env, settings.of_constructor(locals()), _init_setup_model)
+    policy: Given[str | type[BasePolicy], BasePolicy] = argument(settings.POLICY)
+    env: Given[GymEnv | str | None, VecEnv | None] = argument(settings.ENV)
+    learning_rate: float | Schedule = argument(settings.LEARNING_RATE, default=1.0)
+    buffer_size: int = argument(settings.BUFFER_SIZE, default=1000)
+    learning_starts: int = argument(settings.LEARNING_STARTS, default=20)
+    batch_size: int = argument(settings.BATCH_SIZE, default=32)
+    gamma: float = argument(settings.GAMMA, default=GAMMA)
+    temperature: float | Schedule = argument(settings.TEMPERATURE, default=1.0)
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> LinearQLearner:
         return LinearQLearner(codec, actions.num_actions)
-
-    def _make_hyperparameters(self) -> LinearQHyperparameters:
-        return LinearQHyperparameters(self.arguments["gamma"])
 
 
 @pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])

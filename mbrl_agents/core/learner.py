@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import jax
+from jax.tree_util import GetAttrKey
 
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.schedules import Now
+
+
+@jax.tree_util.register_pytree_with_keys_class
+class Hyperparameters:
+    """Numbers in which runs of one program may differ, float32 scalars: a pytree, and an attribute for each.
+
+    Their names are those of the agent's arguments, but for groups such as ``adam``.
+    """
+
+    def __init__(self, **numbers: Any) -> None:
+        vars(self).update(numbers)
+
+    if TYPE_CHECKING:  # which numbers there are is the agent's list of arguments
+
+        def __getattr__(self, name: str) -> Any: ...
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError("hyperparameters cannot be set one by one: use _replace, which gives new ones")
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Hyperparameters) and vars(self) == vars(other)
+
+    def __repr__(self) -> str:
+        return f"Hyperparameters({', '.join(f'{name}={number!r}' for name, number in vars(self).items())})"
+
+    def _replace(self, **numbers: Any) -> Self:
+        """Others, which have these numbers in the place of some."""
+        return type(self)(**(vars(self) | numbers))
+
+    def tree_flatten_with_keys(self) -> tuple[list[tuple[GetAttrKey, Any]], tuple[str, ...]]:
+        """Leaves with the names that they have in paths; the names."""
+        return [(GetAttrKey(name), number) for name, number in vars(self).items()], tuple(vars(self))
+
+    @classmethod
+    def tree_unflatten(cls, names: tuple[str, ...], numbers: Iterable[Any]) -> Self:
+        """The inverse."""
+        return cls(**dict(zip(names, numbers, strict=True)))
 
 
 class Learner(Protocol):

@@ -16,23 +16,8 @@ from jax import lax
 from mbrl_agents.core import exploration, optimizer, returns
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.networks import MLP
-from mbrl_agents.core.optimizer import AdamHyperparameters
 
 StateT = TypeVar("StateT", bound=Any)  # a NamedTuple with fields params, target_params, optimizer, hyper
-
-
-class DQNHyperparameters(NamedTuple):
-    """Numbers in which runs of one program may differ, float32 scalars.
-
-    Attributes:
-        gamma: Discount factor.
-        tau: Fraction of the way that the target network goes to the network at each target update (1 copies it).
-        adam: Numbers of the optimiser.
-    """
-
-    gamma: Any
-    tau: Any
-    adam: AdamHyperparameters
 
 
 class Experience(NamedTuple):

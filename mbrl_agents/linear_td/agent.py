@@ -25,6 +25,7 @@ from mbrl_agents.linear_td import host_episodes
 from mbrl_agents.linear_td.learner import LinearTDHyperparameters, LinearTDLearner, RolloutBuffer
 from mbrl_agents.linear_td.policies import UNIFORM, ActionSpace, HostPolicy, as_policy
 from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3.arguments import Given, Kind, Rule, argument, integer
 from mbrl_agents.sb3.host_policies import Predicting
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from mbrl_agents.sb3.policy import JaxPolicy
@@ -38,7 +39,35 @@ from mbrl_envs.checks import integer_in
 _MANY = 2**31 - 1
 
 
-class LinearTD(JaxAgent):
+def _power_schedule(learning_rate: Any) -> PowerSchedule | None:
+    """A learning rate as a power schedule, if it is one or what was saved of one.
+
+    Raises:
+        TypeError, ValueError: It is a damaged one.
+    """
+    if isinstance(learning_rate, Mapping):
+        return PowerSchedule.from_json(learning_rate)
+    return learning_rate if isinstance(learning_rate, PowerSchedule) else None
+
+
+def _check_learning_rate(name: str, value: Any) -> Any:
+    power = _power_schedule(value)
+    given = settings.LEARNING_RATE.check(name, value if power is None else power.step_size)
+    return given if power is None else power.to_json()  # plain data, to be saved
+
+
+def _check_gamma(name: str, value: Any) -> float:
+    return theory_arguments.discount(settings.GAMMA.check(name, value))
+
+
+def _check_policy(name: str, policy: Any) -> Any:
+    del name
+    if isinstance(policy, (np.ndarray, jax.Array, tuple)):
+        return np.asarray(policy).tolist()  # plain data, to be saved
+    return Predicting(policy) if hasattr(policy, "predict") else policy
+
+
+class LinearTD(JaxAgent[LinearTDLearner]):
     """Learns the value of a given policy, linear in features of observations, by batch TD(0).
 
     An update takes B episodes (or pieces of episodes) of T steps, collected since the last update and each used once:
@@ -49,72 +78,58 @@ class LinearTD(JaxAgent):
     learning curve :func:`mbrl_agents.td_dynamics.theory_curve` predicts; see :meth:`predict_curve`. ``train_sweep`` learns with
     many seeds and step sizes in one program, in functional environments with a policy that is a JAX function.
 
-    Args:
-        features: ψ: one of :mod:`mbrl_agents.td_dynamics.linear_features`; an array (S, N) with a row for each discrete
-            observation; ``"tabular"``, one feature for each of these; ``"linear"``, the observation itself and a constant; or a
-            JAX function of one observation to N numbers.
-        env: Environment with discrete actions or vectors within bounds, its Gymnasium id, or a ``VecEnv``; None for loading.
-        policy: What is evaluated: ``"uniform"``; integers, an action for each cell that the features tell apart; a JAX function
-            of (observation) or (observation, key) to an action; any other function of one observation, or an agent with SB3's
-            ``predict`` (both in the host loop).
-        learning_rate: Step size η, at least 0: a number; a schedule of the progress remaining; or a
-            :class:`~mbrl_agents.td_dynamics.PowerSchedule` of the number of updates since the agent was made, such as
-            :func:`~mbrl_agents.td_dynamics.suggest_schedule` finds.
-        gamma: Discount factor, at least 0 and below 1.
-        batch_size: B, episodes of an update.
-        episode_steps: T, steps of each; ``batch_size`` times this must be a multiple of the number of environments.
-        stats_window_size: Episodes over which reported statistics are averaged.
-        tensorboard_log: Folder for TensorBoard, or None.
-        verbose: 0 silent, 1 reports, 2 debug messages.
-        seed: Seed of everything random in the agent and its environments; None draws one.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        device_loop: Whether to learn in the device loop; None where environment and policy allow it.
-
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or features or policy do not fit the environment.
     """
 
-    first_argument: ClassVar[str] = "features"
     score_name: ClassVar[str] = "minus the RMS error of values"
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.Box)
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {LINEAR: JaxPolicy, TABULAR: JaxPolicy}
-    learner: LinearTDLearner
 
-    def __init__(
-        self,
-        features: Any = LINEAR,
-        env: GymEnv | str | None = None,
-        policy: Any = UNIFORM,
-        learning_rate: float | Schedule | PowerSchedule = 0.01,
-        gamma: float = 0.9,
-        batch_size: int = 1,
-        episode_steps: int = 50,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: str = "auto",
-        device_loop: bool | None = None,
-        _init_setup_model: bool = True,
-    ) -> None:
-        arguments = settings.of_constructor(locals(), first="features")
-        self._features_given = features
-        super().__init__(LINEAR, env, arguments, _init_setup_model)
+    features: Any = argument(
+        default=LINEAR,
+        doc="ψ: one of :mod:`mbrl_agents.td_dynamics.linear_features`; an array (S, N) with a row for each discrete "
+        'observation; ``"tabular"``, one feature for each of these; ``"linear"``, the observation itself and a constant; or a '
+        "JAX function of one observation to N numbers.",
+        kind=Kind.CONSTRUCTION,
+    )
+    env: Given[GymEnv | str | None, VecEnv | None] = argument(
+        settings.ENV,
+        default=None,
+        doc="Environment with discrete actions or vectors within bounds, its Gymnasium id, or a ``VecEnv``; None for loading.",
+    )
+    policy: Any = argument(
+        Rule(_check_policy),
+        default=UNIFORM,
+        doc='What is evaluated: ``"uniform"``; integers, an action for each cell that the features tell apart; a JAX function '
+        "of (observation) or (observation, key) to an action; any other function of one observation, or an agent with SB3's "
+        "``predict`` (both in the host loop).",
+    )
+    learning_rate: Given[float | Schedule | PowerSchedule, float | Schedule] = argument(
+        Rule(_check_learning_rate, kind=Kind.SCHEDULE),
+        default=0.01,
+        doc="Step size η, at least 0: a number; a schedule of the progress remaining; or a "
+        ":class:`~mbrl_agents.td_dynamics.PowerSchedule` of the number of updates since the agent was made, such as "
+        ":func:`~mbrl_agents.td_dynamics.suggest_schedule` finds.",
+    )
+    gamma: float = argument(Rule(_check_gamma, kind=Kind.NUMBER), default=0.9, doc="Discount factor, at least 0 and below 1.")
+    batch_size: int = argument(settings.BATCH_SIZE, default=1, doc="B, episodes of an update, at least 1.")
+    episode_steps: int = argument(
+        integer(1),
+        default=50,
+        doc="T, steps of each; ``batch_size`` times this must be a multiple of the number of environments.",
+    )
+
+    def _construct(self, policy: Any, env: GymEnv | str | None, given: dict[str, Any], setup: bool) -> None:
+        self._features_given = policy  # what stands in the place of other agents' policies
+        super()._construct(LINEAR, env, given, setup)
 
     # ------------------------------------------------------------------ what JaxAgent asks
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        self._power_schedule = power = _power_schedule(arguments["learning_rate"])
-        checked = super()._check_arguments(arguments if power is None else arguments | {"learning_rate": power.step_size})
-        if power is not None:
-            checked["learning_rate"] = power.to_json()  # plain data, to be saved
-        checked["gamma"] = theory_arguments.discount(checked["gamma"])
-        checked["episode_steps"] = integer_in("episode_steps", checked["episode_steps"], 1, _MANY)
-        if isinstance(policy := checked["policy"], (np.ndarray, jax.Array, tuple)):
-            checked["policy"] = np.asarray(policy).tolist()  # plain data, to be saved
-        elif hasattr(policy, "predict"):
-            checked["policy"] = Predicting(policy)
-        return checked
+        given = super()._check_arguments(arguments)
+        self._power_schedule = _power_schedule(given["learning_rate"])
+        return given
 
     def _check_spaces(self) -> None:
         super()._check_spaces()
@@ -132,7 +147,7 @@ class LinearTD(JaxAgent):
         frequency, rest = divmod(steps, self.n_envs)
         if rest:
             raise ValueError(f"batch_size * episode_steps must be a multiple of the {self.n_envs} environments, got {steps}")
-        self.train_freq = TrainFreq(frequency, TrainFrequencyUnit.STEP)  # type: ignore[assignment]  # SB3 does the same
+        self.train_freq = TrainFreq(frequency, TrainFrequencyUnit.STEP)  # SB3 does the same
         super()._setup_program()
         # By this name the features are saved, as other agents' policies are; a function is code, and has to be given again.
         features = self.learner.features
@@ -309,17 +324,6 @@ class LinearTD(JaxAgent):
             )
 
         return host_episodes.host_play(self.env, act, num_episodes, num_steps)
-
-
-def _power_schedule(learning_rate: Any) -> PowerSchedule | None:
-    """A learning rate as a power schedule, if it is one or what was saved of one.
-
-    Raises:
-        TypeError, ValueError: It is a damaged one.
-    """
-    if isinstance(learning_rate, Mapping):
-        return PowerSchedule.from_json(learning_rate)
-    return learning_rate if isinstance(learning_rate, PowerSchedule) else None
 
 
 _play_on_device = plain_jit(LinearTDLearner.play, static_argnums=(0, 1, 3, 4))

@@ -15,31 +15,12 @@ import jax.numpy as jnp
 
 from mbrl_agents.core import optimizer
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Hyperparameters
 from mbrl_agents.core.observations import ObservationCodec
-from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.q_learning import Experience, QLearning
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
-from mbrl_agents.model_dqn.weights import ModelHyperparameters
 from mbrl_agents.model_dqn.world_model import Imagined, WorldModel, imagine
-
-
-class ModelDQNHyperparameters(NamedTuple):
-    """Numbers in which runs of one program may differ, float32 scalars.
-
-    Attributes:
-        gamma: Discount factor.
-        tau: Fraction of the way that the target network goes to the network at each target update (1 copies it).
-        adam: Numbers of both optimisers.
-        model_learning_rate: Learning rate of the model.
-        model: Numbers of the model.
-    """
-
-    gamma: Any
-    tau: Any
-    adam: AdamHyperparameters
-    model_learning_rate: Any
-    model: ModelHyperparameters
 
 
 class ModelDQNState(NamedTuple):
@@ -51,7 +32,7 @@ class ModelDQNState(NamedTuple):
         optimizer: State of the Q-network's optimiser.
         model: Parameters of the world model.
         model_optimizer: State of its optimiser.
-        hyper: Hyperparameters.
+        hyper: Hyperparameters: ``gamma``, ``tau``, ``adam`` (of both optimisers), ``model_learning_rate``, ``model``.
     """
 
     params: Any
@@ -59,7 +40,7 @@ class ModelDQNState(NamedTuple):
     optimizer: Any
     model: Any
     model_optimizer: Any
-    hyper: ModelDQNHyperparameters
+    hyper: Hyperparameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +73,7 @@ class ModelDQNLearner:
             return self.batch_size + self.rollout_batch_size
         return max(self.batch_size, self.rollout_batch_size)
 
-    def init(self, key: jax.Array, hyper: ModelDQNHyperparameters) -> ModelDQNState:
+    def init(self, key: jax.Array, hyper: Hyperparameters) -> ModelDQNState:
         """Fresh parameters; the target network starts as a copy."""
         q_key, model_key = jax.random.split(key)
         params, model = self.q.init(q_key), self.model.init(model_key)

@@ -1,4 +1,4 @@
-"""Checks of the arguments of OMD, and what is made of those that concern the model."""
+"""The arguments that concern OMD's model, and what is made of them."""
 
 from __future__ import annotations
 
@@ -10,58 +10,24 @@ from mbrl_agents.core import networks
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.omd import solvers
 from mbrl_agents.omd.dynamics_model import DynamicsModel
-from mbrl_agents.omd.losses import MODEL_LOSSES
-from mbrl_agents.omd.solvers import SOLVERS, LinearSolver
-from mbrl_agents.sb3 import settings
-from mbrl_envs.checks import boolean, integer_in, number_in, one_of
+from mbrl_agents.omd.solvers import LinearSolver
+from mbrl_agents.sb3.arguments import Kind, Rule, boolean, integer, number
 
 EVALUATIONS = ("greedy", "sample")
-_MANY = 2**20
-_NETWORK = {"net_arch": [32, 32], "activation_fn": "relu"}
+MANY = 2**20
 
-
-def with_networks(arguments: dict[str, Any], default: dict[str, Any] = _NETWORK) -> dict[str, Any]:
-    """The arguments, with the default networks (OMD's Q-networks) filled in."""
-    return arguments | {"policy_kwargs": default | settings.dictionary("policy_kwargs", arguments["policy_kwargs"])}
-
-
-def check(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments, in plain form; those that all agents have are checked already.
-
-    Raises:
-        TypeError, ValueError: One is of the wrong kind or out of range.
-    """
-    given = check_learning(arguments)
-    one_of("model_loss", given["model_loss"], MODEL_LOSSES)
-    given["inner_tolerance"] = number_in("inner_tolerance", given["inner_tolerance"], 0)
-    for name in ("warm_start", "soft_targets", "learn_reward"):
-        boolean(name, given[name])
-    if given["carry_optimizer"] is not None:
-        boolean("carry_optimizer", given["carry_optimizer"])
-    one_of("evaluation", given["evaluation"], EVALUATIONS)
-    given["num_value_networks"] = integer_in("num_value_networks", given["num_value_networks"], 1, _MANY)
-    boolean("twin", given["twin"])
-    return given
-
-
-def check_learning(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments, in plain form, with those of the model and of learning on it checked, whatever the actions are.
-
-    Raises:
-        TypeError, ValueError: One is of the wrong kind or out of range.
-    """
-    given = dict(arguments)
-    given["model_learning_rate"] = number_in("model_learning_rate", given["model_learning_rate"], 0)
-    given["inner_steps"] = integer_in("inner_steps", given["inner_steps"], 1, _MANY)
-    for name in ("stochastic_model", "predict_change"):
-        boolean(name, given[name])
-    one_of("solver", given["solver"], SOLVERS)
-    given["damping"] = number_in("damping", given["damping"], 0)
-    given["solver_tolerance"] = number_in("solver_tolerance", given["solver_tolerance"], 0, open_low=True)
-    given["solver_steps"] = integer_in("solver_steps", given["solver_steps"], 1, _MANY)
-    given["model_net_arch"] = list(networks.check_net_arch(given["model_net_arch"], "model_net_arch"))
-    given["model_activation_fn"] = networks.activation_name(given["model_activation_fn"], "model_activation_fn")
-    return given
+LEARNING_STARTS = integer(0, doc="Transitions collected with uniform actions before learning, at least 0.")
+MODEL_LEARNING_RATE = number(0, doc="Step size of the model, at least 0.")
+INNER_STEPS = integer(1, MANY)
+DAMPING = number(0, doc="Added to the Hessian's diagonal, at least 0.", kind=Kind.PROGRAM)
+SOLVER_TOLERANCE = number(0, open_low=True, doc="Relative residual at which iterations stop, above 0.", kind=Kind.PROGRAM)
+SOLVER_STEPS = integer(1, MANY, doc="Most iterations, at least 1.")
+MODEL_NET_ARCH = Rule(
+    lambda name, value: list(networks.check_net_arch(value, name)), "Hidden layers of the model: how much it can hold."
+)
+MODEL_ACTIVATION_FN = Rule(lambda name, value: networks.activation_name(value, name), "Their activation function.")
+STOCHASTIC_MODEL = boolean("Whether the model predicts a diagonal Gaussian; else one observation. Only for real-valued ones.")
+PREDICT_CHANGE = boolean("Whether it predicts the difference to the observation before. Only for real-valued ones.")
 
 
 def check_model(arguments: dict[str, Any], space: spaces.Space[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Checks of the arguments of OMDSAC, and what is made of those that concern the model."""
+"""OMDSAC's arguments that take words or numbers, and what is made of those that concern the model."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.omd import arguments as of_omd
-from mbrl_agents.omd.dynamics_model import TRUNKS, DynamicsModel
-from mbrl_agents.omd.solvers import SOLVERS, LinearSolver
+from mbrl_agents.omd.dynamics_model import DynamicsModel
+from mbrl_agents.omd.solvers import LinearSolver
 from mbrl_agents.omd_sac.gauss_newton import GaussNewton
-from mbrl_agents.omd_sac.learner import INNER_LOOPS, MODEL_LOSSES
-from mbrl_envs.checks import boolean, number_in, one_of
+from mbrl_agents.sb3.arguments import Kind, Rule
+from mbrl_envs.checks import number_in
 
 AUTO, GAUSS_NEWTON = "auto", "gauss_newton"
 
@@ -25,31 +25,6 @@ class Weights(NamedTuple):
 
 
 INITIALIZERS = {"torch": Weights("torch", "orthogonal"), "orthogonal": Weights("orthogonal_sqrt2", "orthogonal_sqrt2")}
-NETWORK = {"net_arch": [256, 256], "activation_fn": "relu"}
-
-
-def check(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments, in plain form; those that all agents have are checked already.
-
-    Raises:
-        TypeError, ValueError: One is of the wrong kind or out of range.
-    """
-    solver = arguments["solver"]
-    own = {"solver": solver, "inner_steps": None} if arguments["inner_steps"] is None else {"solver": solver}
-    arguments = arguments | {"inner_steps": num_inner_steps(arguments)}
-    one_of("solver", solver, (GAUSS_NEWTON, *SOLVERS))
-    given = of_omd.check_learning(arguments | ({"solver": "identity"} if solver == GAUSS_NEWTON else {})) | own
-    one_of("model_loss", given["model_loss"], MODEL_LOSSES)
-    one_of("inner_loop", given["inner_loop"], INNER_LOOPS)
-    one_of("model_trunk", given["model_trunk"], TRUNKS)
-    one_of("initializer", given["initializer"], tuple(INITIALIZERS))
-    boolean("carry_optimizer", given["carry_optimizer"])
-    first_ent_coef(given["ent_coef"])
-    if not isinstance(given["ent_coef"], str):
-        given["ent_coef"] = float(given["ent_coef"])
-    if given["target_entropy"] != AUTO:
-        given["target_entropy"] = number_in('target_entropy (if not "auto")', given["target_entropy"], -math.inf)
-    return given
 
 
 def num_inner_steps(arguments: dict[str, Any]) -> Any:
@@ -75,6 +50,19 @@ def first_ent_coef(ent_coef: Any) -> float:
     if start != AUTO:
         raise ValueError(f'ent_coef must be "auto", "auto_" and a number above 0, or such a number, got {ent_coef!r}')
     return first
+
+
+def _ent_coef(name: str, value: Any) -> str | float:
+    del name
+    first = first_ent_coef(value)
+    return value if isinstance(value, str) else first
+
+
+def _target_entropy(name: str, value: Any) -> str | float:
+    return AUTO if value == AUTO else number_in(f'{name} (if not "auto")', value, -math.inf)
+
+
+ENT_COEF, TARGET_ENTROPY = Rule(_ent_coef, kind=Kind.NUMBER), Rule(_target_entropy, kind=Kind.NUMBER)
 
 
 def make_model(arguments: dict[str, Any], codec: ObservationCodec, num_actions: int) -> DynamicsModel:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import inspect
 from collections import deque
 from typing import Any
 
@@ -11,54 +9,23 @@ from gymnasium import spaces
 from stable_baselines3.common.type_aliases import TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv
 
-from mbrl_agents.core import schedules
-from mbrl_agents.r2d2.exploration import LADDER, SCHEDULE
 from mbrl_agents.r2d2.recurrent_algorithm import RecurrentOffPolicyAlgorithm
 from mbrl_agents.sb3 import settings
-from mbrl_envs.checks import boolean, number_in, one_of
-
-_SWITCHES = ("stored_state", "value_rescaling", "prioritized")
+from mbrl_agents.sb3.arguments import Rule
 
 
-def check(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Checks numbers and switches by themselves.
+def _policy_kwargs(name: str, value: Any) -> Any:
+    settings.dictionary(name, value, {"lstm_hidden_size": 256})
+    return value
 
-    Args:
-        arguments: The agent's constructor arguments by name.
 
-    Returns:
-        The arguments, those that other agents share in plain form.
-
-    Raises:
-        TypeError, ValueError: One is out of range; the message names it, what was given and what is allowed.
-    """
-    given = settings.check_shared(arguments)
-    settings.dictionary("policy_kwargs", given["policy_kwargs"])
-    for name in _SWITCHES:
-        boolean(name, given[name])
-    if given["env"] is None and given["_init_setup_model"]:
-        raise ValueError("env must be an environment or the id of one, got None")
-    one_of("exploration", given["exploration"], (SCHEDULE, LADDER))
-    number_in("exploration_fraction", given["exploration_fraction"], 0, 1)
-    number_in("ladder_base", given["ladder_base"], 0, 1, open_low=True)
-    number_in("priority_eta", given["priority_eta"], 0, 1)
-    for name in ("ladder_exponent", "rescaling_epsilon", "priority_exponent"):
-        number_in(name, given[name], 0)
-    schedules.check("importance_exponent", given["importance_exponent"], 0)
-    return given
-
+POLICY_KWARGS = Rule(_policy_kwargs, "Keywords of the policy.")
 
 # Arguments that shaped what has been made of them: networks, sequences, the priorities in the buffer.
 _FIXED = {
     *("policy_kwargs", "buffer_size", "n_steps", "burn_in", "sequence_length", "overlap", "stored_state", "prioritized"),
     *("priority_exponent", "device"),
 }
-
-
-@functools.cache
-def names(cls: type[RecurrentOffPolicyAlgorithm]) -> frozenset[str]:
-    """Names of the constructor's arguments."""
-    return frozenset(inspect.signature(cls).parameters) - {"self", "policy", "env", "_init_setup_model"}
 
 
 def set_later(agent: RecurrentOffPolicyAlgorithm, name: str, value: Any) -> None:
@@ -70,12 +37,7 @@ def set_later(agent: RecurrentOffPolicyAlgorithm, name: str, value: Any) -> None
     """
     if name in _FIXED:
         raise AttributeError(f"{name} cannot be set on an agent that has been made: networks and replay buffer depend on it")
-    own = vars(agent)
-    present = {each: own[each] for each in names(type(agent)) if each in own}
-    given = check(
-        present | {"env": None, "_init_setup_model": False, "stats_window_size": agent._stats_window_size, name: value}
-    )
-    number = given[name]
+    own, number = vars(agent), agent.declared[name].rule.check(name, value)
     if name == "train_freq":
         frequency, unit = number if isinstance(number, tuple) else (number, "step")
         number = TrainFreq(frequency, TrainFrequencyUnit(unit))

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, ClassVar
 
 import numpy as np
 import torch as th
 from gymnasium import spaces
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, Schedule
 from stable_baselines3.common.utils import FloatSchedule, LinearSchedule, get_parameters_by_name, polyak_update
+from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.core import schedules
 from mbrl_agents.core.returns import unscale
 from mbrl_agents.r2d2 import arguments as checks
-from mbrl_agents.r2d2.exploration import LADDER, epsilon_ladder
+from mbrl_agents.r2d2.exploration import LADDER, SCHEDULE, epsilon_ladder
 from mbrl_agents.r2d2.learning import gradient, gradient_in_numpy
 from mbrl_agents.r2d2.policies import CnnLstmPolicy, MlpLstmPolicy, MultiInputLstmPolicy, R2D2Policy, States
 from mbrl_agents.r2d2.saving import SavedRecurrentAlgorithm
 from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
 from mbrl_agents.r2d2.sequences import SequenceLayout
 from mbrl_agents.r2d2.targets import sequence_priorities
-from mbrl_agents.sb3 import given_environment
+from mbrl_agents.sb3 import given_environment, settings
+from mbrl_agents.sb3.arguments import Given, HasArguments, Kind, argument, boolean, choice, number, schedule
 from mbrl_agents.sb3.progress_bars import closing_bar
 
 
@@ -42,46 +46,6 @@ class R2D2(SavedRecurrentAlgorithm):
     Defaults are the published ones as far as they suit one machine: 256 LSTM units where 512 were, an ε that falls in
     place of a ladder over many actors, and Adam's own ``eps`` (published: 1e-3).
 
-    Args:
-        policy: ``"MlpLstmPolicy"``, ``"CnnLstmPolicy"`` or ``"MultiInputLstmPolicy"``; its keywords are
-            :class:`~mbrl_agents.r2d2.policies.R2D2Policy`'s.
-        env: Gymnasium environment with Discrete actions, its id, or a ``VecEnv`` of any number of them.
-        learning_rate: Step size of the optimiser; a number or a schedule of the progress remaining (1 to 0).
-        buffer_size: Transitions kept for replay, over all environments (each episode takes the place of one more).
-        learning_starts: Transitions collected with uniform actions before learning.
-        batch_size: Sequences per gradient step.
-        tau: Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.
-        gamma: Discount factor γ, in [0, 1].
-        train_freq: Steps (of all environments at once) between trainings, or ``(number, "step" | "episode")``.
-        gradient_steps: Gradient steps per training; −1 for as many as there were transitions.
-        n_steps: Steps of a return before it bootstraps, at most ``sequence_length``.
-        burn_in: Steps of a sequence before those that are trained on; less than the environment's time limit.
-        sequence_length: Steps of a sequence that are trained on.
-        overlap: Steps that are trained on in two neighbouring sequences; by default half of ``sequence_length``.
-        stored_state: Whether sequences start from the stored recurrent state, or from zeros.
-        target_update_interval: Transitions between target updates.
-        exploration: ``"schedule"``: ε falls linearly, the same for all environments; ``"ladder"``: each environment has an ε of
-            its own, ``ladder_base**(1 + ladder_exponent·i/(N − 1))``.
-        exploration_fraction: Part of the training over which a scheduled ε falls.
-        exploration_initial_eps: Scheduled ε at the start.
-        exploration_final_eps: Scheduled ε at the end.
-        ladder_base: ε of the first environment.
-        ladder_exponent: See ``exploration``.
-        double_q: Whether the network chooses the action that the target network values.
-        value_rescaling: Whether values are learned on the scale of h.
-        rescaling_epsilon: ε of h.
-        prioritized: Whether sequences are drawn by priority, or uniformly.
-        priority_exponent: Sequences are drawn in proportion to priority to this power.
-        priority_eta: η of the priority η·max|δ| + (1 − η)·mean|δ|.
-        importance_exponent: Importance weights are (N·P)^−β; a number, or a schedule of the progress remaining to anneal it
-            (SB3's ``LinearSchedule(0.6, 1.0, 1.0)``); 0 for none.
-        max_grad_norm: Largest norm of the gradient; None for no clipping.
-        stats_window_size, tensorboard_log: As SB3 has them.
-        policy_kwargs: Keywords of the policy.
-        verbose: 0 silent, 1 reports, 2 debug messages.
-        seed: Seed of everything random in the agent and its environments; None draws one.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"``, …
-
     Raises:
         AssertionError: Actions are not Discrete (as SB3 says it).
         TypeError, ValueError: Another argument is out of range, or does not go with the environment or others.
@@ -93,99 +57,112 @@ class R2D2(SavedRecurrentAlgorithm):
         "MultiInputLstmPolicy": MultiInputLstmPolicy,
     }
 
-    def __init__(
-        self,
-        policy: str | type[R2D2Policy],
-        env: GymEnv | str | None,
-        learning_rate: float | Schedule = 1e-4,
-        buffer_size: int = 100_000,
-        learning_starts: int = 1000,
-        batch_size: int = 64,
-        tau: float = 1.0,
-        gamma: float = 0.997,
-        train_freq: int | tuple[int, str] = 4,
-        gradient_steps: int = 1,
-        n_steps: int = 5,
-        burn_in: int = 40,
-        sequence_length: int = 80,
-        overlap: int | None = None,
-        stored_state: bool = True,
-        target_update_interval: int = 10_000,
-        exploration: str = "schedule",
-        exploration_fraction: float = 0.1,
-        exploration_initial_eps: float = 1.0,
-        exploration_final_eps: float = 0.05,
-        ladder_base: float = 0.4,
-        ladder_exponent: float = 7.0,
-        double_q: bool = True,
-        value_rescaling: bool = True,
-        rescaling_epsilon: float = 1e-3,
-        prioritized: bool = True,
-        priority_exponent: float = 0.9,
-        priority_eta: float = 0.9,
-        importance_exponent: float | Schedule = 0.6,
-        max_grad_norm: float | None = 40.0,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        policy_kwargs: dict[str, Any] | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: th.device | str = "auto",
-        _init_setup_model: bool = True,
-    ) -> None:
-        given = checks.check(locals())
-        train_freq, buffer_size, learning_starts = given["train_freq"], given["buffer_size"], given["learning_starts"]
-        batch_size, gradient_steps, n_steps = given["batch_size"], given["gradient_steps"], given["n_steps"]
-        target_update_interval = given["target_update_interval"]
-        env = given_environment.checked(env)
-        super().__init__(
+    policy: Given[str | type[R2D2Policy], R2D2Policy] = argument(
+        doc='``"MlpLstmPolicy"``, ``"CnnLstmPolicy"`` or ``"MultiInputLstmPolicy"``; its keywords are '
+        ":class:`~mbrl_agents.r2d2.policies.R2D2Policy`'s.",
+        kind=Kind.CONSTRUCTION,
+    )
+    env: Given[GymEnv | str | None, VecEnv | None] = argument(
+        doc="Gymnasium environment with Discrete actions, its id, or a ``VecEnv`` of any number of them.",
+        kind=Kind.CONSTRUCTION,
+    )
+    learning_rate: float | Schedule = argument(settings.LEARNING_RATE, default=1e-4)
+    buffer_size: int = argument(
+        settings.BUFFER_SIZE,
+        default=100_000,
+        doc="Transitions kept for replay, over all environments (each episode takes the place of one more).",
+    )
+    learning_starts: int = argument(
+        settings.LEARNING_STARTS, default=1000, doc="Transitions collected with uniform actions before learning."
+    )
+    batch_size: int = argument(settings.BATCH_SIZE, default=64, doc="Sequences per gradient step.")
+    tau: float = argument(settings.TAU, default=1.0)
+    gamma: float = argument(settings.GAMMA, default=0.997)
+    train_freq: int | tuple[int, str] = argument(
+        settings.TRAIN_FREQ,
+        default=4,
+        doc='Steps (of all environments at once) between trainings, or ``(number, "step" | "episode")``.',
+    )
+    gradient_steps: int = argument(settings.GRADIENT_STEPS, default=1)
+    n_steps: int = argument(
+        settings.N_STEPS, default=5, doc="Steps of a return before it bootstraps, at most ``sequence_length``."
+    )
+    burn_in: int = argument(
+        default=40, doc="Steps of a sequence before those that are trained on; less than the environment's time limit."
+    )
+    sequence_length: int = argument(default=80, doc="Steps of a sequence that are trained on.")
+    overlap: int | None = argument(
+        default=None, doc="Steps that are trained on in two neighbouring sequences; by default half of ``sequence_length``."
+    )
+    stored_state: bool = argument(
+        boolean(), default=True, doc="Whether sequences start from the stored recurrent state, or from zeros."
+    )
+    target_update_interval: int = argument(settings.TARGET_UPDATE_INTERVAL, default=10_000)
+    exploration: str = argument(
+        choice((SCHEDULE, LADDER)),
+        default="schedule",
+        doc='``"schedule"``: ε falls linearly, the same for all environments; ``"ladder"``: each environment has an ε of its '
+        "own, ``ladder_base**(1 + ladder_exponent·i/(N − 1))``.",
+    )
+    exploration_fraction: float = argument(
+        number(0, 1), default=0.1, doc="Part of the training over which a scheduled ε falls, in [0, 1]."
+    )
+    exploration_initial_eps: float = argument(settings.EXPLORATION_INITIAL_EPS, default=1.0, doc="Scheduled ε at the start.")
+    exploration_final_eps: float = argument(settings.EXPLORATION_FINAL_EPS, default=0.05, doc="Scheduled ε at the end.")
+    ladder_base: float = argument(number(0, 1, open_low=True), default=0.4, doc="ε of the first environment, in (0, 1].")
+    ladder_exponent: float = argument(number(0), default=7.0, doc="See ``exploration``; at least 0.")
+    double_q: bool = argument(settings.DOUBLE_Q, default=True)
+    value_rescaling: bool = argument(boolean(), default=True, doc="Whether values are learned on the scale of h.")
+    rescaling_epsilon: float = argument(number(0), default=1e-3, doc="ε of h, at least 0.")
+    prioritized: bool = argument(boolean(), default=True, doc="Whether sequences are drawn by priority, or uniformly.")
+    priority_exponent: float = argument(
+        number(0), default=0.9, doc="Sequences are drawn in proportion to priority to this power, at least 0."
+    )
+    priority_eta: float = argument(number(0, 1), default=0.9, doc="η of the priority η·max|δ| + (1 − η)·mean|δ|, in [0, 1].")
+    importance_exponent: float | Schedule = argument(
+        schedule(0),
+        default=0.6,
+        doc="Importance weights are (N·P)^−β; a number, or a schedule of the progress remaining to anneal it (SB3's "
+        "``LinearSchedule(0.6, 1.0, 1.0)``); 0 for none.",
+    )
+    max_grad_norm: float | None = argument(settings.MAX_GRAD_NORM, default=40.0)
+    stats_window_size: int = argument(settings.STATS_WINDOW_SIZE, default=100)
+    tensorboard_log: str | None = argument(settings.TENSORBOARD_LOG, default=None)
+    policy_kwargs: Given[dict[str, Any] | None, dict[str, Any]] = argument(checks.POLICY_KWARGS, default=None)
+    verbose: int = argument(settings.VERBOSE, default=0)
+    seed: int | None = argument(settings.SEED, default=None)
+    device: Given[th.device | str, th.device] = argument(
+        default="auto", doc='``"auto"``, ``"cpu"``, ``"cuda"``, …', kind=Kind.BOOKKEEPING
+    )
+    _init_setup_model: bool = argument(default=True, kind=Kind.CONSTRUCTION)
+
+    def _construct(self, policy: str | type[R2D2Policy], env: GymEnv | str | None, given: dict[str, Any], setup: bool) -> None:
+        given = self.check_declared(given)
+        if env is None and setup:
+            raise ValueError("env must be an environment or the id of one, got None")
+        sb3s = inspect.signature(OffPolicyAlgorithm).parameters
+        super(HasArguments, self).__init__(
             policy,
-            env,
-            learning_rate,
-            buffer_size,
-            learning_starts,
-            batch_size,
-            tau,
-            gamma,
-            train_freq,
-            gradient_steps,
+            given_environment.checked(env),
             replay_buffer_class=SequenceReplayBuffer,
-            policy_kwargs=policy_kwargs,
-            stats_window_size=stats_window_size,
-            tensorboard_log=tensorboard_log,
-            verbose=verbose,
-            device=device,
             support_multi_env=True,
-            seed=seed,
             sde_support=False,
             supported_action_spaces=(spaces.Discrete,),
+            **{name: value for name, value in given.items() if name in sb3s and name != "n_steps"},
         )
-        overlap = sequence_length // 2 if overlap is None else overlap
-        self.layout = SequenceLayout(burn_in, sequence_length, overlap, n_steps)
-        self.n_steps, self.stored_state = n_steps, stored_state
-        self.target_update_interval = target_update_interval
-        self.exploration, self.exploration_fraction = exploration, exploration_fraction
-        self.exploration_initial_eps, self.exploration_final_eps = exploration_initial_eps, exploration_final_eps
-        self.ladder_base, self.ladder_exponent = ladder_base, ladder_exponent
-        self.double_q = double_q
-        self.value_rescaling, self.rescaling_epsilon = value_rescaling, rescaling_epsilon
-        self.prioritized, self.priority_exponent, self.priority_eta = prioritized, priority_exponent, priority_eta
-        self.importance_exponent = importance_exponent
-        self.max_grad_norm = max_grad_norm
+        burn_in, length, overlap = (given.pop(name) for name in ("burn_in", "sequence_length", "overlap"))
+        self.layout = SequenceLayout(burn_in, length, length // 2 if overlap is None else overlap, given["n_steps"])
+        vars(self).update({name: value for name, value in given.items() if name == "n_steps" or name not in sb3s})
         self._n_calls = 0
-        self._make_streams(seed)
+        self._make_streams(self.seed)
         if self.env is not None:
             checks.check_spaces(self.observation_space, self.action_space, policy)
-        if _init_setup_model:
+        if setup:
             self._setup_model()
         self._constructed = True
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; an argument acts from then on and is saved, or is refused."""
-        if "_constructed" in vars(self) and name in checks.names(type(self)):
-            checks.set_later(self, name, value)
-        else:
-            super().__setattr__(name, value)
+    def _set_argument(self, name: str, value: Any) -> None:
+        checks.set_later(self, name, value)
 
     def check_environment(self) -> None:
         """Checks the arguments against the environment; not in the constructor, as ``load`` calls that with the defaults.

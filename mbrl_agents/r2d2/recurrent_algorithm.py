@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Any
+from typing import Any, dataclass_transform
 
 import numpy as np
 from gymnasium import spaces
@@ -14,9 +14,11 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from mbrl_agents.r2d2.exploration import explore
 from mbrl_agents.r2d2.policies import R2D2Policy, States
 from mbrl_agents.r2d2.sequence_buffer import SequenceReplayBuffer
+from mbrl_agents.sb3.arguments import HasArguments, argument
 
 
-class RecurrentOffPolicyAlgorithm(OffPolicyAlgorithm):
+@dataclass_transform(field_specifiers=(argument,))
+class RecurrentOffPolicyAlgorithm(HasArguments, OffPolicyAlgorithm):
     """SB3's ``OffPolicyAlgorithm`` with a recurrent state: what R2D2 does with environments.
 
     SB3's ``collect_rollouts`` is used as it is, with its callbacks, logs and statistics; the two methods that it calls to act

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 
 from mbrl_agents.core import optimizer
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Hyperparameters
 from mbrl_agents.core.observations import ObservationCodec
-from mbrl_agents.core.q_learning import DQNHyperparameters, Experience, QLearning
+from mbrl_agents.core.q_learning import Experience, QLearning
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
 
@@ -23,13 +24,13 @@ class DQNState(NamedTuple):
         params: Parameters of the Q-network.
         target_params: Parameters of the target network.
         optimizer: State of the optimiser.
-        hyper: Hyperparameters.
+        hyper: Hyperparameters: ``gamma``, ``tau`` (the fraction of the way that the target network goes), ``adam``.
     """
 
     params: Any
     target_params: Any
     optimizer: Any
-    hyper: DQNHyperparameters
+    hyper: Hyperparameters
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +45,7 @@ class DQNLearner:
     codec: ObservationCodec
     q: QLearning
 
-    def init(self, key: jax.Array, hyper: DQNHyperparameters) -> DQNState:
+    def init(self, key: jax.Array, hyper: Hyperparameters) -> DQNState:
         """Fresh parameters; the target network starts as a copy."""
         params = self.q.init(key)
         return DQNState(params, jax.tree.map(jnp.copy, params), optimizer.init(params), jax.tree.map(jnp.float32, hyper))

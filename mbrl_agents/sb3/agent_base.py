@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import threading
+import warnings
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
 import jax
 import numpy as np
@@ -19,60 +20,80 @@ from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.chunks import new_run, whole
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.interrupt import PendingInterrupt
-from mbrl_agents.core.learner import Learner
+from mbrl_agents.core.learner import Hyperparameters, Learner
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.program import Program, TrainingPlan
 from mbrl_agents.core.replay import Replay
 from mbrl_agents.core.run import Keys, RunState
 from mbrl_agents.core.schedules import LinearSchedule, Schedules, check
 from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3.arguments import LARGEST, HasArguments, Kind, argument
 from mbrl_agents.sb3.policy import JaxPolicy
 from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
 from mbrl_envs import FunctionalEnv, FunctionalTask, forks
 from mbrl_envs.checks import integer_in
 
+LearnerT = TypeVar("LearnerT", bound=Any)  # a Learner: frozen, so that its fields are read only
 
-class AgentBase(OffPolicyAlgorithm):
+
+@dataclass_transform(field_specifiers=(argument,))
+class AgentBase(HasArguments, OffPolicyAlgorithm, Generic[LearnerT]):
     """An agent *has* a run, the value :attr:`run`, and owns no other array.
 
     All that changes the run puts another value in its place; :attr:`learner_state`, :attr:`memory` and the counters are views.
+
+    Subclasses list their arguments as fields (see :mod:`mbrl_agents.sb3.arguments`).
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": JaxPolicy}
-    first_argument: ClassVar[str] = "policy"
-    """What the constructor's first argument is called."""
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete,)
     """Kinds of action spaces that the agent takes."""
     arguments: dict[str, Any]
     arrays_lock: threading.RLock
-    learner: Any
+    learner: LearnerT
     actions: ActionCodec
     replay: Replay
     run: RunState
     memory: DeviceReplayBuffer
-    device_loop: bool | None
     jax_device: jax.Device | None
     policy_name: str
     _interrupt: PendingInterrupt
     _slots_task: FunctionalTask | None = None  # what the run's environments play
     _told_timesteps: int | None = None  # where callbacks are, while they are told of a chunk's steps one by one
 
+    # What stands in for an argument that an agent does not list, because it has no choice, no target network, no network …
+    buffer_size: int = LARGEST
+    learning_starts: int = 0
+    warmup: str = "uniform"
+    train_freq: Any = 1  # as given; from then on a TrainFreq
+    gradient_steps: int = 1
+    n_steps: int = 1
+    tau: float = 1.0
+    target_update_interval: int = LARGEST
+    temperature: Any = 1.0
+    exploration_fraction: float = 1.0
+    exploration_initial_eps: float = 1.0
+    exploration_final_eps: float = 1.0
+    policy_kwargs: Any = None
+
     # ------------------------------------------------------------------ for subclasses
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Returns the constructor's arguments, completed; subclasses check their own as well.
+        """Returns the constructor's arguments, in plain form and completed; subclasses check those that have to go together.
 
         Raises:
             TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
         """
-        return settings.check(arguments)
+        given = self.check_declared(arguments)
+        if given["batch_size"] > given.get("buffer_size", LARGEST):
+            warnings.warn(
+                f"batch_size = {given['batch_size']} is above buffer_size = {given['buffer_size']}: transitions are drawn with "
+                "replacement, so that some come more than once in every batch",
+                stacklevel=2,
+            )
+        return given
 
-    @property
-    def _given(self) -> dict[str, Any]:
-        """All arguments, also those that are not offered."""
-        return settings.NOT_OFFERED | self.arguments
-
-    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> Learner:
+    def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> LearnerT:
         """The learner's functions, for observations and actions of the given kind."""
         raise NotImplementedError
 
@@ -86,7 +107,11 @@ class AgentBase(OffPolicyAlgorithm):
 
     def _make_hyperparameters(self) -> Any:
         """The numbers that go into the learner's state, where runs of one program may differ in them."""
-        raise NotImplementedError
+        return Hyperparameters(**self._numbers())
+
+    def _numbers(self) -> dict[str, Any]:
+        """By name, all arguments that are numbers of a run; subclasses gather some of them in groups."""
+        return {name: self.arguments[name] for name, each in self.declared.items() if each.rule.kind is Kind.NUMBER}
 
     def _with_argument(self, name: str, state: Any) -> Any:
         """The learner's state after an argument was set, with the new hyperparameters; most have nothing to add."""
@@ -121,11 +146,10 @@ class AgentBase(OffPolicyAlgorithm):
 
     def _setup_program(self) -> None:
         """Everything but arrays: what the arguments make of the program, and its schedules."""
-        given = self._given
         self._setup_lr_schedule()
-        self._temperature_schedule = check("temperature", given["temperature"], 0, open_low=True)
+        self._temperature_schedule = check("temperature", self.temperature, 0, open_low=True)
         self._epsilon_schedule = LinearSchedule(
-            given["exploration_initial_eps"], given["exploration_final_eps"], given["exploration_fraction"]
+            self.exploration_initial_eps, self.exploration_final_eps, self.exploration_fraction
         )
         self._convert_train_freq()
         codec, self.actions = ObservationCodec.of(self.observation_space), ActionCodec.of(self.action_space)
@@ -136,7 +160,7 @@ class AgentBase(OffPolicyAlgorithm):
             )
         self.replay = self._make_replay(codec, rows)
         self.learner = self._make_learner(codec, self.actions)
-        self.jax_device = settings.jax_device(given["device"])
+        self.jax_device = settings.jax_device(self.arguments["device"])
 
     def _convert_train_freq(self) -> None:
         if not isinstance(given := self.train_freq, TrainFreq):
@@ -148,7 +172,7 @@ class AgentBase(OffPolicyAlgorithm):
         """When and on how much to learn."""
         frequency = self.train_freq.frequency if isinstance(self.train_freq, TrainFreq) else 1
         steps = self.gradient_steps if self.gradient_steps >= 0 else frequency * self.n_envs
-        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps, self._given["warmup"])
+        return TrainingPlan(self.batch_size, self.learning_starts, frequency, steps, self.warmup)
 
     @property
     def program(self) -> Program:
@@ -168,6 +192,16 @@ class AgentBase(OffPolicyAlgorithm):
         """How much to explore at a progress from 1 (start) to 0 (end), or where training is."""
         progress = self._current_progress_remaining if progress_remaining is None else progress_remaining
         return self.schedules.explore_at(progress)
+
+    def _record_exploration(self) -> None:
+        explore = self.exploration_at()
+        self.exploration_rate = float(explore.epsilon)
+        if "exploration" not in self.arguments:  # an agent that does not choose
+            return
+        if self.arguments["exploration"] == "softmax":
+            self.logger.record("rollout/temperature", float(explore.temperature))
+        else:
+            self.logger.record("rollout/exploration_rate", self.exploration_rate)
 
     # ------------------------------------------------------------------ the run
 
@@ -279,13 +313,6 @@ class AgentBase(OffPolicyAlgorithm):
             self.change_run(keys=self._put(Keys.of(master)), clock=clock, slots=None)
 
     # ------------------------------------------------------------------ copies
-
-    def __getattr__(self, name: str) -> Any:
-        """Arguments of the constructor, in plain form; asked for what is no attribute otherwise."""
-        try:
-            return self.__dict__["arguments"][name]
-        except KeyError:
-            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}") from None
 
     def __getstate__(self) -> dict[str, Any]:
         """Everything but loggers, locks and devices, for copies and pickles."""

@@ -65,7 +65,7 @@ def learn(agent: AgentBase, total_timesteps: int, callback: Any, log_interval: i
             agent.env,
             callback=callback,
             train_freq=agent.train_freq,
-            replay_buffer=agent.replay_buffer,
+            replay_buffer=agent.memory,  # type: ignore[arg-type]  # has what the loop asks of one
             learning_starts=agent.learning_starts,
             log_interval=log_interval,
         )

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import jax
 import numpy as np
+import torch as th
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
@@ -19,7 +20,8 @@ from mbrl_agents.core import keys
 from mbrl_agents.core.interrupt import PendingInterrupt, deferred
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.sb3 import device_training, given_environment, host_training, persistence, setting_later, settings
-from mbrl_agents.sb3.agent_base import AgentBase
+from mbrl_agents.sb3.agent_base import AgentBase, LearnerT
+from mbrl_agents.sb3.arguments import Given, HasArguments, Kind, argument, whole_number
 from mbrl_agents.sb3.host_training import HostFunctions, host_functions
 from mbrl_agents.sb3.policy import AGENTS
 from mbrl_agents.sb3.progress_bars import closing_bar
@@ -27,61 +29,58 @@ from mbrl_envs import FunctionalTask, forks, functional_task
 from mbrl_envs.checks import integer_in
 
 
-class JaxAgent(AgentBase):
+class JaxAgent(AgentBase[LearnerT]):
     """Base of agents whose learner is a set of pure JAX functions.
 
     The same learner is driven either by the *host loop* (SB3's ``collect_rollouts``, on any Gymnasium environment) or by the
-    *device loop* (one compiled program, on functional environments). Subclasses list their arguments, and say in
-    :meth:`_make_learner` and :meth:`_make_hyperparameters` what they make of them.
-
-    Args:
-        policy: Name of the policy; ``"MlpPolicy"``.
-        env: Environment, its Gymnasium id, a ``VecEnv``, or None (for loading).
-        arguments: All other constructor arguments by name, as given.
-        _init_setup_model: Whether to build the networks at once.
+    *device loop* (one compiled program, on functional environments). Subclasses list their arguments, first a policy and
+    ``env``, and say in :meth:`_make_learner` and :meth:`_make_hyperparameters` what they make of them.
 
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
     """
 
-    def __init__(
-        self, policy: str | type[BasePolicy], env: GymEnv | str | None, arguments: dict[str, Any], _init_setup_model: bool
-    ) -> None:
-        self.arguments = self._check_arguments(arguments)
-        given, env = self._given, given_environment.checked(env)
-        super().__init__(
+    stats_window_size: int = argument(settings.STATS_WINDOW_SIZE, default=100, kw_only=True)
+    tensorboard_log: str | None = argument(settings.TENSORBOARD_LOG, default=None, kw_only=True)
+    verbose: int = argument(settings.VERBOSE, default=0, kw_only=True)
+    seed: int | None = argument(settings.SEED, default=None, kw_only=True)
+    device: Given[str, th.device] = argument(settings.DEVICE, default="auto", kw_only=True)
+    device_loop: bool | None = argument(settings.DEVICE_LOOP, default=None, kw_only=True)
+    _init_setup_model: bool = argument(default=True, kind=Kind.CONSTRUCTION, kw_only=True)
+
+    def _construct(self, policy: str | type[BasePolicy], env: GymEnv | str | None, given: dict[str, Any], setup: bool) -> None:
+        self.arguments = self._check_arguments(given)
+        env = given_environment.checked(env)
+        super(HasArguments, self).__init__(
             # By its class: where observations can't be read, SB3 would ask for a policy that there isn't.
             self._get_policy_from_name(policy) if isinstance(policy, str) else policy,
             env,
-            learning_rate=given["learning_rate"],
-            buffer_size=given["buffer_size"],
-            learning_starts=given["learning_starts"],
-            batch_size=given["batch_size"],
-            tau=given["tau"],
-            gamma=given["gamma"],
-            train_freq=given["train_freq"],
-            gradient_steps=given["gradient_steps"],
-            n_steps=given["n_steps"],
-            policy_kwargs=given["policy_kwargs"],
-            stats_window_size=given["stats_window_size"],
-            tensorboard_log=given["tensorboard_log"],
-            verbose=given["verbose"],
-            seed=given["seed"],
+            learning_rate=self.learning_rate,
+            buffer_size=self.buffer_size,
+            learning_starts=self.learning_starts,
+            batch_size=self.batch_size,
+            tau=self.tau,
+            gamma=self.gamma,
+            train_freq=self.train_freq,
+            gradient_steps=self.gradient_steps,
+            n_steps=self.n_steps,
+            policy_kwargs=self.policy_kwargs,
+            stats_window_size=self.stats_window_size,
+            tensorboard_log=self.tensorboard_log,
+            verbose=self.verbose,
+            seed=self.seed,
             device="cpu",  # torch's part of an agent is its loggers and callbacks
             sde_support=False,
             support_multi_env=True,
         )
         self.policy_name = policy if isinstance(policy, str) else next(iter(self.policy_aliases))
-        self.target_update_interval: int = given["target_update_interval"]
-        self.temperature = given["temperature"]
         self.exploration_rate = 0.0
-        self.device_loop: bool | None = given.get("device_loop")
         self._interrupt = PendingInterrupt()
         self._metrics: dict[str, Any] = {}  # of the last training
         self.arrays_lock = threading.RLock()
         if env is not None:
             self._check_spaces()
-        if _init_setup_model:
+        if setup:
             self._setup_model()
         self._constructed = True
 
@@ -89,12 +88,8 @@ class JaxAgent(AgentBase):
         super().__init_subclass__(**kwargs)
         AGENTS[cls.__name__] = cls
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute; an argument acts from then on and is saved, or is refused."""
-        if "_constructed" in self.__dict__ and name in self.arguments:
-            setting_later.set_argument(self, name, value)
-        else:
-            super().__setattr__(name, value)
+    def _set_argument(self, name: str, value: Any) -> None:
+        setting_later.set_argument(self, name, value)
 
     def _get_policy_from_name(self, policy_name: str) -> type[BasePolicy]:
         if policy_name not in self.policy_aliases:
@@ -147,7 +142,7 @@ class JaxAgent(AgentBase):
         forks.check()
         if self.env is None:
             raise ValueError("the agent has no environment to learn in: give one to load(..., env=...) or set_env()")
-        total_timesteps = settings.whole_number("total_timesteps", total_timesteps, 1)
+        total_timesteps = whole_number("total_timesteps", total_timesteps, 1)
         task = self._functional_task()
         if task is None and (reset_num_timesteps or self._last_obs is None):  # SB3 resets the environment then
             self.memory.cut()
@@ -181,16 +176,6 @@ class JaxAgent(AgentBase):
         if vector_steps % max(self.target_update_interval // self.n_envs, 1) == 0:
             self.change_run(learner=self._functions.update_target(self.learner_state))
         self._record_exploration()
-
-    def _record_exploration(self) -> None:
-        explore = self.exploration_at()
-        self.exploration_rate = float(explore.epsilon)
-        if "exploration" not in self.arguments:  # an agent that does not choose
-            return
-        if self.arguments["exploration"] == "softmax":
-            self.logger.record("rollout/temperature", float(explore.temperature))
-        else:
-            self.logger.record("rollout/exploration_rate", self.exploration_rate)
 
     def train(self, gradient_steps: int, batch_size: int) -> None:
         """Takes gradient steps on batches from the replay memory.

@@ -9,10 +9,11 @@ import numpy as np
 
 from mbrl_agents.core import keys
 from mbrl_agents.core.compilation import jit
+from mbrl_agents.sb3.agent_base import LearnerT
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
 
-class ActionValueAgent(JaxAgent):
+class ActionValueAgent(JaxAgent[LearnerT]):
     """Base of agents whose learners have ``q_values(state, observations, key)``."""
 
     def q_values(self, observation: Any) -> np.ndarray:

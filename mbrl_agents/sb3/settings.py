@@ -1,157 +1,30 @@
-"""Checks of the arguments that all agents share."""
+"""The arguments that several agents have: what is allowed, and their documentation; see :mod:`mbrl_agents.sb3.arguments`."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import jax
-import numpy as np
 
-from mbrl_agents.core import exploration, networks, schedules
+from mbrl_agents.core import exploration, networks
 from mbrl_agents.core.program import WARMUPS
-from mbrl_envs.checks import boolean, integer_in, number_in, one_of
-
-POLICY_KWARGS = {"net_arch": [200, 200, 200], "activation_fn": "elu"}
-_MANY = 2**31 - 1
-NOT_OFFERED: dict[str, Any] = {
-    "buffer_size": _MANY,
-    "learning_starts": 0,
-    "warmup": "uniform",
-    "train_freq": 1,
-    "gradient_steps": 1,
-    "n_steps": 1,
-    "tau": 1.0,
-    "target_update_interval": _MANY,
-    "exploration": "softmax",
-    "temperature": 1.0,
-    "exploration_fraction": 1.0,
-    "exploration_initial_eps": 1.0,
-    "exploration_final_eps": 1.0,
-    "double_q": False,
-    "weight_decay": 0.0,
-    "max_grad_norm": None,
-    "policy_kwargs": None,
-}
-"""What stands in for an argument that an agent does not offer, because it has no choice, no target network, no optimiser …"""
-# Smallest values of integers.
-_INTEGERS = {
-    "buffer_size": 1,
-    "batch_size": 1,
-    "learning_starts": 0,
-    "gradient_steps": -1,
-    "target_update_interval": 1,
-    "n_steps": 1,
-    "stats_window_size": 1,
-    "verbose": 0,
-}
-# Smallest and largest values of numbers, and whether the smallest is excluded.
-_NUMBERS = {
-    "tau": (0, 1, False),
-    "gamma": (0, 1, False),
-    "exploration_initial_eps": (0, 1, False),
-    "exploration_final_eps": (0, 1, False),
-    "weight_decay": (0, 1, False),
-}
+from mbrl_agents.sb3.arguments import LARGEST, Kind, Rule, boolean, choice, integer, number, schedule
+from mbrl_envs.checks import integer_in, one_of
 
 
-def of_constructor(scope: dict[str, Any], first: str = "policy") -> dict[str, Any]:
-    """A constructor's arguments by name, as given, from its ``locals()``: all but the first one and the environment."""
-    others = {"self", first, "env", "_init_setup_model", "__class__"}
-    return {name: value for name, value in scope.items() if name not in others}
+def _train_freq(name: str, value: Any) -> int | tuple[int, str]:
+    if isinstance(value, (tuple, list)) and len(value) == 2:
+        frequency, unit = value
+        unit = one_of(f"the unit of {name}", getattr(unit, "value", unit), ("step", "episode"))
+        return integer_in(name, frequency, 1, LARGEST), unit
+    return integer_in(name, value, 1, LARGEST)
 
 
-def check(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns a JAX agent's arguments in plain form; it need not offer those of :data:`NOT_OFFERED`.
-
-    Raises:
-        TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
-    """
-    given = check_shared(arguments)
-    if given["batch_size"] > given["buffer_size"]:
-        warnings.warn(
-            f"batch_size = {given['batch_size']} is above buffer_size = {given['buffer_size']}: transitions are drawn with "
-            "replacement, so that some come more than once in every batch",
-            stacklevel=2,
-        )
-    given["exploration_fraction"] = number_in("exploration_fraction", given["exploration_fraction"], 0, 1, open_low=True)
-    one_of("exploration", given["exploration"], exploration.KINDS)
-    one_of("warmup", given["warmup"], WARMUPS)
-    if given.get("device_loop") is not None:
-        boolean("device_loop", given["device_loop"])
-    jax_device(given["device"])
-    given["policy_kwargs"] = check_policy_kwargs(given["policy_kwargs"])
-    return {name: given[name] for name in arguments}
-
-
-def check_shared(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments, and what stands in for those not offered, with all that R2D2 has too in plain form.
-
-    Raises:
-        TypeError, ValueError: One of these is of the wrong kind or out of range.
-    """
-    given = NOT_OFFERED | arguments
-    for name, low, open_low in (("learning_rate", 0, False), ("temperature", 0, True)):
-        schedule = schedules.check(name, given[name], low, open_low=open_low)
-        given[name] = given[name] if callable(given[name]) else schedule(1.0)
-    for name, low in _INTEGERS.items():
-        given[name] = whole_number(name, given[name], low)
-    given["train_freq"] = _check_train_freq(given["train_freq"])
-    for name, (low, high, open_low) in _NUMBERS.items():
-        given[name] = number_in(name, given[name], low, high, open_low=open_low)
-    boolean("double_q", given["double_q"])
-    if given["max_grad_norm"] is not None:
-        given["max_grad_norm"] = number_in("max_grad_norm", given["max_grad_norm"], 0, open_low=True)
-    if given["seed"] is not None:
-        given["seed"] = integer_in("seed", given["seed"], 0, 2**32 - 1)
-    return given
-
-
-def check_policy_kwargs(policy_kwargs: dict[str, Any] | None) -> dict[str, Any]:
-    """Returns the policy's arguments, completed.
-
-    Raises:
-        TypeError, ValueError: One is unknown or out of range.
-    """
-    given = dictionary("policy_kwargs", policy_kwargs)
-    if unknown := sorted(set(given) - set(POLICY_KWARGS)):
-        raise TypeError(f"policy_kwargs has no {', '.join(map(repr, unknown))}; it has {', '.join(map(repr, POLICY_KWARGS))}")
-    given = {**POLICY_KWARGS, **given}
-    return {
-        "net_arch": list(networks.check_net_arch(given["net_arch"])),
-        "activation_fn": networks.activation_name(given["activation_fn"]),
-    }
-
-
-def dictionary(name: str, value: Any) -> dict[str, Any]:
-    """A copy of a dictionary that was given for an argument; empty for None.
-
-    Raises:
-        TypeError: It is no dictionary.
-    """
-    if value is not None and not isinstance(value, Mapping):
-        raise TypeError(f"{name} must be a dictionary such as {POLICY_KWARGS}, got {value!r} of type {type(value).__name__}")
-    return dict(value or {})
-
-
-def whole_number(name: str, value: Any, low: int, high: int = _MANY) -> int:
-    """As :func:`~mbrl_envs.checks.integer_in`; floats without a fraction such as ``1e5`` will do, as they do for SB3.
-
-    Raises:
-        TypeError, ValueError: It is no integer, or out of range.
-    """
-    if isinstance(value, (float, np.floating)) and float(value).is_integer():
-        value = int(value)
-    return integer_in(name, value, low, high)
-
-
-def _check_train_freq(train_freq: Any) -> int | tuple[int, str]:
-    if isinstance(train_freq, (tuple, list)) and len(train_freq) == 2:
-        frequency, unit = train_freq
-        unit = one_of("the unit of train_freq", getattr(unit, "value", unit), ("step", "episode"))
-        return integer_in("train_freq", frequency, 1, _MANY), unit
-    return integer_in("train_freq", train_freq, 1, _MANY)
+def _device(name: str, value: Any) -> Any:
+    del name
+    jax_device(value)
+    return value
 
 
 def jax_device(device: Any) -> jax.Device | None:
@@ -169,3 +42,87 @@ def jax_device(device: Any) -> jax.Device | None:
     except (RuntimeError, ValueError, IndexError) as error:
         available = ", ".join(sorted({each.platform for each in jax.devices()} | {"auto", "cpu"}))
         raise ValueError(f"device must be one of {available} (with an index, as in cuda:1), got {name!r}") from error
+
+
+def dictionary(name: str, value: Any, example: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a dictionary that was given for an argument; empty for None.
+
+    Raises:
+        TypeError: It is no dictionary.
+    """
+    if value is not None and not isinstance(value, Mapping):
+        raise TypeError(f"{name} must be a dictionary such as {example}, got {value!r} of type {type(value).__name__}")
+    return dict(value or {})
+
+
+def policy_kwargs(net_arch: list[int], activation_fn: str, networks_of: str) -> Rule:
+    """Networks, which by default have these hidden layers; in plain form the dictionary is complete."""
+    default = {"net_arch": net_arch, "activation_fn": activation_fn}
+
+    def check(name: str, value: Any) -> dict[str, Any]:
+        given = dictionary(name, value, default)
+        if unknown := sorted(set(given) - set(default)):
+            raise TypeError(f"{name} has no {', '.join(map(repr, unknown))}; it has {', '.join(map(repr, default))}")
+        given = default | given
+        return {
+            "net_arch": list(networks.check_net_arch(given["net_arch"])),
+            "activation_fn": networks.activation_name(given["activation_fn"]),
+        }
+
+    return Rule(
+        check, f'``{{"net_arch": {net_arch}, "activation_fn": "{activation_fn}"}}`` or a part of it, for {networks_of}.'
+    )
+
+
+POLICY = Rule(lambda name, value: value, '``"MlpPolicy"``.', Kind.CONSTRUCTION)
+ENV = Rule(lambda name, value: value, "Gymnasium environment, its id, or a ``VecEnv``; None for loading.", Kind.CONSTRUCTION)
+
+# ---------------------------------------------------------------------- learning
+
+LEARNING_RATE = schedule(
+    0, doc="Step size of the optimiser, at least 0; a number or a schedule of the progress remaining (1 to 0)."
+)
+BUFFER_SIZE = integer(1, doc="Transitions kept for replay, over all environments, at least 1.")
+LEARNING_STARTS = integer(0, doc="Transitions collected before learning, at least 0.")
+BATCH_SIZE = integer(1, doc="Transitions per gradient step, drawn with replacement, at least 1.")
+TAU = number(0, 1, doc="Fraction of the way the target network goes at a target update, in [0, 1]; 1 copies the network.")
+GAMMA = number(0, 1, doc="Discount factor, in [0, 1].")
+TRAIN_FREQ = Rule(_train_freq, 'Steps between trainings, at least 1, or ``(number, "step" | "episode")``.')
+GRADIENT_STEPS = integer(-1, doc="Gradient steps per training; −1 for as many as there were transitions.")
+N_STEPS = integer(1, doc="Steps of a return before it bootstraps, at least 1.")
+TARGET_UPDATE_INTERVAL = integer(1, doc="Transitions between target updates, at least 1.")
+WARMUP = choice(
+    WARMUPS, 'Actions before learning: ``"uniform"``, or ``"policy"``, the untrained agent\'s exploration (as published).'
+)
+DOUBLE_Q = boolean("Whether the network chooses the action that the target network values (arXiv 1509.06461).")
+
+# ---------------------------------------------------------------------- exploring
+
+EXPLORATION = choice(exploration.KINDS, '``"softmax"`` (actions ~ softmax(Q/temperature)) or ``"epsilon_greedy"``.')
+TEMPERATURE = schedule(0, open_low=True, doc="Of the softmax, above 0; a number or a schedule.")
+EXPLORATION_FRACTION = number(
+    0, 1, open_low=True, doc="Part of the training over which ε falls, in (0, 1].", kind=Kind.SCHEDULE
+)
+EXPLORATION_INITIAL_EPS = number(0, 1, doc="ε at the start, in [0, 1].", kind=Kind.SCHEDULE)
+EXPLORATION_FINAL_EPS = number(0, 1, doc="ε at the end, in [0, 1].", kind=Kind.SCHEDULE)
+
+# ---------------------------------------------------------------------- the optimiser
+
+ADAM_B1 = number(0, 1, open_high=True, doc="Decay of AdamW's mean of gradients, in [0, 1).")
+ADAM_B2 = number(0, 1, open_high=True, doc="Decay of its mean of squared gradients, in [0, 1).")
+ADAM_EPS = number(0, open_low=True, doc="Added to the root of the latter, above 0.")
+WEIGHT_DECAY = number(0, 1, doc="Fraction of each weight taken away per gradient step, in [0, 1], whatever the step size.")
+MAX_GRAD_NORM = number(0, open_low=True, doc="Largest norm of a gradient, above 0; None for no clipping.") | None
+
+# ---------------------------------------------------------------------- bookkeeping
+
+STATS_WINDOW_SIZE = integer(1, doc="Episodes over which reported statistics are averaged, at least 1.", kind=Kind.BOOKKEEPING)
+TENSORBOARD_LOG = Rule(lambda name, value: value, "Folder for TensorBoard, or None.", Kind.BOOKKEEPING)
+VERBOSE = integer(0, doc="0 silent, 1 reports, 2 debug messages.", kind=Kind.BOOKKEEPING)
+SEED = Rule(
+    lambda name, value: None if value is None else integer_in(name, value, 0, 2**32 - 1),
+    "Seed of everything random in the agent and its environments, from 0 to 2³² − 1; None draws one.",
+    Kind.BOOKKEEPING,
+)
+DEVICE = Rule(_device, '``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.', Kind.BOOKKEEPING)
+DEVICE_LOOP = boolean("Whether to learn in the device loop; None where the environment allows it.") | None

@@ -18,14 +18,16 @@ from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import NO_CLIPPING, PLAIN_ADAM
 from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3.arguments import Given, Kind, argument, choice, integer, number
 from mbrl_agents.sb3.policy import JaxPolicy
 from mbrl_agents.value_rnn import arguments as checks
 from mbrl_agents.value_rnn import many
-from mbrl_agents.value_rnn.cells import Cell
+from mbrl_agents.value_rnn.cells import CELLS, INITIALIZATIONS, Cell
 from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, ValueRNNLearner
-from mbrl_agents.value_rnn.network import TDHyperparameters, ValueNetwork
+from mbrl_agents.value_rnn.network import READOUTS, TDHyperparameters, ValueNetwork
 from mbrl_agents.value_rnn.reading import ReadsTrials, space_of_width
 from mbrl_agents.value_rnn.sequence_replay import SequenceReplay
+from mbrl_agents.value_rnn.targets import LOSSES
 from mbrl_envs import functional_task
 
 
@@ -42,40 +44,6 @@ class ValueRNN(ReadsTrials):
     ``burn_in + sequence_length`` steps out of its replay memory, in which terminated episodes do not bootstrap and truncated
     ones do; its score is minus the root mean square error of its values (:mod:`mbrl_agents.value_rnn.scoring`).
 
-    Args:
-        policy: ``"RnnPolicy"``.
-        env: Gymnasium environment with Discrete or bounded Box actions, its id, or a ``VecEnv``; None for :meth:`fit`.
-        learning_rate: Step size of Adam, at least 0; a number or a schedule of the progress remaining (1 to 0, over the steps
-            of ``learn`` or the epochs of ``fit``).
-        hidden_size: Hidden units, 1 to 4096.
-        cell: ``"gru"``, ``"lstm"`` or ``"vanilla"``; see :mod:`mbrl_agents.value_rnn.cells`.
-        readout: ``"linear"`` (learned weights and a bias) or ``"relu_sum"`` (the sum of the units' positive parts, fixed).
-        gamma: Discount factor, in [0, 1].
-        td_lambda: λ of the λ-returns that are the targets, in [0, 1]; 0 is TD(0).
-        loss: ``"td"``; ``"asymmetric"``, ``"quantile"`` or ``"expectile"`` for one value for each of ``levels``, see
-            :mod:`mbrl_agents.value_rnn.targets`.
-        num_values: Values (heads) read out; 1 for ``"td"`` and ``"relu_sum"``, at least 2 for ``"quantile"`` and
-            ``"expectile"``, at most 256.
-        levels: For each head its τ, above 0 and below 1, rising: the share of the step size (or weight) of positive errors;
-            None for (i + ½)/num_values. A number of its own for ``"asymmetric"`` with one head.
-        initialization: ``"orthogonal"`` or ``"uniform"`` (PyTorch's); see :meth:`mbrl_agents.value_rnn.cells.Cell.init`.
-        frozen: Parts of the network that do not learn, of ``"input"``, ``"recurrent"`` and ``"readout"``.
-        batch_size: Trials (in ``learn``: windows) of a gradient step.
-        weight_decay: Fraction of each weight taken away per gradient step, whatever the step size.
-        max_grad_norm: Largest norm of the gradient; None for no clipping.
-        sequence_length: ``learn``: steps of a window that are trained on.
-        burn_in: ``learn``: steps before them that only bring the state about, unless an episode begins among them.
-        buffer_size: ``learn``: transitions kept for replay, over all environments; at least a window for each.
-        learning_starts: ``learn``: transitions collected before learning.
-        train_freq: ``learn``: steps between trainings, or ``(number, "step" | "episode")``.
-        gradient_steps: ``learn``: gradient steps per training; −1 for as many as there were transitions.
-        stats_window_size: Episodes over which reported statistics are averaged.
-        tensorboard_log: Folder for TensorBoard, or None.
-        verbose: 0 silent, 1 reports, 2 debug messages.
-        seed: Seed of everything random in the agent and its environments; None draws one.
-        device: ``"auto"``, ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
-        device_loop: Whether to learn in the device loop; None where the environment allows it.
-
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
     """
@@ -84,41 +52,94 @@ class ValueRNN(ReadsTrials):
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"RnnPolicy": JaxPolicy}
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete, spaces.Box)
 
-    def __init__(
-        self,
-        policy: str | type[BasePolicy] = "RnnPolicy",
-        env: GymEnv | str | None = None,
-        learning_rate: float | Schedule = 3e-3,
-        hidden_size: int = 50,
-        cell: str = "gru",
-        readout: str = "linear",
-        gamma: float = 0.93,
-        td_lambda: float = 0.0,
-        loss: str = "td",
-        num_values: int = 1,
-        levels: Sequence[float] | None = None,
-        initialization: str = "orthogonal",
-        frozen: Sequence[str] = (),
-        batch_size: int = 12,
-        weight_decay: float = 0.0,
-        max_grad_norm: float | None = None,
-        sequence_length: int = 100,
-        burn_in: int = 20,
-        buffer_size: int = 100_000,
-        learning_starts: int = 1000,
-        train_freq: int | tuple[int, str] = 20,
-        gradient_steps: int = 1,
-        stats_window_size: int = 100,
-        tensorboard_log: str | None = None,
-        verbose: int = 0,
-        seed: int | None = None,
-        device: str = "auto",
-        device_loop: bool | None = None,
-        _init_setup_model: bool = True,
-    ) -> None:
-        arguments = settings.of_constructor(locals())
+    policy: Given[str | type[BasePolicy], BasePolicy] = argument(settings.POLICY, default="RnnPolicy", doc='``"RnnPolicy"``.')
+    env: Given[GymEnv | str | None, VecEnv | None] = argument(
+        settings.ENV,
+        default=None,
+        doc="Gymnasium environment with Discrete or bounded Box actions, its id, or a ``VecEnv``; None for :meth:`fit`.",
+    )
+    learning_rate: float | Schedule = argument(
+        settings.LEARNING_RATE,
+        default=3e-3,
+        doc="Step size of Adam, at least 0; a number or a schedule of the progress remaining (1 to 0, over the steps of "
+        "``learn`` or the epochs of ``fit``).",
+    )
+    hidden_size: int = argument(integer(1, checks.MOST_UNITS), default=50, doc="Hidden units, 1 to 4096.")
+    cell: str = argument(
+        choice(CELLS), default="gru", doc='``"gru"``, ``"lstm"`` or ``"vanilla"``; see :mod:`mbrl_agents.value_rnn.cells`.'
+    )
+    readout: str = argument(
+        choice(READOUTS),
+        default="linear",
+        doc='``"linear"`` (learned weights and a bias) or ``"relu_sum"`` (the sum of the units\' positive parts, fixed).',
+    )
+    gamma: float = argument(settings.GAMMA, default=0.93)
+    td_lambda: float = argument(
+        number(0, 1), default=0.0, doc="λ of the λ-returns that are the targets, in [0, 1]; 0 is TD(0)."
+    )
+    loss: str = argument(
+        choice(LOSSES),
+        default="td",
+        doc='``"td"``; ``"asymmetric"``, ``"quantile"`` or ``"expectile"`` for one value for each of ``levels``, see '
+        ":mod:`mbrl_agents.value_rnn.targets`.",
+    )
+    num_values: int = argument(
+        integer(1, checks.MOST_VALUES),
+        default=1,
+        doc='Values (heads) read out; 1 for ``"td"`` and ``"relu_sum"``, at least 2 for ``"quantile"`` and ``"expectile"``, at '
+        "most 256.",
+    )
+    levels: Sequence[float] | None = argument(
+        default=None,
+        doc="For each head its τ, above 0 and below 1, rising: the share of the step size (or weight) of positive errors; None "
+        'for (i + ½)/num_values. A number of its own for ``"asymmetric"`` with one head.',
+        kind=Kind.NUMBER,
+    )
+    initialization: str = argument(
+        choice(INITIALIZATIONS),
+        default="orthogonal",
+        doc='``"orthogonal"`` or ``"uniform"`` (PyTorch\'s); see :meth:`mbrl_agents.value_rnn.cells.Cell.init`.',
+    )
+    frozen: Sequence[str] = argument(
+        checks.FROZEN,
+        default=(),
+        doc='Parts of the network that do not learn, of ``"input"``, ``"recurrent"`` and ``"readout"``.',
+    )
+    batch_size: int = argument(
+        settings.BATCH_SIZE, default=12, doc="Trials (in ``learn``: windows) of a gradient step, at least 1."
+    )
+    weight_decay: float = argument(settings.WEIGHT_DECAY, default=0.0)
+    max_grad_norm: float | None = argument(settings.MAX_GRAD_NORM, default=None)
+    sequence_length: int = argument(
+        integer(1), default=100, doc="``learn``: steps of a window that are trained on, at least 1."
+    )
+    burn_in: int = argument(
+        integer(0),
+        default=20,
+        doc="``learn``: steps before them that only bring the state about, unless an episode begins among them.",
+    )
+    buffer_size: int = argument(
+        settings.BUFFER_SIZE,
+        default=100_000,
+        doc="``learn``: transitions kept for replay, over all environments; at least a window for each.",
+    )
+    learning_starts: int = argument(
+        settings.LEARNING_STARTS, default=1000, doc="``learn``: transitions collected before learning, at least 0."
+    )
+    train_freq: int | tuple[int, str] = argument(
+        settings.TRAIN_FREQ,
+        default=20,
+        doc='``learn``: steps between trainings, at least 1, or ``(number, "step" | "episode")``.',
+    )
+    gradient_steps: int = argument(
+        settings.GRADIENT_STEPS,
+        default=1,
+        doc="``learn``: gradient steps per training; −1 for as many as there were transitions.",
+    )
+
+    def _construct(self, policy: str | type[BasePolicy], env: GymEnv | str | None, given: dict[str, Any], setup: bool) -> None:
         # Without an environment, the first trials tell how wide observations are.
-        super().__init__(policy, env, arguments, _init_setup_model and env is not None)
+        super()._construct(policy, env, given, setup and env is not None)
 
     # ------------------------------------------------------------------ what JaxAgent asks
 

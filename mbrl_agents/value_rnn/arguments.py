@@ -8,39 +8,25 @@ from typing import Any
 
 import numpy as np
 
-from mbrl_agents.value_rnn.cells import CELLS, INITIALIZATIONS
-from mbrl_agents.value_rnn.network import PARTS, READOUTS
-from mbrl_agents.value_rnn.targets import LOSSES
-from mbrl_envs.checks import integer_in, number_in, one_of
+from mbrl_agents.sb3.arguments import Kind, Rule
+from mbrl_agents.value_rnn.network import PARTS
+from mbrl_envs.checks import number_in, one_of
 
 MOST_UNITS, MOST_VALUES = 4096, 256
-_MANY = 2**31 - 1
 _MARGIN = 1e-3
 
 
 def check(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Returns the arguments, completed and in plain form.
+    """Returns the arguments, completed; each by itself has been checked.
 
     Raises:
-        TypeError, ValueError: One is of the wrong kind, out of range, or does not go with another.
+        TypeError, ValueError: One does not go with another.
     """
     given = dict(arguments)
-    for name, allowed in {
-        "cell": CELLS,
-        "readout": READOUTS,
-        "loss": LOSSES,
-        "initialization": INITIALIZATIONS,
-    }.items():
-        one_of(name, given[name], allowed)
-    given["hidden_size"] = integer_in("hidden_size", given["hidden_size"], 1, MOST_UNITS)
-    given["td_lambda"] = number_in("td_lambda", given["td_lambda"], 0, 1)
     if given["td_lambda"] > 0 and given["loss"] in ("quantile", "expectile"):
         raise ValueError(f"td_lambda must be 0 with loss={given['loss']!r}, got {given['td_lambda']:g}")
-    given["sequence_length"] = integer_in("sequence_length", given["sequence_length"], 1, _MANY)
-    given["burn_in"] = integer_in("burn_in", given["burn_in"], 0, _MANY)
-    given["num_values"] = _num_values(given["num_values"], given["loss"], given["readout"])
+    _check_num_values(given["num_values"], given["loss"], given["readout"])
     given["levels"] = _levels(given["levels"], given["num_values"], given["loss"])
-    given["frozen"] = [part for part in PARTS if part in parts("frozen", given["frozen"])]
     return given
 
 
@@ -60,14 +46,15 @@ def thawed(frozen: Collection[str], readout: str) -> dict[str, float]:
     return {part: float(part not in frozen) for part in PARTS if part != "readout" or readout == "linear"}
 
 
-def _num_values(num_values: Any, loss: str, readout: str) -> int:
-    num_values = integer_in("num_values", num_values, 1, MOST_VALUES)
+FROZEN = Rule(lambda name, value: [part for part in PARTS if part in parts(name, value)], kind=Kind.NUMBER)
+
+
+def _check_num_values(num_values: int, loss: str, readout: str) -> None:
     if num_values > 1 and (loss == "td" or readout == "relu_sum"):
         which = "loss='td'" if loss == "td" else "readout='relu_sum'"
         raise ValueError(f"num_values must be 1 with {which}, got {num_values}")
     if num_values == 1 and loss in ("quantile", "expectile"):
         raise ValueError(f"num_values must be at least 2 with loss={loss!r}, got 1")
-    return num_values
 
 
 def _levels(levels: Any, num_values: int, loss: str) -> list[float]:

@@ -21,14 +21,12 @@ _AT_ONCE = 256  # trials in one call
 _STEP_MULTIPLE = 32  # arrays are padded to so many steps, so that few lengths have to be compiled for
 
 
-class ReadsTrials(JaxAgent):
+class ReadsTrials(JaxAgent[ValueRNNLearner]):
     """Base of :class:`~mbrl_agents.ValueRNN`, which reads trials: one, or a list of any lengths.
 
     Trials are as for :meth:`~mbrl_agents.ValueRNN.fit`: with ``rewards``, arrays of cues; arrays without are taken as what the
     network sees. All methods raise TypeError or ValueError where they are no trials, or of another width than the network's.
     """
-
-    learner: ValueRNNLearner
 
     def check_width(self, num_features: int) -> None:
         """Checks that the network reads observations of a width, or is not made yet.

@@ -14,10 +14,11 @@ from gymnasium import spaces
 from mbrl_agents.core import exploration, optimizer
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Hyperparameters
 from mbrl_agents.core.networks import elu
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
-from mbrl_agents.core.q_learning import DQNHyperparameters, QLearning
+from mbrl_agents.core.q_learning import QLearning
 from mbrl_agents.core.replay import Batch, Replay, Transitions
 from mbrl_agents.core.schedules import Now
 from mbrl_agents.replay_dqn import DQNLearner
@@ -136,7 +137,7 @@ def test_one_update_against_numpy(double_q: bool) -> None:
     """Target, loss and the gradient's sign for a linear network, computed by hand."""
     codec = ObservationCodec.of(spaces.Box(-1, 1, (3,), np.float32))
     learner = DQNLearner(codec, QLearning(3, 2, hidden=(), double_q=double_q))
-    state = learner.init(jax.random.PRNGKey(0), DQNHyperparameters(0.9, 1.0, AdamHyperparameters(weight_decay=0.0)))
+    state = learner.init(jax.random.PRNGKey(0), Hyperparameters(gamma=0.9, tau=1.0, adam=AdamHyperparameters(weight_decay=0.0)))
     state = state._replace(target_params=jax.tree.map(lambda leaf: -2 * leaf + 0.1, state.params))
     rng = np.random.default_rng(0)
     s, s2 = rng.normal(size=(2, 5, 3)).astype(np.float32)
