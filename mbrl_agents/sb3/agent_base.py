@@ -175,6 +175,15 @@ class AgentBase(OffPolicyAlgorithm):
         progress = self._current_progress_remaining if progress_remaining is None else progress_remaining
         return self.schedules.explore_at(progress)
 
+    def scheduled(self, progress_remaining: float) -> dict[str, float]:
+        """What follows a schedule at a progress from 1 (start) to 0 (end), by the names that it has in logs."""
+        values = {"train/learning_rate": float(self.lr_schedule(progress_remaining))}
+        if self.arguments.get("exploration") == "softmax":
+            values["rollout/temperature"] = float(self._temperature_schedule(progress_remaining))
+        elif "exploration" in self.arguments:
+            values["rollout/exploration_rate"] = float(self._epsilon_schedule(progress_remaining))
+        return values
+
     # ------------------------------------------------------------------ the run
 
     def _setup_run(self) -> None:
