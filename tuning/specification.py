@@ -11,7 +11,6 @@ from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.runs.agents import find_agent
 from mbrl_agents.runs.config import changes, default_interval
 from mbrl_agents.runs.environments import EnvironmentSpec
-from mbrl_agents.runs.programs import Programs
 from mbrl_envs.checks import integer_in, one_of
 from tuning.objectives import Objective
 from tuning.pruning import Ladder
@@ -176,9 +175,8 @@ class StudySpec:
         probes = self.space.probes()
         settings = self.settings([point for _, point in probes])
         sizes = {**self.sizes, "total_timesteps": self.steps}
-        configs = specify(self.agent, self.environment, hyperparameters=settings, seeds=[self.first_seed], **sizes).configs
-        programs = Programs()
-        first, *others = [programs.of(config) for config in configs]
+        sweep = specify(self.agent, self.environment, hyperparameters=settings, seeds=[self.first_seed], **sizes)
+        first, *others = [sweep.programs.of(config) for config in sweep.configs]
         structural = dict.fromkeys(name for (name, _), loop in zip(probes[1:], others, strict=True) if loop != first)
         if structural:
             raise ValueError(

@@ -16,6 +16,9 @@ from mbrl_agents.core.replay import Replay
 from mbrl_agents.core.run import Clock, Keys, RunState, StepRecord, key_of_init
 from mbrl_agents.core.schedules import Now
 
+SECONDS_PER_CHUNK = 0.5  # how long Ctrl-C and the progress bar may have to wait
+FIRST_CHUNK = 50
+
 
 class Programs(NamedTuple):
     """The device loop's three functions; ``train`` takes the schedules of a chunk, and the step that counts."""
@@ -115,6 +118,21 @@ def new_run(program: Program, key: jax.Array, hyper: Any, target_update_interval
     return RunState(learner, memory, None, Keys.of(key), Clock(), np.int32(target_update_interval))
 
 
+class Pace:
+    """How many steps a call of a compiled program should take, from how long the last one took.
+
+    Attributes:
+        steps: So many.
+    """
+
+    def __init__(self) -> None:
+        self.steps = FIRST_CHUNK
+
+    def note(self, steps: int, seconds: float) -> None:
+        """Notes how long the last call took (it may have compiled the program, too)."""
+        self.steps = int(np.clip(steps * SECONDS_PER_CHUNK / max(seconds, 1e-9), 1, 4 * steps + 1))
+
+
 class Part(NamedTuple):
     """Steps and trainings of one call of a compiled program.
 
@@ -129,27 +147,32 @@ class Part(NamedTuple):
     cycles: bool
 
 
-def next_part(program: Program, state: RunState, most: int) -> Part:
-    """How a run goes on for at least one and at most ``most`` steps; a function of its clock, so equal for runs in step.
+def next_part(program: Program, state: RunState, most: int, pace: int) -> Part:
+    """How a run goes on for at least one step; a function of its clock, so equal for runs in step.
+
+    A training whose cycle lies whole within the ``most`` steps is done in that cycle, any other by itself: XLA compiles the
+    update differently in the two, and may round differently. So results never depend on ``pace``, which may follow the clock.
 
     Args:
         program: The program.
         state: The run.
-        most: Most steps.
+        most: Steps to where the run has to stop.
+        pace: After how many steps it would be good to stop.
     """
     assert program.envs is not None
     plan, num_envs = program.plan, program.envs.num_envs
+    pace = min(pace, most, program.max_chunk)
+    if plan.gradient_steps == 0:
+        return Part(pace, 0, False)
     into_cycle = int(state.clock.vector_steps) % plan.train_freq
     # Steps to the first cycle's end at which there is enough to learn from.
     ends = -(-(plan.learning_starts + 1 - int(state.clock.num_timesteps)) // num_envs)
     first_training = max(-(-(into_cycle + max(ends, 1)) // plan.train_freq), 1) * plan.train_freq - into_cycle
-    if plan.gradient_steps == 0:
-        first_training = most + 1
-    whole_cycle = into_cycle == 0 and first_training == plan.train_freq
-    if whole_cycle and most >= plan.train_freq:
-        cycles = most // plan.train_freq
+    first_cycle = first_training - plan.train_freq
+    if first_cycle == 0 and plan.train_freq <= min(most, program.max_chunk):
+        cycles = max(pace // plan.train_freq, 1)
         return Part(cycles * plan.train_freq, cycles, True)
-    num = min(most, first_training)
+    num = min(pace, first_cycle if first_cycle > 0 else first_training)
     return Part(num, int(num == first_training), False)
 
 
@@ -165,10 +188,17 @@ def run_part(programs: Programs, part: Part, state: RunState, schedules: Now) ->
 
 
 class Chunk(NamedTuple):
-    """Records and metrics of one run's chunk of steps; NumPy arrays with leading axes of steps, or of trainings."""
+    """What one run's chunk of steps reports.
+
+    Attributes:
+        records: NumPy arrays with a leading axis of steps.
+        metrics: Of each training, NumPy arrays with a leading axis of trainings.
+        trainings: Number of trainings.
+    """
 
     records: StepRecord
     metrics: dict[str, np.ndarray]
+    trainings: int
 
 
 def on_host(part: Part, state: RunState, records: StepRecord, metrics: dict[str, Any]) -> tuple[RunState, Chunk]:
@@ -176,5 +206,6 @@ def on_host(part: Part, state: RunState, records: StepRecord, metrics: dict[str,
     chunk = Chunk(
         jax.tree.map(lambda leaf: np.asarray(leaf)[: part.num], records),
         {name: np.asarray(values)[: part.trainings] for name, values in metrics.items()},
+        part.trainings,
     )
     return state._replace(clock=jax.device_get(state.clock)), chunk

@@ -15,15 +15,18 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from mbrl_agents.core import keys
+from mbrl_agents.core import keys, user_metrics
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.compilation import FirstCallAlone, plain_jit
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.learner import Learner
-from mbrl_envs import FunctionalEnv
+from mbrl_agents.core.user_metrics import UserMetrics
+from mbrl_envs import FunctionalEnv, draws
 from mbrl_envs import lane as lanes
 from mbrl_envs.lane import Lane
 from mbrl_envs.multi_agent.lanes import by_environment, by_lane
+
+_METRICS = 2  # where the key of users' metrics is folded from an evaluation's
 
 
 class Episodes(NamedTuple):
@@ -114,6 +117,7 @@ def evaluate(
     explore: Exploration,
     num_episodes: int,
     num_steps: int,
+    metrics: UserMetrics | None = None,
 ) -> dict[str, jax.Array]:
     """Measures of an evaluation by name, float32 (num_episodes,) each; ``"score"`` is what the learner is judged by.
 
@@ -128,19 +132,26 @@ def evaluate(
         explore: How much it explores now, for policies that draw their actions.
         num_episodes: Number of episodes, side by side.
         num_steps: Steps of each.
+        metrics: A user's function, whose numbers come as well, float32 () each.
     """
     if (own := getattr(learner, "evaluate", None)) is not None:
-        return own(env, learner_state, key, explore, num_episodes, num_steps)
-    judge = getattr(learner, "scores", None) or functools.partial(greedy_scores, learner)
-    return {"score": judge(env, learner_state, key, num_episodes, num_steps)}
+        measured = own(env, learner_state, key, explore, num_episodes, num_steps)
+    else:
+        judge = getattr(learner, "scores", None) or functools.partial(greedy_scores, learner)
+        measured = {"score": judge(env, learner_state, key, num_episodes, num_steps)}
+    if metrics is None:
+        return measured
+    return measured | user_metrics.measure(metrics, learner, learner_state, env, draws.fold_in(key, _METRICS))
 
 
 @functools.lru_cache(maxsize=32)
-def compiled_evaluation(learner: Learner, env: FunctionalEnv, num_episodes: int, num_steps: int) -> FirstCallAlone:
+def compiled_evaluation(
+    learner: Learner, env: FunctionalEnv, num_episodes: int, num_steps: int, metrics: UserMetrics | None = None
+) -> FirstCallAlone:
     """:func:`evaluate`, compiled, as a function of the learner's state, the key and how much it explores."""
 
     def compiled(state: Any, key: jax.Array, explore: Exploration) -> dict[str, jax.Array]:
-        return evaluate(learner, env, state, key, explore, num_episodes, num_steps)
+        return evaluate(learner, env, state, key, explore, num_episodes, num_steps, metrics)
 
     return FirstCallAlone(plain_jit(compiled))
 

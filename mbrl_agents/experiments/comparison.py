@@ -23,11 +23,10 @@ from mbrl_agents.runs.agents import find_agent, normalised_name
 from mbrl_agents.runs.config import RunConfig, differences, dump, make_config, read_yaml
 from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.executor import make_execution
-from mbrl_agents.runs.progress import RunProgress, Tracker, tracked
+from mbrl_agents.runs.progress import Listener, RunProgress, Tracker, tracked
 from mbrl_agents.runs.run_folder import DIVERGED, ENDED, FAILED, FINISHED, RunFolder, check_idle, is_run, runs_below
 from mbrl_agents.runs.scheduler import Scheduler
-from mbrl_agents.runs.workers import Job, Listener
-from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.runs.workers import Job
 
 FORMAT = "mbrl-compare-1"
 MARKER = "compare.yaml"
@@ -150,11 +149,11 @@ class Comparison:
         """
         self._prepare()
         # Those that share a program first.
-        missing = sorted((config for config in self.configs if config not in self.done), key=lambda each: not is_program(each))
+        missing = sorted((config for config in self.configs if config not in self.done), key=lambda each: not each.is_program)
         jobs = [Job(i, config, self.folder(config), self._starts_anew(config)) for i, config in enumerate(missing)]
         num_workers = min(num_workers or usable_cores(), max(len(jobs), 1))
         runs = [RunProgress(config.label, config.title, config.steps) for config in missing]
-        programs, others = ([job for job in jobs if is_program(job.config) == wanted] for wanted in (True, False))
+        programs, others = ([job for job in jobs if job.config.is_program == wanted] for wanted in (True, False))
         with tracked(runs, num_workers, console) as tracker:
             complete = not programs or train_together(programs, tracker, num_workers)
             if complete and others:
@@ -221,7 +220,7 @@ class Comparison:
         folder = self.folder(config)
         if not is_run(folder):
             return False
-        return RunFolder.open(folder).status().state == FAILED or not is_program(config)
+        return RunFolder.open(folder).status().state == FAILED or not config.is_program
 
 
 def train_together(jobs: Sequence[Job], listener: Listener, num_workers: int) -> bool:
@@ -235,14 +234,6 @@ def train_together(jobs: Sequence[Job], listener: Listener, num_workers: int) ->
         complete = Scheduler(folders, listener, make_execution(None, num_workers), pending).run(keep_going=True)
         pending.pressed = False  # our answer says it
     return complete
-
-
-def is_program(config: RunConfig) -> bool:
-    """Whether a run is one on the device, so that everything is in the saved agent: it goes on as if never interrupted."""
-    arguments = config.defaults | config.arguments
-    by_episodes = isinstance(arguments.get("train_freq"), list) and "episode" in arguments["train_freq"]
-    on_device = arguments.get("device_loop") is not False and not by_episodes
-    return issubclass(config.kind.cls, JaxAgent) and on_device and config.environment.dynamics() is not None
 
 
 def _outcome(tracker: Tracker, stopped: bool) -> Outcome:

@@ -9,7 +9,6 @@ import importlib
 import inspect
 from typing import Any
 
-import gymnasium
 from gymnasium import spaces
 from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.preprocessing import is_image_space
@@ -103,20 +102,24 @@ class AgentKind:
                 given[name] = schedules.from_json(name, value)
         return self.cls(first, env, seed=seed, **given, **more)
 
-    def check_values(self, env: gymnasium.Env, arguments: dict[str, Any]) -> None:
-        """Lets the constructor check its arguments and the environment's spaces, without making any network.
+    def unbuilt(self, env: Any, arguments: dict[str, Any]) -> BaseAlgorithm | None:
+        """An agent without networks, whose constructor has checked its arguments and the environment.
+
+        Returns:
+            The agent; None if agents of this kind cannot be made without networks.
 
         Raises:
             TypeError, ValueError: The constructor refuses.
         """
         if "_init_setup_model" not in inspect.signature(self.cls).parameters:
-            return
+            return None
         try:
             agent = self.make(env, arguments, seed=0, _init_setup_model=False)
         except AssertionError as error:  # SB3's way of saying no
             raise ValueError(f"{self.name} cannot be trained here: {' '.join(str(error).split())}") from error
         if hasattr(agent, "check_environment"):  # of agents that ask more of an environment than its spaces
             agent.check_environment()
+        return agent
 
 
 @functools.cache

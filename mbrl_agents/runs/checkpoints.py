@@ -13,45 +13,44 @@ from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from mbrl_agents.runs import replay_files
 from mbrl_agents.runs.metrics import DIVERGENCE, SCORE
 from mbrl_agents.runs.run_folder import RunFolder
+from mbrl_agents.runs.running_means import RunningMeans
 from mbrl_agents.runs.saved_agents import load_agent, save_agent
 from mbrl_agents.sb3 import agent_file
 from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.run_record import RunRecord
 
 CHECKPOINT_SECONDS = 60.0
 _TIMES = 20  # what a run's checkpoint took is a twentieth of the time to its next one, at most
 
 
-class Resumed(NamedTuple):
-    """A run to be trained, at its start or where it was when it was saved.
+class Measured(NamedTuple):
+    """What was measured of a run before it goes on.
 
     Attributes:
-        agent: Its agent.
-        seconds: Time spent on it so far; 0 if fresh.
         score: Its latest score; None if there is none.
         evaluated_at: The timestep of that; -1 if there is none.
         diverged_at: The timestep at which it diverged, if it was killed after its end was saved and before that was written
             down; else None.
+        means: What training has brought since its last evaluation.
     """
 
-    agent: BaseAlgorithm
-    seconds: float
     score: float | None
     evaluated_at: int
     diverged_at: int | None
+    means: RunningMeans
 
 
-def resume(folder: RunFolder, env: Any) -> Resumed:
-    """Makes or loads a run's agent, to be trained; what was measured later than the agent is forgotten."""
-    agent, seconds = restore(folder, env)
-    folder.drop_metrics_after(agent.num_timesteps if seconds else -1)
+def measured_before(folder: RunFolder, timesteps: int | None) -> Measured:
+    """Reads what was measured of a run up to where it goes on, None for its start; what was measured later is forgotten."""
+    folder.drop_after(-1 if timesteps is None else timesteps)
     metrics = folder.metrics()
     scores, ends = (metrics[metrics["metric"] == name] for name in (SCORE, DIVERGENCE))
-    return Resumed(
-        agent,
-        seconds,
+    means = None if timesteps is None else folder.means_path(timesteps)
+    return Measured(
         score=float(scores["value"].iloc[-1]) if len(scores) else None,
         evaluated_at=int(scores["timestep"].iloc[-1]) if len(scores) else -1,
         diverged_at=int(ends["timestep"].iloc[0]) if len(ends) else None,
+        means=RunningMeans.load(means) if means is not None and means.is_file() else RunningMeans(),
     )
 
 
@@ -66,8 +65,8 @@ def restore(folder: RunFolder, env: Any) -> tuple[BaseAlgorithm, float]:
         memory = replay_files.load(unfinished, agent.replay) if unfinished.is_file() else None
         if memory is not None:
             agent.change_run(memory=agent._put(memory))
-        elif (file := next((file for file in (unfinished, whole) if file.is_file()), None)) is not None:
-            agent.load_replay_buffer(file)
+        elif unfinished.is_file() or whole.is_file():
+            agent.load_replay_buffer(unfinished if unfinished.is_file() else whole)
     else:
         agent.num_timesteps = status.timesteps
     return agent, max(status.seconds, 1e-3)
@@ -94,14 +93,18 @@ class CheckpointClock:
         self._last = self._saved_at - began
 
 
-def save_unfinished(folder: RunFolder, agent: BaseAlgorithm) -> None:
-    """Saves what is needed to go on. The replay memory comes first: an agent never lies beside that of another moment."""
-    needed: list[pathlib.Path] = []
-    if isinstance(agent, JaxAgent):
+def save_unfinished(folder: RunFolder, agent: BaseAlgorithm | RunRecord, means: RunningMeans | None = None) -> None:
+    """Saves what is needed to go on. The agent comes last: it never lies beside the memory or the means of another moment."""
+    kept: list[pathlib.Path] = []
+    if isinstance(agent, (JaxAgent, RunRecord)):
+        assert agent.run is not None
         file, before = folder.replay_path(agent.num_timesteps), _replay_of_saved_agent(folder)
-        needed = [file, *replay_files.save(file, before, agent.replay, agent.run)]
+        kept += [file, *replay_files.save(file, before, agent.program.replay, agent.run)]
+    if means is not None:
+        kept.append(folder.means_path(agent.num_timesteps))
+        means.save(kept[-1])
     save_agent(agent, folder.agent_path)
-    _forget_replays(folder, needed)
+    _forget(folder, kept)
 
 
 def _replay_of_saved_agent(folder: RunFolder) -> pathlib.Path | None:
@@ -112,16 +115,17 @@ def _replay_of_saved_agent(folder: RunFolder) -> pathlib.Path | None:
     return folder.replay_path(counters.get("num_timesteps", 0))
 
 
-def save_finished(folder: RunFolder, agent: BaseAlgorithm) -> None:
+def save_finished(folder: RunFolder, agent: BaseAlgorithm | RunRecord) -> None:
     """Saves the agent, and its replay memory if that was asked for."""
     if folder.config.save_replay:
-        assert isinstance(agent, OffPolicyAlgorithm)
+        assert isinstance(agent, (OffPolicyAlgorithm, RunRecord))
         agent.save_replay_buffer(folder.replay_path())
     save_agent(agent, folder.agent_path)
-    _forget_replays(folder)
+    _forget(folder)
 
 
-def _forget_replays(folder: RunFolder, but: Sequence[pathlib.Path] = ()) -> None:
-    for file in [*folder.unfinished_replays(), *folder.replay_rows()]:
-        if file not in but:
+def _forget(folder: RunFolder, kept: Sequence[pathlib.Path] = ()) -> None:
+    """Deletes what unfinished runs are gone on from, but for some files."""
+    for file in (*folder.unfinished_replays(), *folder.replay_rows(), *folder.unfinished_means()):
+        if file not in kept:
             file.unlink(missing_ok=True)

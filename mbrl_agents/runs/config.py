@@ -76,6 +76,14 @@ class RunConfig:
         return f"{self.label} seed {self.seed}"
 
     @property
+    def is_program(self) -> bool:
+        """Whether the run is one in the device loop: all of it is in the saved agent, so it goes on as if never interrupted."""
+        arguments = self.defaults | self.arguments
+        by_episodes = isinstance(arguments.get("train_freq"), list) and "episode" in arguments["train_freq"]
+        on_device = arguments.get("device_loop") is not False and not by_episodes
+        return self.kind.ours and on_device and self.environment.dynamics() is not None
+
+    @property
     def settings(self) -> dict[str, Any]:
         """Plain data in which defaults and given arguments are one."""
         data = self._plain()
@@ -120,8 +128,11 @@ def make_config(
     eval_episodes: int | None = None,
     eval_steps: int | None = None,
     save_replay: bool = False,
+    check: bool = True,
 ) -> RunConfig:
     """A checked configuration, with defaults filled in: agent, environment and arguments exist and go together.
+
+    ``check=False`` leaves it to the caller to make an agent with the arguments' values, which checks these.
 
     Raises:
         gymnasium.error.Error, TypeError, ValueError: Something is unknown or out of range.
@@ -136,9 +147,8 @@ def make_config(
     if boolean("save_replay", save_replay) and not kind.ours:
         raise ValueError(f"{kind.name} has no replay memory that can be kept (without pickle)")
     episodes, length = default_sizes(environment.task(), eval_episodes, eval_steps)
-    env = environment.make()
-    kind.check_values(env, given)
-    env.close()
+    if check:
+        kind.unbuilt(environment.sample(), given)
     config = RunConfig(
         label=label or kind.name,
         agent=kind.name,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import os
 import sys
 from collections.abc import Iterator
@@ -129,9 +130,24 @@ class EnvironmentSpec:
                     f"its code: if you trust it, set {TRUSTED_MODULES}={module} (in Python: import it first)"
                 )
 
+    @functools.cached_property
+    def _looked_at(self) -> tuple[FunctionalTask | None, Any]:
+        env = self.make()
+        task = functional_task(env)
+        return task, None if task is None else env  # others may hold much
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The fields, for copies and pickles."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+
+    def sample(self) -> Any:
+        """An environment to look at, such as for its spaces; nobody may step it."""
+        task, env = self._looked_at
+        return self.make() if task is None else env
+
     def task(self) -> FunctionalTask | None:
         """Functional dynamics and time limit, or None where there are none."""
-        return functional_task(self.make())
+        return self._looked_at[0]
 
     def dynamics(self) -> FunctionalEnv | None:
         """The functional dynamics, or None where there are none."""

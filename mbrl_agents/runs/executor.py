@@ -25,6 +25,7 @@ from mbrl_agents.core.processes import usable_cores
 from mbrl_agents.core.program import Program
 from mbrl_agents.core.run import RunState
 from mbrl_agents.core.schedules import Now, Schedules
+from mbrl_agents.core.user_metrics import UserMetrics
 from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import one_of
 
@@ -42,6 +43,7 @@ class Run(NamedTuple):
         episodes: Episodes of an evaluation.
         eval_steps: Steps of each.
         seed: Seed of its evaluations.
+        metrics: A user's function, evaluated as well.
     """
 
     state: RunState
@@ -51,6 +53,7 @@ class Run(NamedTuple):
     episodes: int
     eval_steps: int
     seed: int
+    metrics: UserMetrics | None = None
 
     def tables(self, num_timesteps: int, used: int | None) -> Now:
         """Values of its schedules for the next steps."""
@@ -70,8 +73,8 @@ class Run(NamedTuple):
 class RunGroup(Protocol):
     """Runs that go forward together, all at the same timestep."""
 
-    def advance(self, num: int) -> list[Chunk]:
-        """At least one and at most ``num`` steps of every run."""
+    def advance(self, most: int, pace: int) -> list[Chunk]:
+        """At least one and at most ``most`` steps of every run; see :func:`~mbrl_agents.core.chunks.next_part`."""
 
     def evaluate(self) -> list[dict[str, float]]:
         """Measures of every run as it is now, means over episodes by name, ``"score"`` among them."""
@@ -141,9 +144,9 @@ class _SingleRun:
     def __init__(self, run: Run) -> None:
         self.run, self.state = run._replace(state=None), run.state  # type: ignore[arg-type]  # one owner is enough
 
-    def advance(self, num: int) -> list[Chunk]:
+    def advance(self, most: int, pace: int) -> list[Chunk]:
         program = self.run.program
-        part = chunks.next_part(program, self.state, num)
+        part = chunks.next_part(program, self.state, most, pace)
         tables = self.run.tables(int(self.state.clock.num_timesteps), part.num)
         self.state, chunk = chunks.on_host(part, *chunks.run_part(chunks.compiled(program), part, self.state, tables))
         return [chunk]
@@ -184,14 +187,17 @@ class _MappedRuns:
         self.state: RunState = self._stacked([run.state for run in runs], self.own)
         self.runs = [run._replace(state=None) for run in runs]  # type: ignore[arg-type]  # one copy is enough
 
-    def advance(self, num: int) -> list[Chunk]:
-        part = chunks.next_part(self.program, self.state, num)
+    def advance(self, most: int, pace: int) -> list[Chunk]:
+        part = chunks.next_part(self.program, self.state, most, pace)
         now = int(self.state.clock.num_timesteps)
-        schedules = self._stacked([run.tables(now, None) for run in self.runs], True)
+        schedules = self._stacked([run.tables(now, part.num) for run in self.runs], True)
         self.state, records, metrics = chunks.run_part(self.programs, part, self.state, schedules)
         records = jax.tree.map(lambda leaf: np.asarray(leaf)[:, : part.num], records)
         metrics = {name: np.asarray(values)[:, : part.trainings] for name, values in metrics.items()}
-        return [Chunk(_row(records, i), {name: values[i] for name, values in metrics.items()}) for i in range(len(self.runs))]
+        return [
+            Chunk(_row(records, i), {name: values[i] for name, values in metrics.items()}, part.trainings)
+            for i in range(len(self.runs))
+        ]
 
     def evaluate(self) -> list[dict[str, float]]:
         now = int(self.state.clock.num_timesteps)
@@ -255,14 +261,16 @@ def _mapped(function: Any, mesh: Mesh, inputs: Any, outputs: Any) -> Any:
 # --- evaluation ---------------------------------------------------------------------------------------------------------------
 
 
-def _played(run: Run) -> tuple[Any, FunctionalEnv, int, int]:
+def _played(run: Run) -> tuple[Any, FunctionalEnv, int, int, UserMetrics | None]:
     assert run.program.envs is not None
-    return run.program.learner, run.program.envs.env, run.episodes, run.eval_steps
+    return run.program.learner, run.program.envs.env, run.episodes, run.eval_steps, run.metrics
 
 
 @functools.lru_cache(maxsize=32)
-def _mapped_evaluation(learner: Any, env: FunctionalEnv, episodes: int, steps: int, mesh: Mesh) -> Any:
+def _mapped_evaluation(
+    learner: Any, env: FunctionalEnv, episodes: int, steps: int, metrics: UserMetrics | None, mesh: Mesh
+) -> Any:
     def measured(state: Any, key: jax.Array, explore: Exploration) -> dict[str, jax.Array]:
-        return evaluation.evaluate(learner, env, state, key, explore, episodes, steps)
+        return evaluation.evaluate(learner, env, state, key, explore, episodes, steps, metrics)
 
     return plain_jit(_mapped(measured, mesh, (True, True, True), True))

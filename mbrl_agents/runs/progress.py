@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import time
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.markup import escape
@@ -18,6 +18,22 @@ LINE_SECONDS = 10.0  # between plain lines
 MAX_BARS = 12  # of runs at once
 MAX_TOLD = 4  # runs in a plain line
 WAITING, TRAINING = "waiting", "training"
+
+
+class Listener(Protocol):
+    """Who wants to know how far runs have come."""
+
+    def progress(self, index: int, timesteps: int, score: float | None) -> None:
+        """A run has come so far."""
+
+    def ended(self, index: int, state: str, error: str | None) -> None:
+        """A run has ended, with the state of a :class:`~mbrl_agents.runs.run_folder.Status`."""
+
+    def waiting(self) -> None:
+        """Nothing has happened for a moment."""
+
+    def stopping(self) -> None:
+        """Ctrl-C was pressed."""
 
 
 @dataclasses.dataclass

@@ -67,7 +67,8 @@ def save(path: pathlib.Path, before: pathlib.Path | None, replay: Replay, run: R
     """
     state, end, size = run.memory, int(run.clock.vector_steps), int(run.memory.size)
     old = _read(before)
-    number, kept = size, ()
+    number = size
+    kept: tuple[tuple[int, int], ...] = ()
     if old is not None and _goes_on(old, replay, state, end):
         # One more: where episodes are cut short, the newest row changes.
         number = min(end - old.end + 1, size)
@@ -81,7 +82,7 @@ def save(path: pathlib.Path, before: pathlib.Path | None, replay: Replay, run: R
     parts = kept + new
     rows = replay.rows_to_arrays(state, 0, 0)
     rest = {name: array for name, array in replay.to_arrays(state).items() if name not in rows}
-    rest |= {END: np.int64(end), PARTS: np.array(parts, np.int64).reshape(-1, 2)}
+    rest |= {END: np.array(end, np.int64), PARTS: np.array(parts, np.int64).reshape(-1, 2)}
     files.write_atomically(path, _writer(rest))
     return [part_path(path.parent, part) for part in parts]
 

@@ -3,12 +3,15 @@
 ==================== ==================================================================================================
 ``config.yaml``      everything needed to repeat the run
 ``versions.json``    what it was made with: packages, Python, platform, git commit, command line
-``metrics.csv``      ``seed, timestep, metric, value``; the metric ``score`` is the mean of an evaluation
+``metrics.csv``      ``seed, timestep, metric, value``; the metric ``score`` is the mean of an evaluation, others are means
+                     over what has happened since the last one
+``times.csv``        ``timestep, seconds``: the time spent up to each evaluation
 ``status.json``      ``running``, ``interrupted``, ``finished``, ``failed`` or ``diverged``; timesteps, seconds, error
 ``agent.zip``        the agent
 ``replay.npz``       its replay memory, if asked for
 ``replay-<n>.npz``   that of an unfinished run after n timesteps, to go on from; see :mod:`mbrl_agents.runs.replay_files`
 ``rows-<a>-<b>.npz`` rows of transitions that belong to it
+``means-<n>.json``   what training has brought since its last evaluation
 ==================== ==================================================================================================
 """
 
@@ -34,10 +37,11 @@ from mbrl_agents.runs import metrics
 from mbrl_agents.runs.config import RunConfig
 from mbrl_agents.runs.versions import versions
 
-CONFIG, VERSIONS, METRICS, STATUS, AGENT, REPLAY = (
+CONFIG, VERSIONS, METRICS, TIMES, STATUS, AGENT, REPLAY = (
     "config.yaml",
     "versions.json",
     "metrics.csv",
+    "times.csv",
     "status.json",
     "agent.zip",
     "replay.npz",
@@ -106,6 +110,7 @@ class RunFolder:
             write_atomically(fresh / CONFIG, configs.dump(config.to_dict()))
             write_atomically(fresh / VERSIONS, json.dumps(versions(), indent=2).encode())
             metrics.create(fresh / METRICS)
+            metrics.create(fresh / TIMES, metrics.TIMES_COLUMNS)
             folder.write_status(Status(RUNNING))
             _move_into_place(fresh, target)
         except BaseException:
@@ -160,16 +165,32 @@ class RunFolder:
     # ------------------------------------------------------------------ metrics
 
     def append_metrics(self, timestep: int, values: Mapping[str, float]) -> None:
-        """Appends numbers; see :func:`mbrl_agents.runs.metrics.append`."""
-        metrics.append(self.path / METRICS, self.config.seed, timestep, values)
+        """Appends numbers by name.
 
-    def drop_metrics_after(self, timestep: int) -> None:
+        Raises:
+            OSError: Writing failed; nothing is appended.
+        """
+        rows = [(self.config.seed, timestep, name, float(value)) for name, value in values.items()]
+        metrics.append(self.path / METRICS, rows)
+
+    def append_time(self, timestep: int, seconds: float) -> None:
+        """Appends the time spent up to a timestep; errors as of :meth:`append_metrics`."""
+        metrics.append(self.path / TIMES, [(timestep, round(seconds, 3))], wait=False)
+
+    def drop_after(self, timestep: int) -> None:
         """Forgets what was measured later than the agent that the run goes on from."""
-        metrics.drop_after(self.path / METRICS, timestep)
+        metrics.drop_after(self.path / METRICS, timestep, self.metrics())
+        if not (self.path / TIMES).is_file():  # of a run begun before there was one
+            metrics.create(self.path / TIMES, metrics.TIMES_COLUMNS)
+        metrics.drop_after(self.path / TIMES, timestep, self.times())
 
     def metrics(self) -> pd.DataFrame:
         """All metrics; see :func:`mbrl_agents.runs.metrics.read`."""
         return metrics.read(self.path / METRICS)
+
+    def times(self) -> pd.DataFrame:
+        """Seconds spent up to each evaluation; see :func:`mbrl_agents.runs.metrics.read_times`."""
+        return metrics.read_times(self.path / TIMES)
 
     def scores(self) -> pd.Series:
         """Mean score of each evaluation, by timestep."""
@@ -186,6 +207,10 @@ class RunFolder:
         """The replay memory's file, or that of an unfinished run after so many timesteps."""
         return self.path / (REPLAY if timesteps is None else f"replay-{timesteps}.npz")
 
+    def means_path(self, timesteps: int) -> pathlib.Path:
+        """The file of what training has brought since the last evaluation of an unfinished run, after so many timesteps."""
+        return self.path / f"means-{timesteps}.json"
+
     def unfinished_replays(self) -> Iterator[pathlib.Path]:
         """Replay memories of the unfinished run."""
         return self.path.glob("replay-*.npz")
@@ -193,6 +218,10 @@ class RunFolder:
     def replay_rows(self) -> Iterator[pathlib.Path]:
         """Files with rows of the unfinished run's replay memory."""
         return self.path.glob("rows-*.npz")
+
+    def unfinished_means(self) -> Iterator[pathlib.Path]:
+        """The files of :meth:`means_path`."""
+        return self.path.glob("means-*.json")
 
 
 def in_a_line(error: Exception) -> str:

@@ -17,10 +17,11 @@ from mbrl_agents.runs.agents import AgentKind, find_agent
 from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.run_folder import AGENT, RunFolder, is_run
 from mbrl_agents.sb3 import agent_file
+from mbrl_agents.sb3.run_record import RunRecord
 
 
-def save_agent(agent: BaseAlgorithm, path: str | os.PathLike[str]) -> None:
-    """Saves an agent, whole or not at all.
+def save_agent(agent: BaseAlgorithm | RunRecord, path: str | os.PathLike[str]) -> None:
+    """Saves an agent, or a run as its agent, whole or not at all.
 
     Raises:
         OSError: Writing failed; the old file, if any, is intact.

@@ -1,8 +1,8 @@
 """Trains many runs, each in its folder: which go forward next, what is measured, saved and told in between.
 
-A run goes forward in chunks of at most 1000 steps that end where an evaluation is due. Everything that is measured or saved
-falls on the end of a chunk, and where these are depends on the run's configuration alone. So a run that was stopped or killed
-at any moment goes on from its last checkpoint to the very numbers it would have had.
+A run goes forward in chunks of steps, which may be as short as the clock wants them. Everything that is measured falls on steps
+that follow from the run's configuration alone, and training metrics are summed over all steps in between. So a run that was
+stopped or killed at any moment goes on from its last checkpoint to the very numbers it would have had.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 from mbrl_agents.core.compilation import KEPT_PROGRAMS
 from mbrl_agents.core.interrupt import PendingInterrupt
 from mbrl_agents.core.program import Program
+from mbrl_agents.core.user_metrics import UserMetrics
 from mbrl_agents.runs.checkpoints import CHECKPOINT_SECONDS
 from mbrl_agents.runs.executor import Execution
 from mbrl_agents.runs.programs import Programs
+from mbrl_agents.runs.progress import Listener
 from mbrl_agents.runs.run_folder import FAILED, INTERRUPTED, RUNNING, RunFolder
 from mbrl_agents.runs.training_groups import PAUSED, GroupInTraining, RunInTraining
-from mbrl_agents.runs.workers import Listener
 
 _POLL_SECONDS = 0.2
 
@@ -38,6 +39,8 @@ class Scheduler:
         ended: Runs that belong to these and have come to their end. Nothing is done to them, but the others go on in groups of
             the size that they had, so that they round as before.
         until: The timestep of an evaluation at which to pause the runs; None to train them to their end.
+        metrics: A user's function, evaluated with the runs.
+        programs: Programs of the runs, as far as they are known.
 
     Raises:
         MemoryError: The runs do not fit; nothing has been done.
@@ -53,14 +56,17 @@ class Scheduler:
         max_parallel_runs: int | None = None,
         ended: Sequence[RunFolder] = (),
         until: int | None = None,
+        metrics: UserMetrics | None = None,
+        programs: Programs | None = None,
     ) -> None:
         self.listener, self.execution, self.pending = listener, execution, pending
         self.errors: list[Exception] = []
-        programs, runs = Programs(), []
+        programs, runs = programs or Programs(), []
         for i, folder in enumerate(folders):
             try:
                 goal = min(until or folder.config.steps, folder.config.steps)
-                runs.append(RunInTraining(i, folder, programs.of(folder.config), goal, folder.status().timesteps))
+                program, like = programs.of(folder.config), programs.agent_like(folder.config)
+                runs.append(RunInTraining(i, folder, program, like, goal, metrics, folder.status().timesteps))
             except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs
                 self.errors.append(error)
                 listener.ended(i, FAILED, folder.write_failure(error))
@@ -152,8 +158,8 @@ class Scheduler:
         for run in group.runs:
             if run.state == RUNNING:
                 self.listener.progress(run.index, run.timesteps, run.score)
-            elif run.agent is None and run.env is not None:
-                run.env = None
+            elif run.record is None and not run.told:
+                run.told = True
                 self.listener.progress(run.index, run.timesteps, run.score)
                 self.listener.ended(run.index, INTERRUPTED if run.state == PAUSED else run.state, run.trouble)
         if not group.live:
@@ -194,7 +200,7 @@ class Scheduler:
         self.errors.append(error)
         self.open.remove(group)
         for run in group.runs:
-            if run.state != RUNNING and run.agent is None:
+            if run.state != RUNNING and run.record is None:
                 continue  # its end has been saved
             self.listener.ended(run.index, FAILED, run.folder.write_failure(error))
 
@@ -204,7 +210,7 @@ class Scheduler:
             if group.group is not None:
                 group.save(group.live)
             for run in group.live:
-                if run.agent is not None:
+                if run.record is not None:
                     run.write_status(INTERRUPTED)
                 self.listener.ended(run.index, INTERRUPTED, None)
         _let_go([run for group in self.waiting for run in group.runs])

@@ -1,4 +1,7 @@
-"""Trains one run: builds or reloads the agent, evaluates it on a fixed grid of timesteps, keeps the folder usable."""
+"""Trains one run: a program as the only run of a sweep; any other with the agent's ``learn`` and callbacks, here.
+
+Others are those of Stable-Baselines3's own agents, of R2D2, and of JAX agents in the host loop.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,11 @@ from stable_baselines3.common.utils import configure_logger
 from mbrl_agents.core.interrupt import PendingInterrupt, deferred
 from mbrl_agents.runs import checkpoints
 from mbrl_agents.runs.evaluation import Evaluator
+from mbrl_agents.runs.executor import make_execution
 from mbrl_agents.runs.metrics import DIVERGENCE, SCORE
 from mbrl_agents.runs.run_folder import DIVERGED, FINISHED, INTERRUPTED, RUNNING, RunFolder, Status
+from mbrl_agents.runs.scheduler import Scheduler
+from mbrl_agents.sb3 import settings
 from mbrl_agents.sb3.jax_agent import JaxAgent
 
 REPORT_SECONDS = 0.1
@@ -38,13 +44,46 @@ def train(folder: RunFolder, report: Report | None = None) -> Status:
 
     Raises:
         Exception: Whatever the agent raises; the folder's status is then ``"failed"``.
+        MemoryError: The run does not fit.
         OSError: Writing failed.
     """
+    trained = _train_program if folder.config.is_program else _learn
+    with deferred() as pending:
+        status = trained(folder, report or (lambda timesteps, score: True), pending)
+        pending.pressed = False  # the status tells; an exception as well would only hide it
+    return status
+
+
+def _train_program(folder: RunFolder, report: Report, pending: PendingInterrupt) -> Status:
+    device = settings.jax_device(folder.config.arguments.get("device", "auto"))
+    execution = make_execution(None, 1, None if device is None else [device])
+    Scheduler([folder], _Reporting(report, pending), execution, pending, checkpoints.CHECKPOINT_SECONDS).run()
+    return folder.status()
+
+
+class _Reporting:
+    """Reports what the scheduler tells of its only run; see :class:`~mbrl_agents.runs.progress.Listener`."""
+
+    def __init__(self, report: Report, pending: PendingInterrupt) -> None:
+        self.report, self.pending = report, pending
+
+    def progress(self, index: int, timesteps: int, score: float | None) -> None:
+        if not self.report(timesteps, score):
+            self.pending.pressed = True
+
+    def ended(self, index: int, state: str, error: str | None) -> None:
+        pass
+
+    def waiting(self) -> None:
+        pass
+
+    def stopping(self) -> None:
+        pass
+
+
+def _learn(folder: RunFolder, report: Report, pending: PendingInterrupt) -> Status:
     try:
-        with deferred() as pending:
-            status = _Training(folder, report or (lambda timesteps, score: True), pending).run()
-            pending.pressed = False  # the status tells; an exception as well would only hide it
-        return status
+        return _Training(folder, report, pending).run()
     except Exception as error:
         folder.write_failure(error)
         raise
@@ -59,8 +98,11 @@ class _Training:
         self.evaluator = Evaluator(self.config.environment, evaluation.episodes, evaluation.steps)
         self.env = self.config.environment.training_env(self.config.num_envs)
         self.latest = LatestValues()
-        self.agent, self.seconds_before, self.score, self.evaluated_at, diverged_at = checkpoints.resume(folder, self.env)
-        self.trouble = None if diverged_at is None else _trouble(diverged_at)  # why it makes no sense any more
+        self.agent, self.seconds_before = checkpoints.restore(folder, self.env)
+        before = checkpoints.measured_before(folder, self.agent.num_timesteps if self.seconds_before else None)
+        self.score, self.evaluated_at = before.score, before.evaluated_at
+        # Why it makes no sense any more.
+        self.trouble = None if before.diverged_at is None else _trouble(before.diverged_at)
         self.began, self.clock = time.monotonic(), checkpoints.CheckpointClock(checkpoints.CHECKPOINT_SECONDS)
         self.reported_at = -math.inf
 
@@ -132,8 +174,8 @@ class _Training:
             measured = self.evaluator.measure(self.agent, self.config.seed, timesteps)
             values = {name: float(each.mean()) for name, each in measured.items()}
             self.score = values[SCORE]
-            values |= {"time/seconds": self._seconds, **self.latest.values}
-            self.folder.append_metrics(timesteps, values)
+            self.folder.append_metrics(timesteps, values | self.latest.values)
+            self.folder.append_time(timesteps, self._seconds)
             began = time.monotonic()
             if self.clock.is_due(began) and not self._at_end:
                 checkpoints.save_unfinished(self.folder, self.agent)

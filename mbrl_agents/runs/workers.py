@@ -16,11 +16,12 @@ import signal
 import tempfile
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection, wait
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 from mbrl_agents.core.interrupt import PendingInterrupt, deferred, handled
 from mbrl_agents.runs import training
 from mbrl_agents.runs.config import RunConfig
+from mbrl_agents.runs.progress import Listener
 from mbrl_agents.runs.run_folder import FAILED, INTERRUPTED, RunFolder, in_a_line, is_run
 
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -47,22 +48,6 @@ class Job:
     config: RunConfig
     path: pathlib.Path
     restart: bool = False
-
-
-class Listener(Protocol):
-    """Who wants to know."""
-
-    def progress(self, index: int, timesteps: int, score: float | None) -> None:
-        """A run has come so far."""
-
-    def ended(self, index: int, state: str, error: str | None) -> None:
-        """A run has ended, with the state of a :class:`~mbrl_agents.runs.run_folder.Status`."""
-
-    def waiting(self) -> None:
-        """Nothing has happened for a moment."""
-
-    def stopping(self) -> None:
-        """Ctrl-C was pressed."""
 
 
 def execute(job: Job, report: training.Report) -> tuple[str, str | None]:

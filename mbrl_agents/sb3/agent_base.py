@@ -194,14 +194,19 @@ class AgentBase(HasArguments, OffPolicyAlgorithm, Generic[LearnerT]):
         return self.schedules.explore_at(progress)
 
     def _record_exploration(self) -> None:
-        explore = self.exploration_at()
-        self.exploration_rate = float(explore.epsilon)
-        if "exploration" not in self.arguments:  # an agent that does not choose
-            return
-        if self.arguments["exploration"] == "softmax":
-            self.logger.record("rollout/temperature", float(explore.temperature))
-        else:
-            self.logger.record("rollout/exploration_rate", self.exploration_rate)
+        self.exploration_rate = float(self.exploration_at().epsilon)
+        for name, value in self.scheduled(self._current_progress_remaining).items():
+            if name.startswith("rollout/"):
+                self.logger.record(name, value)
+
+    def scheduled(self, progress_remaining: float) -> dict[str, float]:
+        """What follows a schedule at a progress from 1 (start) to 0 (end), by the names that it has in logs."""
+        values = {"train/learning_rate": float(self.lr_schedule(progress_remaining))}
+        if self.arguments.get("exploration") == "softmax":
+            values["rollout/temperature"] = float(self._temperature_schedule(progress_remaining))
+        elif "exploration" in self.arguments:
+            values["rollout/exploration_rate"] = float(self._epsilon_schedule(progress_remaining))
+        return values
 
     # ------------------------------------------------------------------ the run
 

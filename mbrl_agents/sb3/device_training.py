@@ -17,7 +17,7 @@ from stable_baselines3.common.callbacks import (
 )
 
 from mbrl_agents.core import chunks
-from mbrl_agents.core.chunks import Chunk
+from mbrl_agents.core.chunks import Chunk, Pace
 from mbrl_agents.core.program import Program
 from mbrl_agents.core.run import RunState, StepRecord
 from mbrl_agents.core.slots import slot_functions
@@ -25,9 +25,6 @@ from mbrl_agents.sb3 import episode_records
 from mbrl_agents.sb3.agent_base import AgentBase
 from mbrl_agents.sb3.callback_locals import DeviceLoopValues
 from mbrl_envs import FunctionalTask
-
-SECONDS_PER_CHUNK = 0.5  # how long Ctrl-C and the progress bar may have to wait
-FIRST_CHUNK = 50
 
 
 def start_environments(agent: AgentBase, task: FunctionalTask, reset: bool) -> Program:
@@ -68,49 +65,36 @@ def learn(
     """Drives an agent's run until ``agent.num_timesteps`` reaches the total or a callback stops it."""
     num_envs = agent.n_envs
     callback.on_training_start(DeviceLoopValues(locals(), self=agent, env=agent.env, replay_buffer=agent.memory), globals())
-    rate_limit, keep_on = FIRST_CHUNK, True
+    pace, keep_on = Pace(), True
     while keep_on and agent.num_timesteps < total_timesteps:
         callback.on_rollout_start()
         if agent.run.slots is None:  # a callback has seeded the agent anew
             start_environments(agent, task, reset=False)
         program = agent.program_in(task)  # every time, as callbacks may set arguments
         left = -(-(total_timesteps - agent.num_timesteps) // num_envs)
-        num = min(program.max_chunk, rate_limit, left, steps_until_due(callback, agent.num_timesteps, num_envs))
+        most = min(left, steps_until_due(callback, agent.num_timesteps, num_envs))
         began = time.perf_counter()
-        chunk = run_chunk(agent, program, num, total_timesteps)
+        chunk = run_chunk(agent, program, most, total_timesteps, pace.steps)
         seconds = time.perf_counter() - began
+        pace.note(len(chunk.records.reward), seconds)
         try:
             keep_on = _report(agent, chunk, seconds, callback, log_interval, total_timesteps)
         finally:
             agent._told_timesteps = None
         callback.on_rollout_end()
         agent._interrupt.raise_if_pressed()
-        done = len(chunk.records.reward)
-        rate_limit = int(np.clip(done * SECONDS_PER_CHUNK / max(seconds, 1e-9), 1, 4 * done + 1))
     callback.on_training_end()
 
 
-def run_chunk(agent: AgentBase, program: Program, num: int, total_timesteps: int) -> Chunk:
-    """Runs at least one and at most ``num`` steps, with the trainings that are due."""
+def run_chunk(agent: AgentBase, program: Program, most: int, total_timesteps: int, pace: int | None = None) -> Chunk:
+    """Runs at least one and at most ``most`` steps, about ``pace`` of them, with the trainings that are due."""
 
     def advanced(state: RunState) -> tuple[RunState, Chunk]:
-        part = chunks.next_part(program, state, num)
+        part = chunks.next_part(program, state, most, most if pace is None else pace)
         tables = agent.schedules.tables(agent.num_timesteps, total_timesteps, agent.n_envs, program.max_chunk, part.num)
         return chunks.on_host(part, *chunks.run_part(chunks.compiled(program), part, state, tables))
 
     return agent.advance_run(program, advanced)
-
-
-def count_episodes(agent: AgentBase, records: StepRecord) -> None:
-    """Counts a chunk's episodes, as :func:`learn` does, without telling anybody.
-
-    Args:
-        agent: The agent.
-        records: NumPy arrays of shape (steps, slots).
-    """
-    done = records.terminated | records.truncated
-    for step, slot in zip(*np.nonzero(done), strict=True):
-        _count_episode(agent, _info(agent, records, int(step), int(slot)))
 
 
 def _count_episode(agent: AgentBase, info: dict[str, Any]) -> None:

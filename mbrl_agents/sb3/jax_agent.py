@@ -16,17 +16,20 @@ from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
 from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
 
-from mbrl_agents.core import keys
+from mbrl_agents.core import keys, user_metrics
 from mbrl_agents.core.interrupt import PendingInterrupt, deferred
 from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.user_metrics import UserMetrics
 from mbrl_agents.sb3 import device_training, given_environment, host_training, persistence, setting_later, settings
 from mbrl_agents.sb3.agent_base import AgentBase, LearnerT
 from mbrl_agents.sb3.arguments import Given, HasArguments, Kind, argument, whole_number
 from mbrl_agents.sb3.host_training import HostFunctions, host_functions
 from mbrl_agents.sb3.policy import AGENTS
 from mbrl_agents.sb3.progress_bars import closing_bar
-from mbrl_envs import FunctionalTask, forks, functional_task
+from mbrl_envs import FunctionalEnv, FunctionalTask, forks, functional_task
 from mbrl_envs.checks import integer_in
+
+_METRICS = 2**32 - 1  # where the keys of users' metrics are folded from the predictions'
 
 
 class JaxAgent(AgentBase[LearnerT]):
@@ -77,6 +80,7 @@ class JaxAgent(AgentBase[LearnerT]):
         self.exploration_rate = 0.0
         self._interrupt = PendingInterrupt()
         self._metrics: dict[str, Any] = {}  # of the last training
+        self._user_metrics: UserMetrics | None = None  # of the present learn()
         self.arrays_lock = threading.RLock()
         if env is not None:
             self._check_spaces()
@@ -127,6 +131,7 @@ class JaxAgent(AgentBase[LearnerT]):
         tb_log_name: str | None = None,
         reset_num_timesteps: bool = True,
         progress_bar: bool = False,
+        metrics: UserMetrics | None = None,
     ) -> Self:
         """Learns for ``total_timesteps`` transitions; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.learn`.
 
@@ -135,27 +140,52 @@ class JaxAgent(AgentBase[LearnerT]):
         (``EvalCallback``, ``CheckpointCallback``, ``EveryNTimesteps``) are due. Ctrl-C takes effect between two steps (or
         chunks) and leaves an agent that can be saved and can learn on.
 
+        Args:
+            total_timesteps: Transitions to learn from.
+            callback: Callbacks, as for Stable-Baselines3's agents.
+            log_interval: Episodes between logs; None for none.
+            tb_log_name: Name of the run in TensorBoard; by default that of the agent's class.
+            reset_num_timesteps: Whether to count from 0, or to go on counting.
+            progress_bar: Whether to show one.
+            metrics: A function ``(learner, state, env, key) -> pytree of numbers``, compiled and evaluated for every log, and
+                logged by the names that the numbers have in the pytree: ``{"model": {"error": …}}`` is ``model/error``. It is
+                given :attr:`learner`, :attr:`learner_state`, the environment's dynamics (None of one that has none) and a key.
+
         Raises:
-            ValueError: ``total_timesteps`` is not positive, or ``device_loop=True`` and there are no functional dynamics.
+            TypeError: ``metrics`` is no function.
+            ValueError: ``metrics`` gives no numbers; ``total_timesteps`` is not positive; or ``device_loop=True`` and there are
+                no functional dynamics.
             RuntimeError: This process was forked from one that had used JAX.
         """
         forks.check()
         if self.env is None:
             raise ValueError("the agent has no environment to learn in: give one to load(..., env=...) or set_env()")
         total_timesteps = whole_number("total_timesteps", total_timesteps, 1)
+        user_metrics.check(metrics)
+        if metrics is not None:
+            user_metrics.check_numbers(metrics, self.learner, self.learner_state, self._dynamics())
         task = self._functional_task()
         if task is None and (reset_num_timesteps or self._last_obs is None):  # SB3 resets the environment then
             self.memory.cut()
         with closing_bar(callback, progress_bar) as callback:
             given = (total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__)
             total_timesteps, callback = self._setup_learn(*given)
-            with deferred() as self._interrupt:
-                if task is not None:
-                    device_training.start_environments(self, task, reset_num_timesteps)
-                    device_training.learn(self, task, total_timesteps, callback, log_interval)
-                else:
-                    host_training.learn(self, total_timesteps, callback, log_interval)
+            self._user_metrics = metrics
+            try:
+                with deferred() as self._interrupt:
+                    if task is not None:
+                        device_training.start_environments(self, task, reset_num_timesteps)
+                        device_training.learn(self, task, total_timesteps, callback, log_interval)
+                    else:
+                        host_training.learn(self, total_timesteps, callback, log_interval)
+            finally:
+                self._user_metrics = None
         return self
+
+    def _dynamics(self) -> FunctionalEnv | None:
+        """The dynamics of the environment, if there are any."""
+        task = functional_task(self.env)
+        return None if task is None else task.env
 
     @property
     def _functions(self) -> HostFunctions:
@@ -202,6 +232,11 @@ class JaxAgent(AgentBase[LearnerT]):
         for key, value in self._metrics.items():
             self.logger.record(f"train/{key}", float(value))
         self._metrics = {}
+        if self._user_metrics is not None:
+            measured = user_metrics.compiled(self._user_metrics, self.learner, self._dynamics())
+            key = keys.fold_in(keys.fold_in(self.run.keys.predict, _METRICS), self.num_timesteps)
+            for name, number in measured(self.learner_state, key).items():
+                self.logger.record(name, float(number))
         super().dump_logs()
 
     # ------------------------------------------------------------------ acting

@@ -6,7 +6,8 @@ import inspect
 import io
 import os
 from collections import deque
-from typing import Any, TypeVar
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -14,7 +15,7 @@ from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 
 from mbrl_agents.core import files, schedules
-from mbrl_agents.core.run import Clock, Keys
+from mbrl_agents.core.run import Clock, Keys, RunState
 from mbrl_agents.core.slots import slot_functions
 from mbrl_agents.sb3 import agent_file, spaces_json
 from mbrl_agents.sb3.agent_base import AgentBase
@@ -40,20 +41,43 @@ EXCLUDABLE = ("policy.optimizer", "lanes")  # the latter are the run's slots, by
 _LAST = ("_last_obs", "_last_original_obs", "_last_episode_starts")  # of the host loop: where its environments are
 
 
+class Counted(NamedTuple):
+    """What an agent's file says beside arguments and arrays.
+
+    Attributes:
+        seed: The seed.
+        num_episodes: Episodes so far.
+        total_timesteps: Where the training ends.
+        progress_remaining: What is left of it, from 1 to 0.
+        episodes: The latest episodes, as monitors record them.
+    """
+
+    seed: int | None
+    num_episodes: int
+    total_timesteps: int
+    progress_remaining: float
+    episodes: Iterable[Mapping[str, Any]]
+
+
 def get_parameters(agent: AgentBase) -> dict[str, dict[str, np.ndarray]]:
     """See :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.get_parameters`."""
-    return {name: files.flatten(getattr(agent.learner_state, part)) for name, part in _parts(agent).items()}
+    return parameters(agent.learner_state)
 
 
-def _parts(agent: AgentBase) -> dict[str, str]:
-    """The parts that this agent has; the perfect model has no parameters."""
-    return {name: part for name, part in _PARTS.items() if jax.tree.leaves(getattr(agent.learner_state, part, None))}
+def parameters(learner_state: Any) -> dict[str, dict[str, np.ndarray]]:
+    """The parts of a learner's state by the names that they have in files."""
+    return {name: files.flatten(getattr(learner_state, part)) for name, part in _parts(learner_state).items()}
+
+
+def _parts(learner_state: Any) -> dict[str, str]:
+    """The parts that this learner has; the perfect model has no parameters."""
+    return {name: part for name, part in _PARTS.items() if jax.tree.leaves(getattr(learner_state, part, None))}
 
 
 def set_parameters(agent: AgentBase, source: Any, exact: bool) -> None:
     """See :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.set_parameters`."""
     given = source if isinstance(source, dict) else agent_file.load(source).params
-    own = _parts(agent)
+    own = _parts(agent.learner_state)
     unknown, missing = sorted(set(given) - set(own)), sorted(set(own) - set(given))
     if unknown or (exact and missing):
         raise ValueError(f"parameters must be {sorted(own)}: unknown {unknown}, missing {missing}")
@@ -69,11 +93,27 @@ def save(agent: AgentBase, path: str | os.PathLike[str] | io.BufferedIOBase, exc
     """See :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.save`."""
     if unknown := sorted(exclude - {*EXCLUDABLE, *agent.arguments}):
         raise ValueError(f"exclude must name some of {EXCLUDABLE} or arguments of the constructor, got {unknown}")
+    progress = agent._current_progress_remaining
+    episodes = agent.ep_info_buffer or ()
+    counted = Counted(agent.arguments.get("seed"), agent._episode_num, agent._total_timesteps, progress, episodes)
+    agent_file.save(path, content(agent, agent.run, counted, exclude))
+
+
+def content(agent: AgentBase, run: RunState, counted: Counted, exclude: Collection[str] = ()) -> AgentFile:
+    """What is in the file of an agent that has this run.
+
+    Args:
+        agent: An agent with the same arguments, but for the seed.
+        run: The run.
+        counted: What is counted beside it.
+        exclude: What to leave out.
+    """
     arguments = {
         name: schedules.to_json(value) if name in _SCHEDULED else value
-        for name, value in agent.arguments.items()
+        for name, value in (agent.arguments | {"seed": counted.seed}).items()
         if name not in exclude
     }
+    counters = {name: int(getattr(run.clock, own)) for name, own in _CLOCK.items()}
     data = {
         "class": type(agent).__name__,
         "policy": schedules.to_json(agent.policy_name),
@@ -81,19 +121,18 @@ def save(agent: AgentBase, path: str | os.PathLike[str] | io.BufferedIOBase, exc
         "observation_space": spaces_json.to_json(agent.observation_space),
         "action_space": spaces_json.to_json(agent.action_space),
         "n_envs": agent.n_envs,
-        "counters": {name: int(getattr(agent.run.clock, own)) for name, own in _CLOCK.items()}
-        | {name: int(getattr(agent, name)) for name in _COUNTERS},
-        "progress_remaining": agent._current_progress_remaining,
-        "episodes": [dict(episode) for episode in agent.ep_info_buffer or ()],
-        "task": repr(agent._slots_task) if agent.run.slots is not None else None,
+        "counters": counters | dict(zip(_COUNTERS, (counted.num_episodes, counted.total_timesteps), strict=True)),
+        "progress_remaining": counted.progress_remaining,
+        "episodes": [dict(episode) for episode in counted.episodes],
+        "task": repr(agent._slots_task) if run.slots is not None else None,
     }
-    arrays = files.flatten(_keys_in_file(agent.run.keys))
+    arrays = files.flatten(_keys_in_file(run.keys))
     last = {name: getattr(agent, name, None) for name in _LAST}
     arrays |= {f"last/{name}": np.array(value) for name, value in last.items() if isinstance(value, np.ndarray)}
-    if agent.run.slots is not None and "lanes" not in exclude:
-        arrays |= files.flatten({"lanes": agent.run.slots})
-    params = {name: part for name, part in get_parameters(agent).items() if name not in exclude}
-    agent_file.save(path, AgentFile(data, params, arrays))
+    if run.slots is not None and "lanes" not in exclude:
+        arrays |= files.flatten({"lanes": run.slots})
+    params = {name: part for name, part in parameters(run.learner).items() if name not in exclude}
+    return AgentFile(data, params, arrays)
 
 
 def load(

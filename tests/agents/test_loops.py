@@ -9,10 +9,11 @@ import jax
 import numpy as np
 import pytest
 from gymnasium import spaces
+from stable_baselines3.common.callbacks import ConvertCallback, EveryNTimesteps
 
 import mbrl_envs
-from mbrl_agents import OMDSAC, ReplayDQN
-from mbrl_agents.sb3 import device_training
+from mbrl_agents import OMDSAC, ReplayDQN, ValueRNN
+from mbrl_agents.core import chunks
 from tests.agents.probes import Aim, make
 
 SETTINGS: dict[str, Any] = {
@@ -62,12 +63,7 @@ def record(cls: Any, env: gymnasium.Env, settings: dict[str, Any]) -> tuple[Any,
         rows.append(jax.tree.map(lambda leaf: np.asarray(leaf)[last, 0], stored))
         return True
 
-    original = device_training.SECONDS_PER_CHUNK, device_training.FIRST_CHUNK
-    try:
-        device_training.SECONDS_PER_CHUNK, device_training.FIRST_CHUNK = 0.0, 1
-        agent.learn(STEPS, callback=note)
-    finally:
-        device_training.SECONDS_PER_CHUNK, device_training.FIRST_CHUNK = original
+    agent.learn(STEPS, callback=EveryNTimesteps(1, ConvertCallback(note)))  # a chunk ends with each step
     records = {name: np.stack([getattr(row, name) for row in rows]) for name in rows[0]._fields}
     for name in ("observation", "next_observation"):
         records[name] = np.asarray(agent.replay.codec.decode(records[name])).astype(env.observation_space.dtype)
@@ -111,16 +107,30 @@ def test_both_loops_act_and_learn_alike_in_continuous_actions(model_loss: str) -
     check_both_loops(OMDSAC, make(Aim(3)), small | {"model_loss": model_loss})
 
 
-def test_chunks_change_no_number(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(first: int, seconds: float) -> dict:
-        monkeypatch.setattr(device_training, "FIRST_CHUNK", first)
-        monkeypatch.setattr(device_training, "SECONDS_PER_CHUNK", seconds)
-        return ReplayDQN("MlpPolicy", mazes(), **LARGE).learn(200).get_parameters()
+@pytest.mark.parametrize(
+    ("cls", "changes"),
+    [
+        (ReplayDQN, {}),
+        (ReplayDQN, {"train_freq": 3}),
+        (ValueRNN, {"hidden_size": 8, "sequence_length": 10, "burn_in": 2, "train_freq": 20}),
+    ],
+)
+def test_chunks_change_no_number(cls: Any, changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the clock lets them be: here a step, or few, or as many as there are."""
+    given = {**LARGE, **changes}
+    if cls is ValueRNN:
+        given = {name: value for name, value in given.items() if name not in ("target_update_interval", "policy_kwargs")}
 
-    one, other = run(1, 0.0), run(1000, 10.0)
-    for part in one:
-        for name in one[part]:
-            np.testing.assert_array_equal(one[part][name], other[part][name])
+    def run(first: int, seconds: float) -> dict:
+        monkeypatch.setattr(chunks, "FIRST_CHUNK", first)
+        monkeypatch.setattr(chunks, "SECONDS_PER_CHUNK", seconds)
+        return cls(env=mazes(), **({"policy": "MlpPolicy"} if cls is ReplayDQN else {}), **given).learn(250).get_parameters()
+
+    one = run(1000, np.inf)
+    for other in (run(1, 0.0), run(7, 1e-3)):
+        for part in one:
+            for name in one[part]:
+                np.testing.assert_array_equal(one[part][name], other[part][name])
 
 
 @pytest.mark.parametrize("device_loop", [True, False], ids=["device", "host"])

@@ -15,7 +15,7 @@ from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import LinearTD, ReplayDQN
-from mbrl_agents.sb3.device_training import FIRST_CHUNK
+from mbrl_agents.core.chunks import FIRST_CHUNK
 from tests.agents.cases import CASES, JAX_CASES, SOME_IN_JAX, make
 from tests.agents.comparing import assert_same
 from tests.agents.small import TINY, agent, both_loops

@@ -50,7 +50,7 @@ def groups(execution: Execution, num_runs: int) -> list[RunGroup]:
     runs = [new_run(seed) for seed in range(num_runs)]
     made = [execution.group(group) for group in ([runs] if execution.together else [[each] for each in runs])]
     for group in made:
-        group.advance(1000)
+        group.advance(1000, 1000)
     return made
 
 
@@ -60,7 +60,7 @@ def all_forward(pool: ThreadPoolExecutor, made: Sequence[RunGroup], num: int) ->
     def forward(group: RunGroup) -> None:
         done = 0
         while done < num:
-            done += len(group.advance(num - done)[0].records.reward)
+            done += len(group.advance(num - done, num - done)[0].records.reward)
 
     return lambda: list(pool.map(forward, made))
 
@@ -73,7 +73,7 @@ def alone_on_one_core(pipe: Any, num: int) -> None:
     pipe.send(None)
     while pipe.recv():
         began = time.perf_counter()
-        group.advance(num)
+        group.advance(num, num)
         pipe.send(time.perf_counter() - began)
 
 

@@ -28,6 +28,15 @@ TINY: dict[str, dict[str, Any]] = {
         "rollout_batch_size": 16,
     },
     "LinearTD": {"episode_steps": 15},
+    "ValueRNN": {
+        "hidden_size": 4,
+        "learning_starts": 40,
+        "batch_size": 4,
+        "buffer_size": 150,
+        "sequence_length": 10,
+        "burn_in": 2,
+        "train_freq": 20,
+    },
     "PPO": {"n_steps": 32, "batch_size": 32, "n_epochs": 1},
     "DQN": {"learning_starts": 40, "buffer_size": 1000},
 }

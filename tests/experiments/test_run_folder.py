@@ -107,7 +107,7 @@ def test_metrics_are_appended_whole_or_not_at_all(tmp_path: pathlib.Path, monkey
         "value": [0.125, 1e-9, 1 / 3, 0.1 + 0.2],
     }
     assert run.scores().to_dict() == {0: 0.125, 50: 1 / 3}
-    run.drop_metrics_after(49)
+    run.drop_after(49)
     assert (run.path / "metrics.csv").read_bytes() == before
 
 
@@ -117,7 +117,7 @@ def test_a_line_cut_short_is_passed_over_and_damage_is_told(tmp_path: pathlib.Pa
     with (run.path / "metrics.csv").open("a") as file:
         file.write("0,50,sco")
     assert run.scores().to_dict() == {0: 0.5}
-    run.drop_metrics_after(0)
+    run.drop_after(0)
     run.append_metrics(50, {"score": 0.75})
     assert run.scores().to_dict() == {0: 0.5, 50: 0.75}
     (run.path / "metrics.csv").write_text("a,b\n1,2\n")

@@ -34,15 +34,15 @@ single, mapped = executions._SingleRun.advance, executions._MappedRuns.advance
 def devices(tree):
     return sorted({device.id for leaf in jax.tree.leaves(tree) for device in leaf.devices()})
 
-def one_by_one(self, num):
-    chunks = single(self, num)
+def one_by_one(self, most, pace):
+    chunks = single(self, most, pace)
     rate = self.run.schedules.learning_rate(1.0)
     seen["loop"][rate] = devices(self.state._replace(clock=()))
     return chunks
 
-def together(self, num):
+def together(self, most, pace):
     jax.tree.map(note, self.own, self.state)
-    chunks = mapped(self, num)
+    chunks = mapped(self, most, pace)
     jax.tree.map(note, self.own, self.state)
     return chunks
 

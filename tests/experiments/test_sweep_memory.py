@@ -139,7 +139,7 @@ class Counter:
 
         def counted_save(run: Any, state: Any) -> None:
             save(run, state)
-            if run.agent is None:
+            if run.record is None:
                 count(run, -1)
 
         monkeypatch.setattr(RunInTraining, "begin", counted_begin)

@@ -335,7 +335,7 @@ def test_what_is_no_sweep_cannot_be_opened(small: SweepResult, tmp_path: pathlib
 
 def test_a_sweep_that_is_not_finished_has_the_curves_that_it_has(tmp_path: pathlib.Path) -> None:
     result = made_up(tmp_path, RATES, ending_in(1, 2))
-    result._folders[1].drop_metrics_after(40)
+    result._folders[1].drop_after(40)
     result._folders[1].write_status(Status(INTERRUPTED, 40))
     again = SweepResult.open(result.folder)
     np.testing.assert_array_equal(again.objective(), [1, np.nan])

@@ -16,16 +16,17 @@ from stable_baselines3.common.utils import LinearSchedule
 import mbrl_envs
 from mbrl_agents import ReplayDQN, SweepResult
 from mbrl_agents.core import chunks
-from mbrl_agents.core.chunks import Chunk
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.replay_dqn import DQNLearner
 from mbrl_agents.runs import checkpoints, scheduler, training
 from mbrl_agents.runs import executor as executions
+from mbrl_agents.runs.evaluation import Evaluator
 from mbrl_agents.runs.programs import Programs
 from mbrl_agents.runs.run_folder import RunFolder
 from mbrl_agents.runs.training_groups import GroupInTraining
 from mbrl_agents.sb3 import device_training
 from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_envs import FunctionalGymEnv
 from mbrl_envs.pan_flute import PanFlute
 from tests.experiments.sweep_runs import (
     EXECUTIONS,
@@ -139,13 +140,14 @@ def test_no_number_compiles_a_program_again(execution: str) -> None:
 def test_no_more_programs_are_gone_round_than_are_kept(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With as many at once as there are none is left for another; with one, one is done before the next begins."""
     advanced: list[Any] = []
-    original = GroupInTraining._advance
+    original = GroupInTraining.step
 
-    def advance(group: GroupInTraining, num: int) -> list[Chunk]:
+    def step(group: GroupInTraining) -> None:
         advanced.append(group.runs[0].program)
-        return original(group, num)
+        original(group)
 
-    monkeypatch.setattr(GroupInTraining, "_advance", advance)
+    monkeypatch.setattr(GroupInTraining, "step", step)
+    monkeypatch.setattr(chunks, "SECONDS_PER_CHUNK", np.inf)
     monkeypatch.setattr(executions, "usable_cores", lambda: 1)
     swept: dict[int, SweepResult] = {}
     changes: dict[int, int] = {}
@@ -203,6 +205,29 @@ def test_runs_of_several_programs_side_by_side(execution: str) -> None:
     for run in range(8):
         arguments = {"exploration": explorations[run // 4]}
         same_runs(result.agent(run), alone(arguments, run % 4, 400), TOLERANCE[execution])
+
+
+@pytest.mark.parametrize("execution", EXECUTIONS)
+def test_what_a_sweep_constructs(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent without networks for each setting, one environment to look at; agents with networks when they are asked for."""
+    made: list[tuple[str, bool]] = []
+    agent, env = JaxAgent.__init__, FunctionalGymEnv.__init__
+
+    def counted_agent(self: Any, policy: Any, env: Any, arguments: Any, _init_setup_model: bool) -> None:
+        made.append(("agent", _init_setup_model))
+        agent(self, policy, env, arguments, _init_setup_model)
+
+    def counted_env(self: Any, *given: Any, **more: Any) -> None:
+        made.append(("environment", True))
+        env(self, *given, **more)
+
+    monkeypatch.setattr(JaxAgent, "__init__", counted_agent)
+    monkeypatch.setattr(FunctionalGymEnv, "__init__", counted_env)
+    result = sweep({"learning_rate": [1e-3, 1e-4]}, 2, execution=execution)
+    assert sorted(made) == [("agent", False), ("agent", False), ("environment", True)]
+    made.clear()
+    result.agent(3)
+    assert sorted(made) == [("agent", False), ("environment", True)]  # its run is loaded
 
 
 # ---------------------------------------------------------------------- seeds, order
@@ -271,15 +296,20 @@ def test_schedules_several_environments_and_rare_training(execution: str) -> Non
 
 @pytest.mark.parametrize("execution", EXECUTIONS)
 def test_evaluations_are_those_of_a_run_trained_alone(execution: str, tmp_path: pathlib.Path) -> None:
-    """`mbrl train` goes another way (learn() with callbacks), and plays the same episodes at the same timesteps."""
+    """`mbrl train` plays the same episodes at the same timesteps, and so does anybody who evaluates the agent."""
     result = measured(execution)
     for i, run in enumerate(result._folders):
         single = RunFolder.create(tmp_path / str(i), run.config)
         training.train(single)
         assert run.scores().index.tolist() == GRID
         assert run.scores().equals(single.scores())
+        if execution == "loop":
+            assert run.metrics().equals(single.metrics())
         agent, _ = checkpoints.restore(single, four_flutes())
         same_runs(result.agent(i), agent, TOLERANCE[execution])  # type: ignore[arg-type]
+        sizes = run.config.evaluation
+        evaluator = Evaluator(run.config.environment, sizes.episodes, sizes.steps)
+        assert evaluator.scores(agent, run.config.seed, GRID[-1]).mean() == pytest.approx(run.scores().iloc[-1])
     assert len({tuple(run.scores()) for run in result._folders}) == 4
 
 

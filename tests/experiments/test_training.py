@@ -13,8 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch as th
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from mbrl_agents import ReplayDQN
+from mbrl_agents.core import chunks
 from mbrl_agents.runs import checkpoints, training
 from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.evaluation import Evaluator
@@ -33,6 +35,13 @@ def same(one: dict[str, Any], other: dict[str, Any]) -> None:
             np.testing.assert_array_equal(one[part][name], other[part][name], err_msg=f"{part} {name}")
 
 
+@pytest.fixture(autouse=True)
+def _a_step_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Chunks as short as can be, so that runs are stopped where the tests say."""
+    monkeypatch.setattr(chunks, "FIRST_CHUNK", 1)
+    monkeypatch.setattr(chunks, "SECONDS_PER_CHUNK", 0.0)
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
     """A run that was never interrupted."""
@@ -42,24 +51,54 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
 
 
 def test_a_finished_run(whole: RunFolder) -> None:
-    assert sorted(contents(whole.path)) == ["agent.zip", "config.yaml", "metrics.csv", "status.json", "versions.json"]
+    files = ["agent.zip", "config.yaml", "metrics.csv", "status.json", "times.csv", "versions.json"]
+    assert sorted(contents(whole.path)) == files
     status = whole.status()
     assert (status.state, status.timesteps, status.error) == (FINISHED, 200, None)
     assert whole.scores().index.tolist() == GRID
     metrics = whole.metrics()
     assert (metrics["seed"] == 0).all()
-    assert {"score", "time/seconds", "train/loss"} <= set(metrics["metric"])
-    seconds = metrics[metrics["metric"] == "time/seconds"]["value"]
-    assert seconds.is_monotonic_increasing
-    assert status.seconds >= seconds.iloc[-1]
+    assert {"score", "train/loss", "train/n_updates"} <= set(metrics["metric"])
+    assert not metrics["metric"].str.startswith("time/").any()
+    times = whole.times()
+    assert times["timestep"].tolist() == GRID
+    assert times["seconds"].is_monotonic_increasing
+    assert status.seconds >= times["seconds"].iloc[-1] > 0
     assert ReplayDQN.load(whole.agent_path).num_timesteps == 200
 
 
-@pytest.mark.parametrize(("device_loop", "train_freq"), [(True, 1), (True, 3), (False, 1)])
-def test_evaluations_see_the_agent_of_their_timestep(
-    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, device_loop: bool, train_freq: int
+def check_evaluated(seen: dict[int, tuple[int, dict]], device_loop: bool, arguments: dict[str, Any]) -> None:
+    """Whether parameters that were seen at timesteps are those of an agent that has learned for just so long."""
+    assert [timesteps for timesteps, _ in seen.values()] == list(seen)
+    for steps in (50, 150):
+        agent = ReplayDQN("MlpPolicy", FLUTE.make(), seed=4, **arguments)
+        # The host loop calls back before the gradient steps that follow a step, as SB3 does.
+        agent.learn(steps if device_loop else steps - 1)
+        same(seen[steps][1], agent.get_parameters())
+
+
+@pytest.mark.parametrize("train_freq", [1, 3])
+def test_the_agent_of_an_evaluation_in_the_device_loop(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, train_freq: int
 ) -> None:
-    """The parameters that are evaluated at a timestep are those of an agent that has learned for just so long."""
+    """It is saved just after it was evaluated."""
+    seen: dict[int, tuple[int, dict]] = {}
+    real = checkpoints.save_unfinished
+
+    def save(folder: RunFolder, agent: Any, *more: Any) -> None:
+        real(folder, agent, *more)
+        saved = ReplayDQN.load(folder.agent_path)
+        seen[int(folder.scores().index[-1])] = (saved.num_timesteps, saved.get_parameters())
+
+    monkeypatch.setattr(checkpoints, "save_unfinished", save)
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
+    arguments = TINY["ReplayDQN"] | {"train_freq": train_freq}
+    train(folder(tmp_path / "run", arguments=arguments, seed=4))
+    assert list(seen) == GRID[1:-1]
+    check_evaluated(seen, True, arguments)
+
+
+def test_the_agent_of_an_evaluation_in_the_host_loop(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[int, tuple[int, dict]] = {}
     real = Evaluator.measure
 
@@ -68,15 +107,10 @@ def test_evaluations_see_the_agent_of_their_timestep(
         return real(self, model, seed, stream)
 
     monkeypatch.setattr(Evaluator, "measure", measure)
-    arguments = TINY["ReplayDQN"] | {"device_loop": device_loop, "train_freq": train_freq}
+    arguments = TINY["ReplayDQN"] | {"device_loop": False}
     train(folder(tmp_path / "run", arguments=arguments, seed=4))
     assert list(seen) == GRID
-    assert [timesteps for timesteps, _ in seen.values()] == GRID
-    for steps in (50, 150):
-        agent = ReplayDQN("MlpPolicy", FLUTE.make(), seed=4, **arguments)
-        # The host loop calls back before the gradient steps that follow a step, as SB3 does.
-        agent.learn(steps if device_loop else steps - 1)
-        same(seen[steps][1], agent.get_parameters())
+    check_evaluated(seen, False, arguments)
 
 
 @pytest.mark.parametrize(("agent", "steps", "last"), [("PPO", 100, 100), ("DQN", 103, 104)])
@@ -145,8 +179,10 @@ def test_a_killed_run_goes_on_as_if_it_had_not_been(
     with pytest.raises(Killed):
         train(run, kill_at(timesteps))
     assert run.status().state == RUNNING
-    if checkpoint_seconds == 0:
+    if checkpoint_seconds == 0 and timesteps > 50:
         assert ReplayDQN.load(run.agent_path).num_timesteps == timesteps // 50 * 50
+    else:
+        assert not run.agent_path.is_file()
     assert train(run).state == FINISHED
     assert run.scores().equals(whole.scores())
     same(ReplayDQN.load(run.agent_path).get_parameters(), ReplayDQN.load(whole.agent_path).get_parameters())
@@ -233,13 +269,14 @@ def test_agents_of_sb3_go_on_from_their_weights(tmp_path: pathlib.Path, monkeypa
     assert any((fresh[name] != value).any() for name, value in parameters["policy"].items())
 
 
-def test_a_failing_run_says_why(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = folder(tmp_path / "run")
+@pytest.mark.parametrize("device_loop", [True, False])
+def test_a_failing_run_says_why(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, device_loop: bool) -> None:
+    run = folder(tmp_path / "run", arguments=TINY["ReplayDQN"] | {"device_loop": device_loop})
 
     def fails(*args: Any) -> None:
         raise RuntimeError("no\nluck")
 
-    monkeypatch.setattr(Evaluator, "measure", fails)
+    monkeypatch.setattr(RunFolder, "append_metrics", fails)
     with pytest.raises(RuntimeError, match="luck"):
         train(run)
     status = run.status()
@@ -288,7 +325,8 @@ def test_a_run_that_diverges_ends_and_says_so(tmp_path: pathlib.Path, device_loo
     run = folder(tmp_path / "run", arguments=arguments)
     status = train(run)
     assert (status.state, status.timesteps) == (DIVERGED, 50)
-    assert run.status().error == status.error == "the weights were no longer finite at timestep 50"
+    what = "loss was" if device_loop else "weights were"
+    assert run.status().error == status.error == f"the {what} no longer finite at timestep 50"
     assert run.scores().index.tolist() == [0]
     assert run.metrics().query("metric == 'diverged'")["timestep"].tolist() == [50]
 
@@ -304,3 +342,14 @@ def test_an_old_loss_does_not_stand_for_one_that_is_not_finite() -> None:
     assert latest.values == {"train/loss": 0.5, "train/n": 3.0}
     latest.write({"train/loss": float("nan")}, {})
     assert latest.values == {"train/n": 3.0}
+
+
+def test_tensorboard_gets_every_row(tmp_path: pathlib.Path) -> None:
+    run = folder(tmp_path / "run", arguments=TINY["ReplayDQN"] | {"tensorboard_log": str(tmp_path / "tb")})
+    train(run)
+    (file,) = (tmp_path / "tb" / "ReplayDQN_1").iterdir()
+    events = EventAccumulator(str(file)).Reload()
+    assert [(event.step, event.value) for event in events.Scalars("score")] == [
+        (step, pytest.approx(value)) for step, value in run.scores().items()
+    ]
+    assert "train/loss" in events.Tags()["scalars"]

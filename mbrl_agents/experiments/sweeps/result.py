@@ -117,8 +117,9 @@ class SweepResult:
         """All that was measured, a row each: ``run, seed``, the swept hyperparameters, ``timestep, metric, value``.
 
         The metric ``score`` is the mean of an evaluation's episodes (see :mod:`mbrl_agents.core.evaluation`);
-        ``rollout/…`` and ``train/…`` are means over the last chunk of at most 1000 steps before it; ``diverged`` (1) says that
-        a run's loss was no longer finite.
+        ``rollout/…`` and ``train/…`` are means over all that has happened since the evaluation before, but for what is counted
+        or follows a schedule (``train/n_updates``, ``train/learning_rate``, …); ``diverged`` (1) says that a run's loss was no
+        longer finite.
         """
         parts = []
         for i, each in enumerate(self._folders):

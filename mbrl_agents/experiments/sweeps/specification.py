@@ -57,11 +57,13 @@ class SweepSpec:
         configs: The runs; run ``i`` has setting ``i // len(seeds)`` and seed ``seeds[i % len(seeds)]``.
         settings: For each setting, the hyperparameters that were given as lists.
         seeds: The seeds.
+        programs: The programs of the runs.
     """
 
     configs: list[RunConfig]
     settings: list[dict[str, Any]]
     seeds: list[int]
+    programs: Programs = dataclasses.field(compare=False, repr=False)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, by which a sweep in a folder is recognised."""
@@ -115,11 +117,12 @@ def specify(
             eval_episodes=eval_episodes,
             eval_steps=eval_steps,
             save_replay=save_replay,
+            check=False,
         )
         _check_train_freq(first)
         programs.of(first)  # refuses arguments that do not go together
         configs += [dataclasses.replace(first, seed=seed) for seed in seed_list]
-    return SweepSpec(configs, settings, seed_list)
+    return SweepSpec(configs, settings, seed_list, programs)
 
 
 def setting_label(setting: Mapping[str, Any]) -> str:

@@ -13,7 +13,9 @@ import gymnasium
 from rich.console import Console
 from stable_baselines3.common.base_class import BaseAlgorithm
 
+from mbrl_agents.core import user_metrics
 from mbrl_agents.core.interrupt import deferred
+from mbrl_agents.core.user_metrics import UserMetrics
 from mbrl_agents.experiments.sweeps import folder as folders
 from mbrl_agents.experiments.sweeps.result import SweepResult
 from mbrl_agents.experiments.sweeps.specification import SweepSpec, specify
@@ -45,6 +47,7 @@ def train_sweep(
     save_replay: bool = True,
     max_parallel_runs: int | None = None,
     execution: str | None = None,
+    metrics: UserMetrics | None = None,
     progress_bar: bool = False,
     force: bool = False,
 ) -> SweepResult:
@@ -53,7 +56,7 @@ def train_sweep(
     Runs whose hyperparameters differ in numbers alone (step sizes, temperature, ε, γ, τ, weight decay, intervals, …) share one
     compiled program; where they differ in what shapes it (batch, networks, memory, …) there is a program for each shape. Run i
     is the run that ``agent_class(..., seed=...).learn(total_timesteps)`` makes alone: number for number with
-    ``execution="loop"``, up to rounding with ``"vmap"``.
+    ``execution="loop"`` if evaluations fall on multiples of ``train_freq`` steps, else (and with ``"vmap"``) up to rounding.
 
     Args:
         agent_class: ``ReplayDQN`` or another JAX agent, a subclass of one, or a name.
@@ -77,6 +80,11 @@ def train_sweep(
         max_parallel_runs: Most runs in memory at once; by default as many as fit.
         execution: ``"loop"`` (run by run in threads), ``"vmap"`` (all at once), or None for what was measured to be faster on
             the backend: ``"loop"`` on a CPU, ``"vmap"`` on a GPU.
+        metrics: A function ``(learner, state, env, key) -> pytree of numbers``, called at every evaluation of every run with
+            the learner (pure functions such as ``act_greedily``), its state, the environment's dynamics and a key. It is
+            compiled and mapped over runs, so it has to be written in JAX. Its numbers come in the table, named by where they
+            are in the pytree: ``{"model": {"error": …}}`` is ``model/error``. A sweep in a folder is not recognised by it:
+            evaluations that were made without it stay without it.
         progress_bar: Whether to show progress on standard error.
         force: Whether a sweep that is there already is deleted, once it is known that this one can be trained.
 
@@ -91,6 +99,7 @@ def train_sweep(
     """
     number_in("checkpoint_seconds", checkpoint_seconds, 0, finite=False)
     _check_most(max_parallel_runs)
+    user_metrics.check(metrics)
     spec = specify(
         agent_class,
         env,
@@ -104,10 +113,12 @@ def train_sweep(
         save_replay=save_replay,
     )
     chosen = make_execution(execution)
+    if metrics is not None:
+        spec.programs.check_metrics(metrics)
     if folder is None or force or not pathlib.Path(folder, folders.MARKER).exists():
         if folder is not None and not force:
             folders.check(folder, spec)  # first, as the plan takes a while: it compiles
-        _plan(spec, chosen, max_parallel_runs)  # before anything is written
+        spec.programs.plan(len(spec.configs), chosen, max_parallel_runs)  # before anything is written
         if folder is not None and force:
             folders.delete(folder)
     if folder is None:
@@ -122,6 +133,8 @@ def train_sweep(
         progress_bar=progress_bar,
         checkpoint_seconds=checkpoint_seconds,
         max_parallel_runs=max_parallel_runs,
+        metrics=metrics,
+        programs=spec.programs,
     )
     return SweepResult(runs, spec.to_dict(), keep)
 
@@ -142,14 +155,7 @@ def sweep_memory(
     """
     _check_most(max_parallel_runs)
     spec: SweepSpec = specify(agent_class, env, hyperparameters=hyperparameters, seeds=seeds, total_timesteps=1, n_envs=n_envs)
-    return _plan(spec, make_execution(execution), max_parallel_runs)
-
-
-def _plan(spec: SweepSpec, execution: Execution, max_parallel_runs: int | None) -> MemoryPlan:
-    programs = Programs()
-    for config in spec.configs[:: len(spec.seeds)]:
-        programs.of(config)
-    return programs.plan(len(spec.configs), execution, max_parallel_runs)
+    return spec.programs.plan(len(spec.configs), make_execution(execution), max_parallel_runs)
 
 
 def _check_most(max_parallel_runs: int | None) -> None:
@@ -165,6 +171,8 @@ def advance(
     progress_bar: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
     max_parallel_runs: int | None = None,
+    metrics: UserMetrics | None = None,
+    programs: Programs | None = None,
 ) -> None:
     """Trains the runs of one or several sweeps, to their end or up to an evaluation, where they can be gone on with.
 
@@ -175,6 +183,8 @@ def advance(
         progress_bar: Whether to show progress on standard error.
         checkpoint_seconds: Seconds between checkpoints of a run.
         max_parallel_runs: Most runs in memory at once.
+        metrics: A user's function, evaluated with the runs.
+        programs: Programs of the runs, as far as they are known.
 
     Raises:
         MemoryError: The runs do not fit.
@@ -189,7 +199,8 @@ def advance(
     console = None if progress_bar else Console(quiet=True)
     with deferred() as pending, tracked(bars, execution.workers, console) as tracker:
         ended = [run for run in runs if run not in missing]
-        scheduler = Scheduler(missing, tracker, execution, pending, checkpoint_seconds, max_parallel_runs, ended, until)
+        limits = checkpoint_seconds, max_parallel_runs
+        scheduler = Scheduler(missing, tracker, execution, pending, *limits, ended, until, metrics, programs)
         tracker.say(str(scheduler.memory))
         scheduler.run()
 
