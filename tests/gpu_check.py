@@ -43,7 +43,7 @@ def forward(group: Any, num: int) -> None:
     """``num`` steps of a group of runs, done when this returns."""
     done = 0
     while done < num:
-        done += len(group.advance(num - done)[0].records.reward)
+        done += len(group.advance(num - done, num - done)[0].records.reward)
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------------------
