@@ -20,12 +20,13 @@ from tests.experiments.runs import config, contents, folder
 
 def test_a_new_folder_tells_everything(tmp_path: pathlib.Path) -> None:
     run = folder(tmp_path / "a" / "run", seed=7)
-    assert sorted(contents(run.path)) == ["config.yaml", "metrics.csv", "status.json", "versions.json"]
+    assert sorted(contents(run.path)) == ["config.yaml", "metrics.csv", "status.json", "times.csv", "versions.json"]
     assert yaml.safe_load((run.path / "config.yaml").read_text())["seed"] == 7
     versions = json.loads((run.path / "versions.json").read_text())
     assert versions["packages"]["jax"]
     assert versions["command"]
     assert (run.path / "metrics.csv").read_text() == "seed,timestep,metric,value\n"
+    assert (run.path / "times.csv").read_text() == "timestep,seconds\n"
     again = RunFolder.open(run.path)
     assert again.config == run.config
     assert again.status().state == RUNNING

@@ -15,6 +15,7 @@ from mbrl_agents import ReplayDQN, grid, sweep_memory, train_sweep
 from mbrl_agents.experiments.sweeps import sweep as sweeps
 from mbrl_agents.experiments.sweeps.specification import MOST_RUNS, specify
 from mbrl_agents.runs import memory
+from mbrl_agents.runs.programs import Programs
 from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import FLUTE, SMALL
 
@@ -77,7 +78,7 @@ def test_what_is_not_refused_begins(tmp_path: pathlib.Path) -> None:
         ({"learning_rate": [1e-3, lambda progress: 1e-3]}, TypeError, "must be a number or Stable-Baselines3's LinearSchedule"),
         ({"temperature": lambda progress: 0.1}, TypeError, "must be a number or Stable-Baselines3's LinearSchedule"),
         ({"learning_rate": LinearSchedule(-1, 0, 1)}, ValueError, r"learning_rate\(progress_remaining=1\) must be"),
-        ({"gamma": (0.9, 0.99)}, TypeError, r"gamma must be a finite number .*, got \(0.9, 0.99\)"),
+        ({"gamma": (0.9, 0.99)}, TypeError, r"gamma must be a finite number .*, got \[0.9, 0.99\]"),
         ({"gamma": [0.9, 1.1]}, ValueError, "gamma must be a finite number of at least 0 and at most 1, got 1.1"),
         ({"temperature": [0.1, 0.0]}, ValueError, "temperature must be a finite number above 0, got 0.0"),
         ({"tau": [True]}, TypeError, "tau must be a finite number"),
@@ -178,7 +179,7 @@ def test_too_many_runs(tmp_path: pathlib.Path) -> None:
 
 
 def test_folders_of_other_things(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sweeps, "_plan", None)  # said before anything is compiled
+    monkeypatch.setattr(Programs, "plan", None)  # said before anything is compiled
     (tmp_path / "thesis.txt").write_text("dear")
     for path, message in (
         (tmp_path, "exists and holds no sweep: choose another folder"),

@@ -211,17 +211,17 @@ def test_runs_of_several_programs_side_by_side(execution: str) -> None:
 def test_what_a_sweep_constructs(execution: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent without networks for each setting, one environment to look at; agents with networks when they are asked for."""
     made: list[tuple[str, bool]] = []
-    agent, env = JaxAgent.__init__, FunctionalGymEnv.__init__
+    agent, env = JaxAgent._construct, FunctionalGymEnv.__init__
 
-    def counted_agent(self: Any, policy: Any, env: Any, arguments: Any, _init_setup_model: bool) -> None:
-        made.append(("agent", _init_setup_model))
-        agent(self, policy, env, arguments, _init_setup_model)
+    def counted_agent(self: Any, policy: Any, env: Any, given: Any, setup: bool) -> None:
+        made.append(("agent", setup))
+        agent(self, policy, env, given, setup)
 
     def counted_env(self: Any, *given: Any, **more: Any) -> None:
         made.append(("environment", True))
         env(self, *given, **more)
 
-    monkeypatch.setattr(JaxAgent, "__init__", counted_agent)
+    monkeypatch.setattr(JaxAgent, "_construct", counted_agent)
     monkeypatch.setattr(FunctionalGymEnv, "__init__", counted_env)
     result = sweep({"learning_rate": [1e-3, 1e-4]}, 2, execution=execution)
     assert sorted(made) == [("agent", False), ("agent", False), ("environment", True)]
