@@ -250,6 +250,7 @@ NOT_RUN = {
     "mbrl play": "opens a window",
     "mbrl tune worker": "needs a study on a server",
     "tests.benchmarks": "is run by tests/test_benchmarks.py",
+    "tests.gpu_check": "is run by tests/test_gpu_check.py",
 }
 NAMED_ALONE = "is named without its arguments"
 BEFORE = {"mbrl_agents/README.md": "mbrl train SimpleModelDQN mbrl/PanFlute-v0"}  # makes the run that the page looks at
