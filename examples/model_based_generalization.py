@@ -77,7 +77,7 @@ def collected(out: pathlib.Path) -> pd.DataFrame:
             there = pd.MultiIndex.from_frame(table[keys]).isin(pd.MultiIndex.from_frame(new[keys]))
             table = pd.concat([table[~there], new]) if len(table) else new
     order = {name: i for i, name in enumerate([*PANELS, *AGENTS])}
-    return table.sort_values(COLUMNS[:4], key=lambda column: column.map(order) if column.dtype == object else column)
+    return table.sort_values(COLUMNS[:4], key=lambda column: column.map(order) if column.name in ("panel", "agent") else column)
 
 
 def by_run(table: pd.DataFrame) -> pd.DataFrame:
@@ -154,8 +154,8 @@ def draw(table: pd.DataFrame) -> Any:
         axis.set_ylim(min(limits.uniform, part["score"].min()) - margin, limits.optimal + 2 * margin)
         axis.set_xlim(0, chosen.regime.steps)
         axis.set_title(f"{chosen.environment.title}, {name.rpartition('-')[2]} data", loc="left", fontsize=10)
-        axis.set_xlabel("steps of the environment")
-        axis.xaxis.set_major_formatter(lambda value, position: f"{value:,.0f}")
+        axis.set_xlabel("thousands of steps")
+        axis.xaxis.set_major_formatter(lambda value, position: f"{value / 1000:,.0f}")
         figures.plain(axis)
         if part.empty:
             axis.text(0.5, 0.5, "not run yet", transform=axis.transAxes, ha="center", color=figures.GREY)
