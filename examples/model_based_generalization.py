@@ -37,7 +37,7 @@ EVALUATIONS = 20  # over a whole curve of --quick
 
 
 def reference(chosen: Preset) -> Yardsticks:
-    """What the uniform and the best policy score in a preset's environment."""
+    """Scores of the uniform and the best policy in a preset's environment."""
     found = known_yardsticks(chosen.environment.dynamics(), chosen.regime.eval_steps)
     assert found is not None
     return found

@@ -21,11 +21,10 @@ import numpy as np
 from mbrl_agents.experiments.published import preset
 from mbrl_agents.runs.agents import find_agent
 from mbrl_agents.runs.executor import Run, make_execution
-from mbrl_agents.sb3 import device_training
-from mbrl_envs import functional_task
 from tests.benchmarks.machine import header
+from tests.benchmarks.sweeps import forward, run_of
 
-AGENTS, SIZES, STARTS, TOTAL = ("replay", "perfect", "categorical"), (1, 30, 256), 20, 10**6
+AGENTS, SIZES, STARTS = ("replay", "perfect", "categorical"), (1, 30, 256), 20
 MOST = 1e-3  # of the largest parameter: what rounding makes of it in some hundred updates, with room
 
 
@@ -35,15 +34,7 @@ def new_run(label: str, seed: int) -> Run:
     kind = find_agent(chosen.agents[label][0])
     env = chosen.environment.training_env(1)
     agent: Any = kind.make(env, chosen.arguments[label] | {"learning_starts": STARTS}, seed)
-    program = device_training.begin(agent, functional_task(env), TOTAL)  # type: ignore[arg-type]
-    return Run(agent.run, program, agent.schedules, TOTAL, 32, 100, seed)
-
-
-def forward(group: Any, num: int) -> None:
-    """``num`` steps of a group of runs, done when this returns."""
-    done = 0
-    while done < num:
-        done += len(group.advance(num - done, num - done)[0].records.reward)
+    return run_of(agent, seed)
 
 
 # --- numbers ------------------------------------------------------------------------------------------------------------------

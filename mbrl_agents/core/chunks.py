@@ -188,7 +188,7 @@ def run_part(programs: Programs, part: Part, state: RunState, schedules: Now) ->
 
 
 class Chunk(NamedTuple):
-    """What one run's chunk of steps reports.
+    """Records and metrics of one run's chunk of steps.
 
     Attributes:
         records: NumPy arrays with a leading axis of steps.

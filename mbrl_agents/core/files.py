@@ -165,6 +165,15 @@ def write_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray]) -> None:
     np.savez(file, **dict(arrays))  # type: ignore[arg-type]
 
 
+def save_arrays(place: str | os.PathLike[str] | io.BufferedIOBase, arrays: Mapping[str, np.ndarray]) -> None:
+    """Writes a flat dictionary of arrays to an NPZ file, whole or not at all, or into a stream; see :func:`write_to`.
+
+    Raises:
+        OSError: Writing failed; the old file, if any, is intact.
+    """
+    write_to(place, "npz", lambda file: write_arrays(file, arrays))
+
+
 def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     """A flat dictionary of arrays as an NPZ file."""
     buffer = io.BytesIO()

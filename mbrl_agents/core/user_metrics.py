@@ -17,7 +17,7 @@ _OURS = ("score", "diverged", "train/", "rollout/", "time/")
 
 
 def measure(function: UserMetrics, learner: Any, state: Any, env: Any, key: jax.Array) -> dict[str, jax.Array]:
-    """What the function gives, float32 numbers by name: where they are in the pytree, as in ``"model/error"``.
+    """Calls the function and names its numbers, float32, by their paths in the pytree, as in ``"model/error"``.
 
     Args:
         function: The function; a single number that it gives has its name.

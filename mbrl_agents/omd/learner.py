@@ -219,7 +219,7 @@ class OMDLearner:
         return state, {"loss": loss, "model_loss": model_loss}
 
     def predict(self, model: Any, batch: Batch) -> Prediction:
-        """What a model predicts of a batch; of rewards those that really came, unless it learns them."""
+        """A model's prediction for a batch, with the real rewards unless it learns rewards."""
         prediction = self.model.predict(model, batch.observation, batch.action)
         return prediction if self.learn_reward else prediction._replace(reward=batch.reward)
 

@@ -1,4 +1,4 @@
-"""What Q-networks learn from, on real or predicted steps, and what a model may be trained for, if not for return.
+"""Losses: TD errors of Q-networks on real or predicted steps, and those of models that are not trained for return.
 
 Losses of a model (likelihood, values of fixed functions, values of the present one) take predictions and the transitions as
 they really were, and return the mean over these. How well rewards are predicted is part of each.

@@ -241,7 +241,7 @@ class OMDSACLearner:
     # ------------------------------------------------------------------ the model
 
     def _transitions(self, model: Any, batch: Batch, noise: Noise) -> Batch:
-        """What a model predicts of a batch; the batch itself if there is no model (``{}``)."""
+        """Transitions predicted by a model for a batch; the batch itself if there is no model (``{}``)."""
         if not model:
             return batch
         assert self.model is not None

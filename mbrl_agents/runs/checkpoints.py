@@ -24,7 +24,7 @@ _TIMES = 20  # what a run's checkpoint took is a twentieth of the time to its ne
 
 
 class Measured(NamedTuple):
-    """What was measured of a run before it goes on.
+    """Measurements of a run up to where it goes on.
 
     Attributes:
         score: Its latest score; None if there is none.

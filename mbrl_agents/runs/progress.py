@@ -21,7 +21,7 @@ WAITING, TRAINING = "waiting", "training"
 
 
 class Listener(Protocol):
-    """Who wants to know how far runs have come."""
+    """Receives the progress of runs."""
 
     def progress(self, index: int, timesteps: int, score: float | None) -> None:
         """A run has come so far."""

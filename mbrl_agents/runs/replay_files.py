@@ -9,8 +9,7 @@ written, the one before is whole.
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -38,7 +37,7 @@ class RowFiles(NamedTuple):
 
     @classmethod
     def read(cls, arrays: files.ArrayFile) -> RowFiles | None:
-        """What a file of :func:`save` says; None if it has a whole memory."""
+        """Reads the index in a file of :func:`save`; None if it has a whole memory."""
         if PARTS not in arrays.names:
             return None
         end, position, size = (int(arrays[name]) for name in (END, "position", "size"))
@@ -77,13 +76,12 @@ def save(path: pathlib.Path, before: pathlib.Path | None, replay: Replay, run: R
     kept = tuple(part for part in kept if part not in new)
     for first, last in new:
         row = _row(replay, state, end, first)
-        arrays = replay.rows_to_arrays(state, row, row + last - first)
-        files.write_atomically(part_path(path.parent, (first, last)), _writer(arrays))
+        files.save_arrays(part_path(path.parent, (first, last)), replay.rows_to_arrays(state, row, row + last - first))
     parts = kept + new
     rows = replay.rows_to_arrays(state, 0, 0)
     rest = {name: array for name, array in replay.to_arrays(state).items() if name not in rows}
     rest |= {END: np.array(end, np.int64), PARTS: np.array(parts, np.int64).reshape(-1, 2)}
-    files.write_atomically(path, _writer(rest))
+    files.save_arrays(path, rest)
     return [part_path(path.parent, part) for part in parts]
 
 
@@ -125,10 +123,6 @@ def _split(replay: Replay, state: ReplayState, end: int, number: int) -> tuple[t
     first = end - number
     middle = first + replay.rows - _row(replay, state, end, first)
     return ((first, middle), (middle, end)) if middle < end else ((first, end),)
-
-
-def _writer(arrays: dict[str, np.ndarray]) -> Callable[[Any], None]:
-    return lambda file: files.write_arrays(file, arrays)
 
 
 class _Joined:

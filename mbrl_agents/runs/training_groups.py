@@ -94,7 +94,7 @@ class RunInTraining:
         self.write_status(RUNNING)
 
     def give(self) -> Run:
-        """What is to be executed; its arrays are somebody else's until they are put back."""
+        """Gives the run to an executor, which owns its arrays until :meth:`take` puts them back."""
         assert self.record is not None
         assert self.record.run is not None
         run, self.record.run = self.record.run, None

@@ -200,7 +200,7 @@ class AgentBase(HasArguments, OffPolicyAlgorithm, Generic[LearnerT]):
                 self.logger.record(name, value)
 
     def scheduled(self, progress_remaining: float) -> dict[str, float]:
-        """What follows a schedule at a progress from 1 (start) to 0 (end), by the names that it has in logs."""
+        """Scheduled values at a progress from 1 (start) to 0 (end), by their names in logs."""
         values = {"train/learning_rate": float(self.lr_schedule(progress_remaining))}
         if self.arguments.get("exploration") == "softmax":
             values["rollout/temperature"] = float(self._temperature_schedule(progress_remaining))

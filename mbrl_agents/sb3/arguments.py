@@ -35,7 +35,7 @@ _WIDTH = 120  # of lines of documentation
 
 
 class Kind(enum.Enum):
-    """What an argument does.
+    """Role of an argument.
 
     Attributes:
         NUMBER: A number of a run: an array in the learner's state, in which runs of one program may differ.
@@ -54,7 +54,7 @@ class Kind(enum.Enum):
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """What an argument is, whatever agent has it.
+    """Declaration of an argument without its default, which agents may share.
 
     Attributes:
         check: From its name and what was given to its plain form; raises TypeError or ValueError. Plain forms stay as they are.
@@ -152,7 +152,7 @@ class HasArguments:
     declared: ClassVar[dict[str, Argument]] = {}
     """The constructor's arguments by name, in its order."""
     first_argument: ClassVar[str] = "policy"
-    """What the constructor's first argument is called."""
+    """Name of the constructor's first argument."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         given = self.bind(*args, **kwargs)
@@ -241,7 +241,7 @@ def _parameters(cls: type[HasArguments]) -> list[inspect.Parameter]:
 
 
 def _annotation(cls: type, argument: Argument) -> Any:
-    """What is given for an argument, as its field says."""
+    """Annotation of an argument in the signature, from that of its field."""
     owner = next(base for base in cls.__mro__ if vars(base).get(argument.name) is argument)
     annotation = inspect.get_annotations(owner)[argument.name]
     if isinstance(annotation, str) and annotation.startswith("Given["):

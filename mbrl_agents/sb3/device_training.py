@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import deque
 from typing import Any
 
 import numpy as np
@@ -42,21 +41,6 @@ def start_environments(agent: AgentBase, task: FunctionalTask, reset: bool) -> P
         agent.change_run(slots=functions.restart(agent.run.slots))
     agent._slots_task = task
     return program
-
-
-def begin(agent: AgentBase, task: FunctionalTask, total_timesteps: int) -> Program:
-    """Makes an agent's run ready for chunks without :func:`learn`, new or loaded; returns the program.
-
-    Args:
-        agent: The agent.
-        task: What to learn in.
-        total_timesteps: Where the training ends.
-    """
-    agent._total_timesteps, agent._num_timesteps_at_start, agent.start_time = total_timesteps, 0, time.time_ns()
-    if agent.ep_info_buffer is None:
-        agent.ep_info_buffer = deque(maxlen=agent._stats_window_size)
-        agent.ep_success_buffer = deque(maxlen=agent._stats_window_size)
-    return start_environments(agent, task, reset=False)
 
 
 def learn(

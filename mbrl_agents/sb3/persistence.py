@@ -42,7 +42,7 @@ _LAST = ("_last_obs", "_last_original_obs", "_last_episode_starts")  # of the ho
 
 
 class Counted(NamedTuple):
-    """What an agent's file says beside arguments and arrays.
+    """Counters and episodes in an agent's file.
 
     Attributes:
         seed: The seed.
@@ -100,7 +100,7 @@ def save(agent: AgentBase, path: str | os.PathLike[str] | io.BufferedIOBase, exc
 
 
 def content(agent: AgentBase, run: RunState, counted: Counted, exclude: Collection[str] = ()) -> AgentFile:
-    """What is in the file of an agent that has this run.
+    """Content of the file of an agent that has this run.
 
     Args:
         agent: An agent with the same arguments, but for the seed.

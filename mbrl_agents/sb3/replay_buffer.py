@@ -138,8 +138,7 @@ class DeviceReplayBuffer:
 
     def save(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Writes all rows in use to an NPZ file, whole or not at all."""
-        arrays = self.replay.to_arrays(self.state)
-        files.write_to(path, "npz", lambda file: files.write_arrays(file, arrays))
+        files.save_arrays(path, self.replay.to_arrays(self.state))
 
     def load(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """Reads what :meth:`save` wrote.

@@ -83,5 +83,4 @@ class RunRecord:
     def save_replay_buffer(self, path: str | os.PathLike[str] | io.BufferedIOBase) -> None:
         """As :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.save_replay_buffer`."""
         assert self.run is not None
-        arrays = self.program.replay.to_arrays(self.run.memory)
-        files.write_to(path, "npz", lambda file: files.write_arrays(file, arrays))
+        files.save_arrays(path, self.program.replay.to_arrays(self.run.memory))

@@ -117,7 +117,7 @@ def test_names_and_order_are_those_of_stable_baselines3(ours: Any, theirs: Any) 
 
 
 def parts(case: str, **changes: Any) -> tuple[Any, Any]:
-    """What shapes an agent's program, and its numbers."""
+    """Learner, memory and plan of an agent's program, and its numbers."""
     made = make(case, **changes, _init_setup_model=False)
     made._setup_program()
     return (made.learner, made.replay, made.plan), made._make_hyperparameters()
@@ -214,5 +214,5 @@ def test_attributes_are_arguments_in_plain_form() -> None:
     for name in set(learner.arguments) - {"device", "train_freq"}:
         assert getattr(learner, name) == learner.arguments[name]
     assert (learner.batch_size, type(learner.batch_size), learner.max_grad_norm) == (16, int, 1.0)
-    assert ReplayDQN.gamma.rule.doc == "Discount factor, in [0, 1]."  # type: ignore[attr-defined]
+    assert ReplayDQN.gamma.rule.doc == "Discount factor, in [0, 1]."
     assert_same(learner.learner_state.hyper.adam.max_grad_norm, np.float32(1))

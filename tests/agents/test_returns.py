@@ -98,7 +98,7 @@ def test_an_episode_ends_in_the_middle() -> None:
 
 
 def test_lambda_returns_of_sequences_side_by_side_against_loops() -> None:
-    """What has fewer axes than the values is the same for all of them."""
+    """Arguments with fewer axes than the values are broadcast."""
     rng = np.random.default_rng(0)
     values, rewards = rng.normal(size=(7, 3, 2)), rng.normal(size=(7, 3, 1))
     discounts, lambdas = rng.uniform(size=(7, 3, 1)), rng.uniform(size=(7, 1, 1))

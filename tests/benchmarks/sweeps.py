@@ -27,6 +27,7 @@ import mbrl_envs
 from mbrl_agents import ReplayDQN
 from mbrl_agents.runs.executor import Execution, Run, RunGroup, make_execution
 from mbrl_agents.sb3 import device_training
+from mbrl_agents.sb3.jax_agent import JaxAgent
 from tests.benchmarks import machine
 from tests.benchmarks.recorded import Recorded
 from tests.benchmarks.training import matrix_products, measure
@@ -41,8 +42,20 @@ def new_run(seed: int) -> Run:
     env = gymnasium.make("mbrl/ProcMaze-v0", max_episode_steps=-1)
     rates = (2.5e-5, 5e-5, 1e-4)
     agent = ReplayDQN("MlpPolicy", env, learning_rate=rates[seed % 3], temperature=0.1, learning_starts=500, seed=seed)
-    program = device_training.begin(agent, mbrl_envs.functional_task(env), TOTAL)  # type: ignore[arg-type]
+    return run_of(agent, seed)
+
+
+def run_of(agent: JaxAgent, seed: int) -> Run:
+    """An agent's run, with its environments at their start."""
+    program = device_training.start_environments(agent, mbrl_envs.functional_task(agent.env), reset=False)
     return Run(agent.run, program, agent.schedules, TOTAL, 32, 100, seed)
+
+
+def forward(group: RunGroup, num: int) -> None:
+    """``num`` steps of a group of runs, done when this returns."""
+    done = 0
+    while done < num:
+        done += len(group.advance(num - done, num - done)[0].records.reward)
 
 
 def groups(execution: Execution, num_runs: int) -> list[RunGroup]:
@@ -56,13 +69,7 @@ def groups(execution: Execution, num_runs: int) -> list[RunGroup]:
 
 def all_forward(pool: ThreadPoolExecutor, made: Sequence[RunGroup], num: int) -> Callable[[], Any]:
     """``num`` steps of every run, as many groups at a time as the pool has workers."""
-
-    def forward(group: RunGroup) -> None:
-        done = 0
-        while done < num:
-            done += len(group.advance(num - done, num - done)[0].records.reward)
-
-    return lambda: list(pool.map(forward, made))
+    return lambda: list(pool.map(lambda group: forward(group, num), made))
 
 
 def alone_on_one_core(pipe: Any, num: int) -> None:

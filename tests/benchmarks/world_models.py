@@ -45,7 +45,7 @@ def training(name: str, num: int) -> Callable[[], Any]:
     agent_class, special = AGENTS[name]
     env = gymnasium.make("mbrl/ProcMaze-v0", max_episode_steps=-1)
     agent = agent_class("MlpPolicy", env, temperature=0.1, learning_starts=START, seed=0, **special)
-    program = device_training.begin(agent, mbrl_envs.functional_task(env), 10**6)
+    program = device_training.start_environments(agent, mbrl_envs.functional_task(env), reset=False)
 
     def advance(steps: int) -> None:
         while steps:

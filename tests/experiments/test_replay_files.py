@@ -50,7 +50,7 @@ class Folder:
     def save(self) -> int:
         """Saves a checkpoint, as :func:`mbrl_agents.runs.checkpoints.save_unfinished` does; returns the bytes written."""
         there = {file: file.stat().st_ino for file in self.path.iterdir()}
-        run = RunState(None, self.memory, None, None, Clock(vector_steps=np.int32(self.steps)), None)  # type: ignore[arg-type]
+        run = RunState(None, self.memory, None, None, Clock(vector_steps=np.int32(self.steps)), None)
         file = self.path / f"replay-{self.steps}.npz"
         self.needed = [file, *replay_files.save(file, self.saved, self.replay, run)]
         written = sum(each.stat().st_size for each in self.path.iterdir() if there.get(each) != each.stat().st_ino)

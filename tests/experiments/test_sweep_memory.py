@@ -28,7 +28,7 @@ def num_bytes(tree: Any) -> int:
 def state_of(hyperparameters: dict[str, Any]) -> RunState:
     """All that a real agent carries from step to step."""
     agent = ReplayDQN("MlpPolicy", FLUTE, seed=0, **(SMALL | hyperparameters))
-    device_training.begin(agent, mbrl_envs.functional_task(agent.env), 1)  # type: ignore[arg-type]
+    device_training.start_environments(agent, mbrl_envs.functional_task(agent.env), reset=False)
     return agent.run
 
 

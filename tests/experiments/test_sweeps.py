@@ -321,7 +321,7 @@ def test_metrics_are_means_over_what_happened_since_the_last_evaluation(executio
     reward, ended = np.asarray(stored.reward), np.asarray(stored.truncated)  # (steps, environments)
     # The same run once more, a step at a time.
     agent = ReplayDQN("MlpPolicy", four_flutes(), seed=SEEDS[0], **(SMALL | RHYTHM))
-    program = device_training.begin(agent, mbrl_envs.functional_task(agent.env), 990)  # type: ignore[arg-type]
+    program = device_training.start_environments(agent, mbrl_envs.functional_task(agent.env), reset=False)
     losses: dict[int, list[float]] = {}
     while agent.num_timesteps < 990:
         chunk = device_training.run_chunk(agent, program, 1, 990)

@@ -1,4 +1,4 @@
-"""What a run writes into ``metrics.csv`` follows from its configuration alone, to the byte; seconds are written elsewhere."""
+"""A run's ``metrics.csv`` follows from its configuration alone, to the byte; seconds are written elsewhere."""
 
 from __future__ import annotations
 

@@ -162,10 +162,10 @@ def test_systems_without_a_solution(method: str) -> None:
 def test_solvers_by_name() -> None:
     """A name gives a class; of the numbers it gets those that it has."""
     numbers = {"damping": 0.1, "tolerance": 0.01, "max_steps": 7}
-    made = {name: make_solver(name, **numbers) for name in SOLVERS}  # type: ignore[arg-type]
+    made = {name: make_solver(name, **numbers) for name in SOLVERS}
     assert {name: type(each) for name, each in made.items()} == SOLVERS
     assert (made["identity"], made["direct"]) == (Identity(), Direct(0.1))
-    assert all(dataclasses.asdict(made[name]) == numbers for name in ("cg", "normal_cg", "gmres"))  # type: ignore[call-overload]
+    assert all(dataclasses.asdict(made[name]) == numbers for name in ("cg", "normal_cg", "gmres"))
     assert made["cg"] != made["gmres"]  # of another class, though the numbers are equal
 
 
