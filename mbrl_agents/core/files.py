@@ -8,10 +8,12 @@ import pathlib
 import tempfile
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, BinaryIO, Self
+from typing import Any, BinaryIO, Self, TypeVar
 
 import jax
 import numpy as np
+
+T = TypeVar("T")
 
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -181,6 +183,24 @@ def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
     return buffer.getvalue()
 
 
+def load_numpy(read: Callable[[], T]) -> T:
+    """What ``read`` gives, which reads NumPy's files; safe in several threads.
+
+    NumPy has Python parse the headers of its files, and CPython 3.11 counts the parser's depth for all threads together:
+    it may fail with a `SystemError` when another thread parses too (https://github.com/python/cpython/issues/106905).
+    Nothing is wrong with the file, so it is read again.
+
+    Raises:
+        SystemError: It failed 20 times.
+    """
+    for _ in range(19):
+        try:
+            return read()
+        except SystemError:
+            continue
+    return read()
+
+
 class ArrayFile:
     """An NPZ file, whose arrays are read one by one as they are asked for; pickled objects are refused.
 
@@ -209,7 +229,7 @@ class ArrayFile:
 
     def _guarded(self, read: Callable[[], Any]) -> Any:
         try:
-            return read()
+            return load_numpy(read)
         except FileNotFoundError:
             raise
         except Exception as error:  # whatever NumPy, zipfile and zlib may raise

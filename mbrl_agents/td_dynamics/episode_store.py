@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from mbrl_agents.core.files import write_atomically
+from mbrl_agents.core.files import load_numpy, write_atomically
 from mbrl_envs.checks import integer_in
 
 FORMAT = "mbrl-episodes-1"
@@ -99,7 +99,7 @@ class EpisodeStore:
 
     def _open(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         try:
-            array = np.load(self.folder / name, mmap_mode="r", allow_pickle=False)
+            array = load_numpy(lambda: np.load(self.folder / name, mmap_mode="r", allow_pickle=False))
         except (OSError, ValueError) as error:
             raise ValueError(f"{self.folder / name} is missing or damaged: {error}") from error
         if array.shape != shape or array.dtype != np.int16:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import errno
 import io
 import json
@@ -22,6 +23,7 @@ from stable_baselines3 import DQN
 from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import ReplayDQN
+from mbrl_agents.core import files
 from tests.agents.comparing import assert_same, assert_same_parameters
 from tests.agents.small import LIMIT, TINY, agent, both_loops, flute
 
@@ -334,3 +336,28 @@ def test_one_action_is_an_array_as_of_sb3() -> None:
     action, _ = agent().predict(np.zeros(6, bool))
     assert isinstance(action, np.ndarray)
     assert action.shape == ()
+
+
+def test_threads_read_arrays_at_once() -> None:
+    """Python's parser, which reads the headers, fails at random in threads (CPython issue 106905): see ``load_numpy``."""
+    content = files.arrays_to_bytes({"x": np.arange(75.0)})
+    switching = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(4) as threads:
+            read = list(threads.map(lambda _: files.arrays_from_bytes(content, "here")["x"][-1], range(4000)))
+    finally:
+        sys.setswitchinterval(switching)
+    assert read == [74.0] * 4000
+
+
+def test_a_reader_that_always_fails_is_heard() -> None:
+    tries = []
+
+    def read() -> None:
+        tries.append(1)
+        raise SystemError("for ever")
+
+    with pytest.raises(SystemError, match="for ever"):
+        files.load_numpy(read)
+    assert len(tries) == 20
