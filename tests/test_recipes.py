@@ -28,7 +28,7 @@ from mbrl_agents import train_sweep
 from mbrl_agents.core import exploration
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
-from mbrl_agents.core.learner import Hyperparameters
+from mbrl_agents.core.learner import Acted, Hyperparameters, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now, Schedule
@@ -285,7 +285,7 @@ class LinearQState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearQLearner:
+class LinearQLearner(Learner):
     """Q-learning, linear in observations; the fields are what shapes the program."""
 
     codec: ObservationCodec
@@ -299,24 +299,19 @@ class LinearQLearner:
     def values(self, state: LinearQState, observation: jax.Array) -> jax.Array:
         return self.codec.features(observation) @ state.params["weights"]
 
-    def act(self, state: LinearQState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        return exploration.select(self.values(state, observation), key, "softmax", explore)
+    def act(
+        self, state: LinearQState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None
+    ) -> Acted:
+        return Acted(exploration.select(self.values(state, observation), key, "softmax", explore), carry)
 
-    def act_greedily(self, state: LinearQState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        del key
-        return exploration.greedy(self.values(state, observation))
-
-    def update(self, state: LinearQState, batch: Batch, key: jax.Array, now: Now) -> tuple[LinearQState, dict]:
+    def update(self, state: LinearQState, batch: Batch, key: jax.Array, now: Now) -> Updated:
         del key
         target = batch.reward + batch.discount * self.values(state, batch.next_observation).max(axis=-1)
         taken = jax.nn.one_hot(batch.action, self.num_actions)
         errors = target - (self.values(state, batch.observation) * taken).sum(axis=-1)
         step = self.codec.features(batch.observation).T @ (taken * errors[:, None]) / len(errors)
         weights = state.params["weights"] + now.learning_rate * step
-        return state._replace(params={"weights": weights}), {"loss": jnp.square(errors).mean()}
-
-    def update_target(self, state: LinearQState) -> LinearQState:
-        return state
+        return Updated(state._replace(params={"weights": weights}), {"loss": jnp.square(errors).mean()})
 
 
 class LinearQ(JaxAgent[LinearQLearner]):

@@ -90,13 +90,15 @@ class MemoryFunctions(NamedTuple):
     init: Any
     add: Any
     draw: Any
+    update_priorities: Any
 
 
 @functools.lru_cache(maxsize=32)
 def memory_functions(replay: Replay) -> MemoryFunctions:
     """The compiled functions of a layout."""
     add = plain_jit(replay.add, donate_argnums=0)
-    return MemoryFunctions(plain_jit(replay.init), add, plain_jit(replay.draw, static_argnums=2))
+    draw = plain_jit(replay.draw, static_argnums=2)
+    return MemoryFunctions(plain_jit(replay.init), add, draw, plain_jit(replay.update_priorities))
 
 
 @functools.lru_cache(maxsize=32)
@@ -115,7 +117,8 @@ def new_run(program: Program, key: jax.Array, hyper: Any, target_update_interval
     """
     learner = _compiled_init(program.learner)(key_of_init(key), hyper)
     memory = memory_functions(program.replay).init()
-    return RunState(learner, memory, None, Keys.of(key), Clock(), np.int32(target_update_interval))
+    carry = program.learner.initial_carry(program.replay.lanes)
+    return RunState(learner, memory, None, Keys.of(key), Clock(), np.int32(target_update_interval), carry)
 
 
 class Pace:

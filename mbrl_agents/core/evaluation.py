@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,6 @@ from mbrl_agents.core import keys, user_metrics
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.compilation import FirstCallAlone, plain_jit
 from mbrl_agents.core.exploration import Exploration
-from mbrl_agents.core.learner import Learner
 from mbrl_agents.core.user_metrics import UserMetrics
 from mbrl_envs import FunctionalEnv, draws
 from mbrl_envs import lane as lanes
@@ -74,16 +73,23 @@ def scores(env: FunctionalEnv, episodes: Episodes, num_steps: int) -> jax.Array:
 
 
 def scores_of_policy(
-    act: Callable[[jax.Array, jax.Array], jax.Array], env: FunctionalEnv, key: jax.Array, num_episodes: int, num_steps: int
+    act: Callable[[Any, Any, jax.Array], Any],
+    env: FunctionalEnv,
+    key: jax.Array,
+    num_episodes: int,
+    num_steps: int,
+    carry: Any = (),
 ) -> jax.Array:
     """Scores of a policy; a pure function, to be compiled and mapped over runs.
 
     Args:
-        act: Function of observations and a raw key that gives actions as learners have them.
+        act: Function of what is remembered, observations and a raw key that gives an
+            :class:`~mbrl_agents.core.learner.Acted`: actions as learners have them, and what is remembered from then on.
         env: The dynamics.
         key: Raw key, uint32 (2,); of its two halves the first decides which episodes are played.
         num_episodes: Number of episodes, side by side.
         num_steps: Steps of each.
+        carry: What is remembered when episodes begin; ``()`` for nothing.
 
     Returns:
         Scores, float32 (num_episodes,).
@@ -91,26 +97,27 @@ def scores_of_policy(
     env_key, act_key = jax.random.split(key)
     codec = ActionCodec.of(env.action_space)
 
-    def step(episodes: Episodes, step_key: jax.Array) -> tuple[Episodes, None]:
-        return advance(env, episodes, codec.to_env(act(observe(env, episodes), step_key))), None
+    def step(played: tuple[Episodes, Any], step_key: jax.Array) -> tuple[tuple[Episodes, Any], None]:
+        episodes, carry = played
+        acted = act(carry, observe(env, episodes), step_key)
+        return (advance(env, episodes, codec.to_env(acted.action)), acted.carry), None
 
-    episodes, _ = lax.scan(step, begin(env, env_key, num_episodes), jax.random.split(act_key, num_steps))
+    first = begin(env, env_key, num_episodes), carry
+    (episodes, _), _ = lax.scan(step, first, jax.random.split(act_key, num_steps))
     return scores(env, episodes, num_steps)
 
 
-def greedy_scores(
-    learner: Learner, env: FunctionalEnv, learner_state: Any, key: jax.Array, num_episodes: int, num_steps: int
-) -> jax.Array:
-    """Scores of the greedy policy of a learner in a state; see :func:`scores_of_policy`."""
+class Evaluated(Protocol):
+    """A learner, as far as evaluations know it; see :class:`mbrl_agents.core.learner.Learner`."""
 
-    def act(observation: jax.Array, step_key: jax.Array) -> jax.Array:
-        return learner.act_greedily(learner_state, observation, step_key)
-
-    return scores_of_policy(act, env, key, num_episodes, num_steps)
+    def evaluate(
+        self, env: FunctionalEnv, state: Any, key: jax.Array, explore: Exploration, num_episodes: int, num_steps: int
+    ) -> dict[str, jax.Array]:
+        """Measures by name."""
 
 
 def evaluate(
-    learner: Learner,
+    learner: Evaluated,
     env: FunctionalEnv,
     learner_state: Any,
     key: jax.Array,
@@ -120,9 +127,6 @@ def evaluate(
     metrics: UserMetrics | None = None,
 ) -> dict[str, jax.Array]:
     """Measures of an evaluation by name, float32 (num_episodes,) each; ``"score"`` is what the learner is judged by.
-
-    That is the greedy score, unless the learner has its own ``scores`` (of predictions, say), or an ``evaluate`` that gives
-    several.
 
     Args:
         learner: The algorithm.
@@ -134,11 +138,7 @@ def evaluate(
         num_steps: Steps of each.
         metrics: A user's function, whose numbers come as well, float32 () each.
     """
-    if (own := getattr(learner, "evaluate", None)) is not None:
-        measured = own(env, learner_state, key, explore, num_episodes, num_steps)
-    else:
-        judge = getattr(learner, "scores", None) or functools.partial(greedy_scores, learner)
-        measured = {"score": judge(env, learner_state, key, num_episodes, num_steps)}
+    measured = learner.evaluate(env, learner_state, key, explore, num_episodes, num_steps)
     if metrics is None:
         return measured
     return measured | user_metrics.measure(metrics, learner, learner_state, env, draws.fold_in(key, _METRICS))
@@ -146,7 +146,7 @@ def evaluate(
 
 @functools.lru_cache(maxsize=32)
 def compiled_evaluation(
-    learner: Learner, env: FunctionalEnv, num_episodes: int, num_steps: int, metrics: UserMetrics | None = None
+    learner: Evaluated, env: FunctionalEnv, num_episodes: int, num_steps: int, metrics: UserMetrics | None = None
 ) -> FirstCallAlone:
     """:func:`evaluate`, compiled, as a function of the learner's state, the key and how much it explores."""
 

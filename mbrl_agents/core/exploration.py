@@ -24,12 +24,14 @@ class Exploration(NamedTuple):
     epsilon: Any
 
 
-def select(values: jax.Array, key: jax.Array, kind: str, exploration: Exploration) -> jax.Array:
-    """Draws actions, int32 (n,), from action values of shape (n, actions).
+def select(values: jax.Array, key: jax.Array, kind: str, exploration: Exploration | None) -> jax.Array:
+    """Actions, int32 (n,), by action values of shape (n, actions): greedy ones if ``exploration`` is None, else drawn.
 
     ``"softmax"`` draws from softmax(values / temperature); ``"epsilon_greedy"`` takes the best action, or with probability
     epsilon a uniform one.
     """
+    if exploration is None:
+        return greedy(values)
     if kind == "softmax":
         return jax.random.categorical(key, values / exploration.temperature, axis=-1).astype(jnp.int32)
     explore_key, action_key = jax.random.split(key)

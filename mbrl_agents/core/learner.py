@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 import jax
+import jax.numpy as jnp
 from jax.tree_util import GetAttrKey
 
+from mbrl_agents.core import evaluation
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.schedules import Now
+from mbrl_envs import FunctionalEnv
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -49,23 +52,100 @@ class Hyperparameters:
         return cls(**dict(zip(names, numbers, strict=True)))
 
 
+class Acted(NamedTuple):
+    """What a learner does in n environments.
+
+    Attributes:
+        action: Actions as the :class:`~mbrl_agents.core.actions.ActionCodec` of the space has them, (n, …).
+        carry: What the learner remembers until its next action; leaves (n, …).
+        extras: What the replay memory may store with the transition, leaves (n, …); only learners with a carry have any.
+    """
+
+    action: Any
+    carry: Any = ()
+    extras: Any = ()
+
+
+class Updated(NamedTuple):
+    """What a gradient step gives.
+
+    Attributes:
+        state: The learner's new state.
+        metrics: Numbers by name, float32 scalars.
+        priorities: New priorities of what was drawn, float32 (B,); None from learners that have no use for them.
+    """
+
+    state: Any
+    metrics: dict[str, Any]
+    priorities: Any = None
+
+
 class Learner(Protocol):
-    """Functions of an algorithm that the loops call; hashable, as compiled programs are kept by it."""
+    """Functions of an algorithm that the loops call; frozen, as equal learners make the same program.
+
+    A learner that remembers what it has seen within an episode does so in its *carry*, a pytree whose leaves have a leading
+    axis of environments. The loops hand it from step to step, keep it with the run, and put :meth:`initial_carry` in its place
+    where an episode begins; :meth:`~mbrl_agents.sb3.jax_agent.JaxAgent.predict` gives it to the user as SB3's ``state``.
+    """
 
     def __hash__(self) -> int:
-        """Equal learners make the same program."""
+        return object.__hash__(self)
 
     def init(self, key: jax.Array, hyper: Any) -> Any:
         """The state before any learning; ``hyper`` are numbers in which runs of one program may differ."""
 
-    def act(self, state: Any, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Exploring actions, as the :class:`~mbrl_agents.core.actions.ActionCodec` of the space has them."""
+    def initial_carry(self, num: int) -> Any:
+        """What is remembered at the start of an episode, for ``num`` environments; ``()`` of learners without memory."""
+        del num
+        return ()
 
-    def act_greedily(self, state: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """Greedy actions."""
+    def act(self, state: Any, carry: Any, observation: Any, key: jax.Array, explore: Exploration | None) -> Acted:
+        """Actions in n environments.
 
-    def update(self, state: Any, batch: Any, key: jax.Array, now: Now) -> tuple[Any, dict]:
+        Args:
+            state: What has been learned.
+            carry: What is remembered.
+            observation: Observations, (n, …).
+            key: Raw key, uint32 (2,).
+            explore: How much to explore; None to act greedily. Learners with a carry act uniformly where ``epsilon`` is 1:
+                so they are told to before learning starts, and remember what they did.
+        """
+
+    def update(self, state: Any, batch: Any, key: jax.Array, now: Now) -> Updated:
         """One gradient step on what the replay memory draws, mostly a :class:`~mbrl_agents.core.replay.Batch`."""
 
     def update_target(self, state: Any) -> Any:
-        """One update of the target network."""
+        """One update of the target network; nothing for learners that have none."""
+        return state
+
+    def evaluate(
+        self, env: FunctionalEnv, state: Any, key: jax.Array, explore: Exploration, num_episodes: int, num_steps: int
+    ) -> dict[str, jax.Array]:
+        """Measures of an evaluation by name, float32 (num_episodes,) each; ``"score"`` is what the learner is judged by.
+
+        Args:
+            env: The dynamics.
+            state: What has been learned.
+            key: Raw key, uint32 (2,).
+            explore: How much it explores now, for policies that draw their actions.
+            num_episodes: Number of episodes, side by side.
+            num_steps: Steps of each.
+        """
+        del explore
+        carry = self.initial_carry(num_episodes * env.num_agents)
+
+        def act(carry: Any, observation: Any, step_key: jax.Array) -> Acted:
+            return self.act(state, carry, observation, step_key, None)
+
+        return {"score": evaluation.scores_of_policy(act, env, key, num_episodes, num_steps, carry)}
+
+
+def begin_anew(learner: Learner, carry: Any, starts: Any) -> Any:
+    """A carry, with the initial one in its place where an episode ``starts``, bool (n,)."""
+    if not jax.tree.leaves(carry):
+        return carry
+
+    def chosen(first: jax.Array, own: jax.Array) -> jax.Array:
+        return jnp.where(jnp.reshape(starts, (-1,) + (1,) * (own.ndim - 1)), first, own)
+
+    return jax.tree.map(chosen, learner.initial_carry(len(starts)), carry)

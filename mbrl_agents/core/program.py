@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mbrl_agents.core.exploration import Exploration
-from mbrl_agents.core.learner import Learner
+from mbrl_agents.core.learner import Acted, Learner, begin_anew
 from mbrl_agents.core.replay import Replay, Transitions
 from mbrl_agents.core.run import Clock, Keys, RunState, StepRecord
 from mbrl_agents.core.schedules import Now
@@ -74,21 +74,24 @@ class Program:
     def differs_in_step(self) -> RunState:
         """Which leaves differ between runs that have made equally many steps (True); a prefix of the run's state."""
         clock = Clock(vector_steps=False, num_timesteps=False, updates=False, predictions=True)
-        return RunState(True, self.replay.differs_in_step(), True, Keys(True, True, True, True), clock, True)  # type: ignore[arg-type]
+        return RunState(True, self.replay.differs_in_step(), True, Keys(True, True, True, True), clock, True, True)  # type: ignore[arg-type]
 
     # ------------------------------------------------------------------ parts of a step
 
-    def choose(self, state: RunState, observation: jax.Array, explore: Exploration) -> jax.Array:
-        """Actions of the training policy: before learning starts those of ``plan.warmup``, then the learner's."""
+    def choose(self, state: RunState, observation: jax.Array, explore: Exploration) -> Acted:
+        """What the training policy does: before learning starts ``plan.warmup``'s actions, then the learner's."""
         num = observation.shape[0]
         key = draws.fold_in(state.keys.act, state.clock.vector_steps)
+
+        def act(explore: Exploration) -> Acted:
+            return self.learner.act(state.learner, state.carry, observation, key, explore)
+
         if self.plan.warmup == "policy":
-            return self.learner.act(state.learner, observation, key, explore)
-        return lax.cond(
-            state.clock.num_timesteps < self.plan.learning_starts,
-            lambda: self.replay.actions.uniform(key, num),
-            lambda: self.learner.act(state.learner, observation, key, explore),
-        )
+            return act(explore)
+        warming_up = state.clock.num_timesteps < self.plan.learning_starts
+        if jax.tree.leaves(state.carry):  # a memory must see all steps, and what was done in them
+            return act(explore._replace(epsilon=jnp.where(warming_up, 1.0, explore.epsilon)))
+        return lax.cond(warming_up, lambda: Acted(self.replay.actions.uniform(key, num)), lambda: act(explore))
 
     def train(self, state: RunState, now: Now) -> tuple[RunState, dict]:
         """One training: ``plan.gradient_steps`` gradient steps, each on a fresh batch.
@@ -117,16 +120,24 @@ class Program:
         """
         number = self.plan.gradient_steps
 
-        def one(i: Any, learner: Any, memory: Any) -> tuple[Any, Any, dict]:
+        def learn(i: Any, learner: Any, memory: Any) -> tuple[Any, Any, dict]:
             sample_key, update_key = keys.of_update(updates + i)
             batch, after = self.replay.draw(memory, sample_key, self.plan.batch_size, learner.hyper.gamma)
-            learner, metrics = self.learner.update(learner, batch, update_key, now)
-            return learner, after, metrics
+            updated = self.learner.update(learner, batch, update_key, now)
+            if updated.priorities is not None:
+                after = self.replay.update_priorities(after, batch, updated.priorities)
+            return updated.state, after, updated.metrics
+
+        def one(i: Any, learner: Any, memory: Any) -> tuple[Any, Any, dict]:
+            if (ready := self.replay.ready(memory)) is True:
+                return learn(i, learner, memory)
+            shapes = jax.eval_shape(learn, i, learner, memory)[2]
+            return lax.cond(ready, learn, lambda _, *same: (*same, _not_a_number(shapes)), i, learner, memory)
 
         if number == 1:
             return one(0, learner, memory)
         shapes = jax.eval_shape(lambda: one(0, learner, memory))[2]
-        none = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
+        none = _not_a_number(shapes)
         if self.replay.changes_when_drawn():
             return lax.fori_loop(0, number, lambda i, carry: one(i, *carry[:2]), (learner, memory, none))
         learner, metrics = lax.fori_loop(0, number, lambda i, carry: one(i, carry[0], memory)[::2], (learner, none))
@@ -138,13 +149,15 @@ class Program:
         """One step of all environments: act, store, update the target network when due."""
         assert state.slots is not None
         num_envs, before = self._envs.num_envs, state.slots
-        action = self.choose(state, before.observation, explore)
+        acted = self.choose(state, before.observation, explore)
+        action = acted.action
         envs, out = self._envs.step(before.envs, self.replay.actions.to_env(action))
         ended = out.terminated | out.truncated
         # The last observation of an ended episode is not the one that acting goes on from.
         next_observation = lax.cond(ended.any(), lambda: self._envs.observe_states(out.final_state), lambda: out.observation)
         env_state = before.envs.lanes.state if self.replay.env is not None else None
-        new = Transitions(before.observation, action, out.reward, next_observation, out.terminated, out.truncated, env_state)
+        ends = out.terminated, out.truncated
+        new = Transitions(before.observation, action, out.reward, next_observation, *ends, env_state, acted.extras)
         episode_return, episode_length = before.episode_return + out.reward, before.episode_length + 1
         clock = state.clock
         clock = clock._replace(vector_steps=clock.vector_steps + 1, num_timesteps=clock.num_timesteps + num_envs)
@@ -154,6 +167,7 @@ class Program:
             memory=self.replay.add(state.memory, new),
             slots=EnvSlots(envs, out.observation, jnp.where(ended, 0, episode_return), jnp.where(ended, 0, episode_length)),
             clock=clock,
+            carry=begin_anew(self.learner, acted.carry, ended),
         )
         return after, StepRecord(action, out.reward, out.terminated, out.truncated, episode_return, episode_length)
 
@@ -196,6 +210,10 @@ class Program:
         """Rows for ``max_chunk`` of the second results of ``function(state)``."""
         shapes = jax.eval_shape(function, state)[1]
         return jax.tree.map(lambda leaf: jnp.zeros((self.max_chunk, *leaf.shape), leaf.dtype), shapes)
+
+
+def _not_a_number(shapes: Any) -> Any:
+    return jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), shapes)
 
 
 def _row(tree: Any, i: Any) -> Any:

@@ -88,20 +88,16 @@ class QLearning:
         """Action values, and the products of the network's layers, which are not computed again where they are given."""
         return self.network.apply({"params": params}, features, products, method="run")  # type: ignore[return-value]
 
-    def act(self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Exploring actions, int32 (n,)."""
+    def act(self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration | None) -> jax.Array:
+        """Actions, int32 (n,), greedy if ``explore`` is None."""
         return self.act_with_aux(params, features, key, explore)[0]
 
     def act_with_aux(
-        self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration
+        self, params: Any, features: jax.Array, key: jax.Array, explore: Exploration | None
     ) -> tuple[jax.Array, list[jax.Array]]:
-        """Exploring actions, and the network's products, from which an update of the same parameters can go on."""
+        """Actions, and the network's products, from which an update of the same parameters can go on."""
         values, products = self.values_with_aux(params, features)
         return exploration.select(values, key, self.explore, explore), products
-
-    def act_greedily(self, params: Any, features: jax.Array) -> jax.Array:
-        """Greedy actions, int32 (n,)."""
-        return exploration.greedy(self.values(params, features))
 
     def update(self, state: StateT, batch: Experience, learning_rate: jax.Array) -> tuple[StateT, dict[str, jax.Array]]:
         """One gradient step on :func:`q_loss`.

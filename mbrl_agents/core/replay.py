@@ -31,6 +31,8 @@ class Transitions(NamedTuple):
         terminated: bool; nothing follows, targets do not bootstrap.
         truncated: bool; the episode was cut short, targets bootstrap from ``next_observation``.
         env_state: State of the environment before the step, or None if it is not stored.
+        extras: What the learner has to say of the step, see :class:`~mbrl_agents.core.learner.Acted`; stored by memories that
+            ask for it.
     """
 
     observation: Any
@@ -40,6 +42,7 @@ class Transitions(NamedTuple):
     terminated: Any
     truncated: Any
     env_state: Any = None
+    extras: Any = ()
 
 
 class ReplayState(NamedTuple):
@@ -91,7 +94,8 @@ class Replay:
     """A replay memory's layout and functions.
 
     A memory with numbers of its own (priorities, say) is a subclass whose state has more fields than :class:`ReplayState`, and
-    which changes them in :meth:`add` and :meth:`draw`. They are saved, loaded and mapped over runs with the rest.
+    which changes them in :meth:`add`, :meth:`draw` and :meth:`update_priorities`. They are saved, loaded and mapped over runs
+    with the rest.
 
     Attributes:
         codec: How observations are stored.
@@ -141,7 +145,9 @@ class Replay:
     def add(self, state: ReplayState, new: Transitions) -> ReplayState:
         """Writes one row: a transition of every lane."""
         encoded = new._replace(
-            observation=self.codec.encode(new.observation), next_observation=self.codec.encode(new.next_observation)
+            observation=self.codec.encode(new.observation),
+            next_observation=self.codec.encode(new.next_observation),
+            extras=(),
         )
         # The row is named twice because XLA would join a plain write with the reading of batches, and for that copy the whole
         # memory, twice, on every step.
@@ -161,8 +167,31 @@ class Replay:
         """
         return self.sample(state, key, batch_size, gamma), state
 
+    def update_priorities(self, state: ReplayState, batch: Any, priorities: jax.Array) -> ReplayState:
+        """The memory after its priorities of what was drawn are set anew; a uniform one has none.
+
+        Args:
+            state: The memory.
+            batch: What :meth:`draw` gave.
+            priorities: What the learner's update gave, float32 (B,).
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no priorities")
+
+    def ready(self, state: ReplayState) -> jax.Array | bool:
+        """Whether there is something to draw; True where one stored transition is enough."""
+        del state
+        return True
+
+    def cut(self, state: ReplayState) -> ReplayState:
+        """The memory after episodes were broken off: they end, truncated, with the newest row. It must not be empty."""
+        newest, stored = (state.position - 1) % self.rows, state.stored
+        truncated = stored.truncated.at[newest].set(~stored.terminated[newest])
+        return state._replace(stored=stored._replace(truncated=truncated))
+
     def changes_when_drawn(self) -> bool:
-        """Whether :meth:`draw` changes the memory."""
+        """Whether :meth:`draw`, or the priorities that follow from an update, change the memory."""
+        if type(self).update_priorities is not Replay.update_priorities:
+            return True
         memory, found = jax.eval_shape(by_usual_rules(self.init)), []
 
         def look(memory: Any, key: jax.Array, gamma: jax.Array) -> Any:

@@ -74,6 +74,7 @@ class RunState(NamedTuple):
         keys: Keys of the random streams.
         clock: Where the run is.
         target_update_interval: Transitions between target updates, int32.
+        carry: What the learner remembers of the current episodes; ``()`` if it has no memory.
     """
 
     learner: Any
@@ -82,6 +83,7 @@ class RunState(NamedTuple):
     keys: Keys
     clock: Clock
     target_update_interval: Any
+    carry: Any = ()
 
 
 class StepRecord(NamedTuple):

@@ -198,10 +198,10 @@ class LinearTD(JaxAgent[LinearTDLearner]):
         actions = policy.choose(np.asarray(self._last_obs))
         return actions, self.actions.from_env(actions)
 
-    def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
+    def _act_for_policy(self, observations: np.ndarray, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
         if (policy := self._host_policy) is not None:
-            return self.actions.from_env(policy.choose(observations))
-        return super()._act_for_policy(observations, False)  # the policy is what it is
+            return self.actions.from_env(policy.choose(observations)), carry
+        return super()._act_for_policy(observations, carry, False)  # the policy is what it is
 
     def learn(self, *args: Any, **kwargs: Any) -> Self:
         """Learns; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.learn`. Says so where the step size was too large.
@@ -317,11 +317,10 @@ class LinearTD(JaxAgent[LinearTDLearner]):
         if (policy := self._host_policy) is not None:
             return host_episodes.host_play(self.env, policy.choose, num_episodes, num_steps)
         each_key, read = (keys.fold_in(key, step) for step in itertools.count()), self.replay.codec.from_host
+        by_policy = plain_jit(self.learner.act_by_policy)
 
         def act(observations: np.ndarray) -> np.ndarray:
-            return self.actions.to_env(
-                np.array(self._functions.act_greedily(self.learner_state, read(observations), next(each_key)))
-            )
+            return self.actions.to_env(np.array(by_policy(read(observations), next(each_key))))
 
         return host_episodes.host_play(self.env, act, num_episodes, num_steps)
 

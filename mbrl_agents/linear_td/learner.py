@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from mbrl_agents.core import predictions
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Acted, Learner, Updated
 from mbrl_agents.core.predictions import Played
 from mbrl_agents.core.replay import Replay, ReplayState
 from mbrl_agents.core.returns import td_target
@@ -88,7 +89,7 @@ class RolloutBuffer(Replay):
 
 
 @dataclasses.dataclass(frozen=True)
-class LinearTDLearner:
+class LinearTDLearner(Learner):
     """Functions of linear TD; the fields are what shapes the program.
 
     Attributes:
@@ -117,16 +118,18 @@ class LinearTDLearner:
         """V, float32 (…)."""
         return self.read(observation) @ state.params["weights"]
 
-    def act(self, state: LinearTDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
+    def act_by_policy(self, observation: jax.Array, key: jax.Array) -> jax.Array:
         """The policy's actions, int32 (n,)."""
-        del state, explore
         return self.policy(observation - self.start if self.features.discrete else observation, key)
 
-    def act_greedily(self, state: LinearTDState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """The same: the policy is given."""
-        return self.act(state, observation, key, None)  # type: ignore[arg-type]
+    def act(
+        self, state: LinearTDState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None
+    ) -> Acted:
+        """The policy's actions, greedy or not: the policy is given."""
+        del state, explore
+        return Acted(self.act_by_policy(observation, key), carry)
 
-    def update(self, state: LinearTDState, batch: Rollout, key: jax.Array, now: Now) -> tuple[LinearTDState, dict]:
+    def update(self, state: LinearTDState, batch: Rollout, key: jax.Array, now: Now) -> Updated:
         """One step of batch TD(0), w ← w + (η/B) Σ_t ψ_t δ_t over all transitions with TD errors δ_t; the key is not used."""
         del key
         weights, features, hyper = state.params["weights"], self.read(batch.observation), state.hyper
@@ -135,11 +138,7 @@ class LinearTDLearner:
         learning_rate = now.learning_rate * (1 + state.updates / hyper.delay) ** -hyper.exponent
         weights = weights + learning_rate / self.batch_size * (errors @ features)
         metrics = {"loss": jnp.mean(jnp.square(errors)), "learning_rate": learning_rate}
-        return state._replace(params={"weights": weights}, updates=state.updates + 1), metrics
-
-    def update_target(self, state: LinearTDState) -> LinearTDState:
-        """Nothing: targets come from the weights themselves."""
-        return state
+        return Updated(state._replace(params={"weights": weights}, updates=state.updates + 1), metrics)
 
     def play(self, env: FunctionalEnv, key: jax.Array, num_episodes: int, num_steps: int) -> Played:
         """Episodes of the policy from reset, without time limit.
@@ -153,25 +152,16 @@ class LinearTDLearner:
         Returns:
             Observations (T + 1, n, …), rewards float32 (T, n), and whether episodes go on, bool (T + 1, n).
         """
+        return predictions.play(env, self.act_by_policy, key, num_episodes, num_steps)
 
-        def act(observation: jax.Array, step_key: jax.Array) -> jax.Array:
-            return self.act_greedily(None, observation, step_key)  # type: ignore[arg-type]  # the policy is given
-
-        return predictions.play(env, act, key, num_episodes, num_steps)
-
-    def scores(self, env: FunctionalEnv, state: LinearTDState, key: jax.Array, num_episodes: int, num_steps: int) -> jax.Array:
+    def evaluate(
+        self, env: FunctionalEnv, state: LinearTDState, key: jax.Array, explore: Exploration, num_episodes: int, num_steps: int
+    ) -> dict[str, jax.Array]:
         """How well values predict the discounted return that followed, bootstrapped by V itself where an episode was cut.
 
-        Args:
-            env: The dynamics.
-            state: What has been learned.
-            key: Random key, uint32 (2,).
-            num_episodes: Number of episodes, side by side.
-            num_steps: Steps of each, at most.
-
-        Returns:
-            Scores (see :mod:`mbrl_agents.core.predictions`), float32 (num_episodes,). The chance in returns is part of them.
+        Scores are those of :mod:`mbrl_agents.core.predictions`. The chance in returns is part of them.
         """
+        del explore
         played = self.play(env, key, num_episodes, num_steps)
         values = self.value(state, played.observations)
-        return played.scores(values[:-1], played.returns(values, state.hyper.gamma))
+        return {"score": played.scores(values[:-1], played.returns(values, state.hyper.gamma))}

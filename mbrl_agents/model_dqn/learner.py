@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from mbrl_agents.core import optimizer
 from mbrl_agents.core.exploration import Exploration
-from mbrl_agents.core.learner import Hyperparameters
+from mbrl_agents.core.learner import Acted, Hyperparameters, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.q_learning import Experience, QLearning
 from mbrl_agents.core.replay import Batch
@@ -44,7 +44,7 @@ class ModelDQNState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ModelDQNLearner:
+class ModelDQNLearner(Learner):
     """A model-based agent's functions; the fields are what shapes the program.
 
     Attributes:
@@ -84,20 +84,18 @@ class ModelDQNLearner:
     def _perceive(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
         return self.model.perceive(state.model, self.codec.features(observation), key, state.hyper.model)
 
-    def act(self, state: ModelDQNState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Exploring actions, int32 (n,), for observations of shape (n, …)."""
-        perceive_key, act_key = jax.random.split(key)
-        return self.q.act(state.params, self._perceive(state, observation, perceive_key), act_key, explore)
-
-    def act_greedily(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """Greedy actions, int32 (n,); latent models draw what they perceive."""
-        return self.q.act_greedily(state.params, self._perceive(state, observation, key))
+    def act(
+        self, state: ModelDQNState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None
+    ) -> Acted:
+        """Actions, int32 (n,), for observations of shape (n, …); latent models draw what they perceive, greedy or not."""
+        perceive_key, act_key = (key, key) if explore is None else jax.random.split(key)
+        return Acted(self.q.act(state.params, self._perceive(state, observation, perceive_key), act_key, explore), carry)
 
     def q_values(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
         """Action values, float32 (n, actions), of observations of shape (n, …); latent models draw what they perceive."""
         return self.q.values(state.params, self._perceive(state, observation, key))
 
-    def update(self, state: ModelDQNState, batch: Batch, key: jax.Array, now: Now) -> tuple[ModelDQNState, dict]:
+    def update(self, state: ModelDQNState, batch: Batch, key: jax.Array, now: Now) -> Updated:
         """One gradient step of the model, and one of the Q-network on what the model then imagines."""
         model_key, start_key, imagine_key = jax.random.split(key, 3)
         metrics: dict[str, jax.Array] = {}
@@ -112,7 +110,7 @@ class ModelDQNLearner:
 
         imagined = imagine(self.model, state.model, start, choose, self.rollout_length, imagine_key)
         state, q_metrics = self.q.update(state, self.experience(imagined, state.hyper.gamma), now.learning_rate)
-        return state, q_metrics | metrics
+        return Updated(state, q_metrics | metrics)
 
     def update_model(self, state: ModelDQNState, batch: Batch, key: jax.Array) -> tuple[ModelDQNState, dict]:
         """One gradient step of the model; metrics ``model_loss`` and its parts, ``model_…``."""

@@ -193,14 +193,15 @@ class OMD(ActionValueAgent[OMDLearner]):
         """The policy that evaluations score, with SB3's ``predict``."""
         if self.arguments["evaluation"] == "greedy":
             return self
-        return JaxPolicy(self.observation_space, self.action_space, self._act_softly, self.actions, self.save)
+        act, initial_carry = self._act_softly, self.learner.initial_carry
+        return JaxPolicy(self.observation_space, self.action_space, act, self.actions, initial_carry, self.save)
 
-    def _act_softly(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
+    def _act_softly(self, observations: np.ndarray, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
         del deterministic
         observations, explore = self.replay.codec.from_host(observations), self.exploration_at()._replace(epsilon=np.float32(0))
         with self.arrays_lock:
             key = self._predict_key(drawn=True)
-            return np.array(self._functions.act(self.learner_state, observations, key, explore))
+            return np.array(self._functions.act(self.learner_state, carry, observations, key, explore).action), carry
 
     def _make_hyperparameters(self) -> OMDHyperparameters:
         return OMDHyperparameters(**self._numbers(), adam=PLAIN_ADAM)

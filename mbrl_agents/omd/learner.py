@@ -15,6 +15,7 @@ from jax import lax
 from mbrl_agents.core import evaluation, exploration, optimizer
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Acted, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.replay import Batch
@@ -68,7 +69,7 @@ class OMDState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class OMDLearner:
+class OMDLearner(Learner):
     """Optimal model design for discrete actions (arXiv 2106.03273); the fields are what shapes the program.
 
     Q-networks learn on what the model predicts, w ≈ argmin L_model(w, θ); the model learns so that these are good in the real
@@ -159,20 +160,18 @@ class OMDLearner:
         del key
         return self.networks.values(state.params, self.codec.features(observation)).mean(axis=0)
 
-    def act(self, state: OMDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Actions ~ softmax(Q / α) of the mean of the networks, or with probability ε uniform; int32 (n,)."""
+    def act(self, state: OMDState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None) -> Acted:
+        """Actions, int32 (n,), by the mean of the networks: ~ softmax(Q / α), or with probability ε uniform; or the best."""
+        if explore is None:
+            return Acted(exploration.greedy(self.q_values(state, observation, key)), carry)
         chance_key, uniform_key, soft_key = jax.random.split(key, 3)
         soft = self.act_softly(state, observation, soft_key, explore)
         anything = ActionCodec(self.num_actions).uniform(uniform_key, soft.shape[0])
-        return jnp.where(jax.random.uniform(chance_key, soft.shape) < explore.epsilon, anything, soft)
+        return Acted(jnp.where(jax.random.uniform(chance_key, soft.shape) < explore.epsilon, anything, soft), carry)
 
     def act_softly(self, state: OMDState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
         """Actions ~ softmax(Q / α) of the mean of the networks, int32 (n,)."""
         return exploration.select(self.q_values(state, observation, key), key, "softmax", explore)
-
-    def act_greedily(self, state: OMDState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """The best actions by the mean of the networks, int32 (n,); the key is not used."""
-        return exploration.greedy(self.q_values(state, observation, key))
 
     def evaluate(
         self, env: FunctionalEnv, state: OMDState, key: jax.Array, explore: Exploration, num_episodes: int, num_steps: int
@@ -182,11 +181,11 @@ class OMDLearner:
         ``"score"`` is that of :attr:`evaluation`; both are there by their names, ``"score/greedy"`` and ``"score/sample"``.
         """
 
-        def greedy(observation: jax.Array, step_key: jax.Array) -> jax.Array:
-            return self.act_greedily(state, observation, step_key)
+        def greedy(carry: Any, observation: jax.Array, step_key: jax.Array) -> Acted:
+            return self.act(state, carry, observation, step_key, None)
 
-        def soft(observation: jax.Array, step_key: jax.Array) -> jax.Array:
-            return self.act_softly(state, observation, step_key, explore)
+        def soft(carry: Any, observation: jax.Array, step_key: jax.Array) -> Acted:
+            return Acted(self.act_softly(state, observation, step_key, explore), carry)
 
         by_name = {
             name: evaluation.scores_of_policy(act, env, key, num_episodes, num_steps)
@@ -196,7 +195,7 @@ class OMDLearner:
 
     # ------------------------------------------------------------------ learning
 
-    def update(self, state: OMDState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDState, dict]:
+    def update(self, state: OMDState, batch: Batch, key: jax.Array, now: Now) -> Updated:
         """One gradient step of the model and ``inner_steps`` of the Q-networks and of their targets.
 
         ``"omd"``: first the Q-networks, then the model, at what these and the target networks have become. Others: first the
@@ -211,12 +210,12 @@ class OMDLearner:
         if self.model_loss == "omd":
             state, loss = self._learn_values(state, batch, key, now)
             state, metrics = self._learn_model_implicitly(state, batch, key, now)
-            return state, metrics | {"loss": loss}
+            return Updated(state, metrics | {"loss": loss})
         half = batch.reward.shape[0] // 2
         for_model, for_values = (jax.tree.map(operator.itemgetter(part), batch) for part in (slice(half), slice(half, None)))
         state, model_loss = self._learn_model_directly(state, for_model, key, now)
         state, loss = self._learn_values(state, for_values, key, now)
-        return state, {"loss": loss, "model_loss": model_loss}
+        return Updated(state, {"loss": loss, "model_loss": model_loss})
 
     def predict(self, model: Any, batch: Batch) -> Prediction:
         """A model's prediction for a batch, with the real rewards unless it learns rewards."""
@@ -278,10 +277,6 @@ class OMDLearner:
         begin = _Descent(params, target_params, adam, zero, jnp.full_like(zero, jnp.inf), jnp.int32(0))
         end = step(begin) if self.inner_steps == 1 else lax.while_loop(unsolved, step, begin)
         return state._replace(params=end.params, target_params=end.target_params, optimizer=end.optimizer), end.loss
-
-    def update_target(self, state: OMDState) -> OMDState:
-        """Nothing: target networks move with each gradient step of the Q-networks."""
-        return state
 
 
 class _Descent(NamedTuple):

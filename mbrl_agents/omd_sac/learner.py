@@ -12,6 +12,7 @@ from jax import lax
 
 from mbrl_agents.core import optimizer
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Acted, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.replay import Batch
@@ -81,7 +82,7 @@ class OMDSACState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class OMDSACLearner:
+class OMDSACLearner(Learner):
     """Soft actor-critic (Haarnoja et al. 2018, arXiv 1812.05905) on real steps, or on what a model says of them.
 
     The critics' loss is half the sum of their mean squared errors (Q_w(s, a) − y)², with
@@ -139,16 +140,13 @@ class OMDSACLearner:
 
     # ------------------------------------------------------------------ acting
 
-    def act(self, state: OMDSACState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Actions of the policy, float32 (n, a) in (−1, 1)."""
-        del explore
+    def act(self, state: OMDSACState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None) -> Acted:
+        """Actions drawn from the policy, or the tanh of its mean; float32 (n, a) in (−1, 1)."""
+        features = self.codec.features(observation)
+        if explore is None:
+            return Acted(self.actor.best(state.params.actor, features), carry)
         noise = jax.random.normal(key, (observation.shape[0], self.actor.num_actions), jnp.float32)
-        return self.actor.sample(state.params.actor, self.codec.features(observation), noise)[0]
-
-    def act_greedily(self, state: OMDSACState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """The tanh of the policy's mean, float32 (n, a); the key is not used."""
-        del key
-        return self.actor.best(state.params.actor, self.codec.features(observation))
+        return Acted(self.actor.sample(state.params.actor, features, noise)[0], carry)
 
     # ------------------------------------------------------------------ learning
 
@@ -166,7 +164,7 @@ class OMDSACLearner:
         action, next_action = jax.random.normal(noise_key, (2, number, self.actor.num_actions))
         return Noise(action, next_action, model_key)
 
-    def update(self, state: OMDSACState, batch: Batch, key: jax.Array, now: Now) -> tuple[OMDSACState, dict]:
+    def update(self, state: OMDSACState, batch: Batch, key: jax.Array, now: Now) -> Updated:
         """The inner steps, on one batch, with a gradient step of the model before (``"mle"``) or after them (``"omd"``)."""
         inner, outer = self.keys(key)
         metrics: dict[str, jax.Array] = {}
@@ -180,11 +178,7 @@ class OMDSACLearner:
         if self.model_loss == "omd":
             state, of_model = self._learn_model(state, batch, self.noise(outer, batch.reward.shape[0]))
             metrics |= of_model
-        return state, metrics | of_steps
-
-    def update_target(self, state: OMDSACState) -> OMDSACState:
-        """Nothing: target critics move at every update."""
-        return state
+        return Updated(state, metrics | of_steps)
 
     # ------------------------------------------------------------------ soft actor-critic
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from mbrl_agents.core import optimizer
 from mbrl_agents.core.exploration import Exploration
-from mbrl_agents.core.learner import Hyperparameters
+from mbrl_agents.core.learner import Acted, Hyperparameters, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.q_learning import Experience, QLearning
 from mbrl_agents.core.replay import Batch
@@ -34,7 +34,7 @@ class DQNState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class DQNLearner:
+class DQNLearner(Learner):
     """Replay DQN's functions; the fields are what shapes the program.
 
     Attributes:
@@ -50,25 +50,20 @@ class DQNLearner:
         params = self.q.init(key)
         return DQNState(params, jax.tree.map(jnp.copy, params), optimizer.init(params), jax.tree.map(jnp.float32, hyper))
 
-    def act(self, state: DQNState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Exploring actions, int32 (n,), for observations of shape (n, …)."""
-        return self.q.act(state.params, self.codec.features(observation), key, explore)
-
-    def act_greedily(self, state: DQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """Greedy actions, int32 (n,); the key is not used."""
-        del key
-        return self.q.act_greedily(state.params, self.codec.features(observation))
+    def act(self, state: DQNState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None) -> Acted:
+        """Actions, int32 (n,), for observations of shape (n, …)."""
+        return Acted(self.q.act(state.params, self.codec.features(observation), key, explore), carry)
 
     def q_values(self, state: DQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
         """Action values, float32 (n, actions), of observations of shape (n, …); the key is not used."""
         del key
         return self.q.values(state.params, self.codec.features(observation))
 
-    def update(self, state: DQNState, batch: Batch, key: jax.Array, now: Now) -> tuple[DQNState, dict]:
+    def update(self, state: DQNState, batch: Batch, key: jax.Array, now: Now) -> Updated:
         """One gradient step on a batch of replayed transitions; the key is not used."""
         del key
         experience = Experience(batch.observation, batch.action, batch.reward, batch.next_observation, batch.discount)
-        return self.q.update(state, experience, now.learning_rate)
+        return Updated(*self.q.update(state, experience, now.learning_rate))
 
     def update_target(self, state: DQNState) -> DQNState:
         """Moves the target network towards the network by the fraction τ."""

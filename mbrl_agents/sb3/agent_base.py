@@ -133,8 +133,8 @@ class AgentBase(HasArguments, OffPolicyAlgorithm, Generic[LearnerT]):
         ActionCodec.of(self.action_space)
         ObservationCodec.of(self.observation_space).check_normalizer(self._vec_normalize_env)
 
-    def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
-        """Actions for a batch of observations, as learners have them."""
+    def _act_for_policy(self, observations: np.ndarray, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
+        """Actions for a batch of observations, as learners have them, and what is remembered from then on."""
         raise NotImplementedError
 
     # ------------------------------------------------------------------ the program
@@ -218,8 +218,14 @@ class AgentBase(HasArguments, OffPolicyAlgorithm, Generic[LearnerT]):
         hyper = self._make_hyperparameters()
         self.run = self._put(new_run(self.program, keys.from_seed(seed), hyper, self.target_update_interval))
         self.memory = DeviceReplayBuffer(self)
-        policy = JaxPolicy(self.observation_space, self.action_space, self._act_for_policy, self.actions, self.save)
+        act, initial_carry = self._act_for_policy, self.learner.initial_carry
+        policy = JaxPolicy(self.observation_space, self.action_space, act, self.actions, initial_carry, self.save)
         vars(self)["policy"] = policy  # which is another thing than LinearTD's argument of that name
+
+    def _begin_episodes(self) -> None:
+        """Notes that all environments begin anew, though their episodes may not have ended."""
+        self.memory.cut()
+        self.change_run(carry=self._put(self.learner.initial_carry(self.n_envs)))
 
     def _put(self, tree: Any) -> Any:
         return tree if self.jax_device is None else jax.device_put(tree, self.jax_device)

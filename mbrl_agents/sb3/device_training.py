@@ -33,7 +33,7 @@ def start_environments(agent: AgentBase, task: FunctionalTask, reset: bool) -> P
     functions = slot_functions(program.envs)
     others = agent.run.slots is None or agent._slots_task != task
     if others or reset:
-        agent.memory.cut()
+        agent._begin_episodes()
     if others:
         run = agent.run
         agent.change_run(slots=agent._put(functions.start(run.keys.environments, run.clock.vector_steps)))

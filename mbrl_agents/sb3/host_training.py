@@ -11,7 +11,7 @@ import numpy as np
 from stable_baselines3.common.type_aliases import TrainFreq
 
 from mbrl_agents.core.compilation import jit
-from mbrl_agents.core.learner import Learner
+from mbrl_agents.core.learner import Learner, begin_anew
 from mbrl_agents.core.program import Program, TrainingPlan
 from mbrl_agents.core.run import RunState
 from mbrl_agents.core.schedules import Now
@@ -39,7 +39,7 @@ class HostFunctions:
         self.update = jit(learner.update, donate_argnums=0)
         self.update_target = jit(learner.update_target)
         self.act = jit(learner.act)
-        self.act_greedily = jit(learner.act_greedily)
+        self.begin_anew = jit(functools.partial(begin_anew, learner))
 
     def train(self, state: RunState, now: Now) -> tuple[RunState, dict]:
         """:meth:`~mbrl_agents.core.program.Program.train`; the clock stays on the host, where it is read without waiting."""
@@ -109,7 +109,10 @@ def _take_normalized_steps(
         reward = normalizer.normalize_reward(np.array(batch.reward)).astype(np.float32)
         arrays = (jnp.asarray(each) for each in (before, after, reward))
         batch = batch._replace(**dict(zip(("observation", "next_observation", "reward"), arrays, strict=True)))
-        state, metrics = functions.update(run.learner, batch, update_key, now)
-        agent.change_run(learner=state)
+        updated = functions.update(run.learner, batch, update_key, now)
+        agent.change_run(learner=updated.state)
+        if updated.priorities is not None:
+            agent.memory.update_priorities(batch, updated.priorities)
+        metrics = updated.metrics
         agent._n_updates += 1
     return metrics

@@ -166,7 +166,7 @@ class JaxAgent(AgentBase[LearnerT]):
             user_metrics.check_numbers(metrics, self.learner, self.learner_state, self._dynamics())
         task = self._functional_task()
         if task is None and (reset_num_timesteps or self._last_obs is None):  # SB3 resets the environment then
-            self.memory.cut()
+            self._begin_episodes()
         with closing_bar(callback, progress_bar) as callback:
             given = (total_timesteps, callback, reset_num_timesteps, tb_log_name or type(self).__name__)
             total_timesteps, callback = self._setup_learn(*given)
@@ -194,10 +194,18 @@ class JaxAgent(AgentBase[LearnerT]):
     def _sample_action(self, learning_starts: int, action_noise: Any = None, n_envs: int = 1) -> tuple[np.ndarray, np.ndarray]:
         assert self._last_obs is not None
         observation = self.replay.codec.from_host(self._last_obs)
-        actions = np.array(
-            self._functions.choose(self.run._replace(memory=None, slots=None), observation, self.exploration_at())
-        )
+        acted = self._functions.choose(self.run._replace(memory=None, slots=None), observation, self.exploration_at())
+        self.memory.extras = acted.extras  # of the transition that is stored next
+        self.change_run(carry=acted.carry)
+        actions = np.array(acted.action)
         return self.actions.to_env(actions), actions
+
+    def _store_transition(
+        self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: np.ndarray, infos: Any
+    ) -> None:
+        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if dones.any() and jax.tree.leaves(self.run.carry):
+            self.change_run(carry=self._functions.begin_anew(self.run.carry, dones))
 
     def _on_step(self) -> None:
         """Counts the step and updates the target network when due."""
@@ -252,27 +260,28 @@ class JaxAgent(AgentBase[LearnerT]):
 
         Args:
             observation: One observation, of the observation space's shape and dtype, or n of them, (n, …).
-            state: Given back as it is; only recurrent agents have one.
-            episode_start: Not used, likewise.
+            state: Of recurrent agents what the last call returned, a tuple of arrays (n, …); None at the start. Others give
+                it back as it is.
+            episode_start: Of recurrent agents: where an episode starts, so that nothing is remembered there, bool (n,).
             deterministic: Whether to act greedily, or explore as now in training.
 
         Returns:
-            Actions as the environment takes them, int32 or float32, (n, …) or for one observation one of them; and ``state``.
+            Actions as the environment takes them, int32 or float32, (n, …) or for one observation one of them; and the state
+            for the next call.
 
         Raises:
-            ValueError: The observation is not of the observation space's shape.
+            ValueError: The observation is not of the observation space's shape, or the state is none of the agent's.
         """
         return self.policy.predict(observation, state, episode_start, deterministic)
 
-    def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
+    def _act_for_policy(self, observations: np.ndarray, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
         forks.check()
         functions, observations = self._functions, self.replay.codec.from_host(observations)
         # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.
         with self.arrays_lock:
             key, state = self._predict_key(drawn=not deterministic), self.learner_state
-            if deterministic:
-                return np.array(functions.act_greedily(state, observations, key))
-            return np.array(functions.act(state, observations, key, self.exploration_at()))
+            acted = functions.act(state, carry, observations, key, None if deterministic else self.exploration_at())
+            return np.array(acted.action), acted.carry
 
     def _predict_key(self, drawn: bool) -> jax.Array:
         """The key of the next prediction; the one after it has another if this one is ``drawn``."""

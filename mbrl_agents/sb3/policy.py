@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Self
 
+import jax
 import numpy as np
 import torch as th
 from gymnasium import spaces
@@ -15,7 +16,7 @@ from stable_baselines3.common.utils import is_vectorized_observation
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.sb3 import agent_file
 
-Act = Callable[[np.ndarray, bool], np.ndarray]
+Act = Callable[[np.ndarray, Any, bool], tuple[np.ndarray, Any]]
 
 
 AGENTS: dict[str, Any] = {}
@@ -28,8 +29,10 @@ class JaxPolicy(BasePolicy):
     Args:
         observation_space: Observation space.
         action_space: Action space.
-        act: Maps a batch of observations and whether to act greedily to actions as learners have them.
+        act: Maps a batch of observations, what is remembered, and whether to act greedily to actions as learners have them
+            and what is remembered from then on.
         actions: What these are to the environment.
+        initial_carry: What is remembered at the start of so many episodes; a pytree of arrays (n, …).
         save: Saves the agent to a path.
     """
 
@@ -39,11 +42,13 @@ class JaxPolicy(BasePolicy):
         action_space: spaces.Space[Any],
         act: Act,
         actions: ActionCodec,
+        initial_carry: Callable[[int], Any],
         save: Callable[[Any], None],
     ) -> None:
         super().__init__(observation_space, action_space)
         self._act = act
         self._actions = actions
+        self._initial_carry = initial_carry
         self._save = save
 
     def save(self, path: str) -> None:
@@ -73,15 +78,39 @@ class JaxPolicy(BasePolicy):
         """Actions; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.predict`.
 
         Raises:
-            ValueError: The observation is not of the observation space's shape.
+            ValueError: The observation is not of the observation space's shape, or the state is none of the agent's.
         """
         if isinstance(observation, dict):
             raise ValueError(f"observation must be an array of {self.observation_space}, got a dictionary")
         observation = maybe_transpose(np.asarray(observation), self.observation_space)
         vectorized = is_vectorized_observation(observation, self.observation_space)
         batch = observation.reshape(-1, *(self.observation_space.shape or ()))
-        actions = self._actions.to_env(self._act(batch, deterministic))
+        initial = self._initial_carry(len(batch))
+        first, structure = jax.tree.leaves(initial), jax.tree.structure(initial)
+        carry = jax.tree.unflatten(structure, _remembered(first, state, episode_start)) if first else initial
+        chosen, carry = self._act(batch, carry, deterministic)
+        actions = self._actions.to_env(chosen)
+        state = tuple(np.array(leaf) for leaf in jax.tree.leaves(carry)) if first else state
         return (actions if vectorized else actions.squeeze(axis=0)), state
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
-        return th.as_tensor(self._act(np.asarray(observation), deterministic))
+        observations = np.asarray(observation)
+        return th.as_tensor(self._act(observations, self._initial_carry(len(observations)), deterministic)[0])
+
+
+def _remembered(first: list[Any], state: Any, episode_start: Any) -> list[np.ndarray]:
+    """What is remembered: ``state``, or the ``first`` arrays where there is none, and where an episode starts.
+
+    Raises:
+        ValueError: The state has other arrays.
+    """
+    own = [np.asarray(each) for each in first]
+    if state is None:
+        return own
+    given, wanted = [np.asarray(each) for each in state], [each.shape for each in own]
+    if [each.shape for each in given] != wanted:
+        raise ValueError(f"state must be arrays of shapes {wanted}, as predict returns them, got {[e.shape for e in given]}")
+    if episode_start is None:
+        return given
+    starts = np.broadcast_to(np.asarray(episode_start, bool).reshape(-1), len(own[0]))
+    return [np.where(starts.reshape(-1, *[1] * (each.ndim - 1)), each, old) for each, old in zip(own, given, strict=True)]

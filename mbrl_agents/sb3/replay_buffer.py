@@ -33,10 +33,14 @@ class DeviceReplayBuffer:
 
     Args:
         owner: Who has the run.
+
+    Attributes:
+        extras: What the learner says of the transition that is added next; see :class:`~mbrl_agents.core.learner.Acted`.
     """
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
+        self.extras: Any = ()
 
     @property
     def replay(self) -> Replay:
@@ -113,6 +117,7 @@ class DeviceReplayBuffer:
             next_observation=self.replay.codec.to_storage(next_obs),
             terminated=done & ~truncated,
             truncated=truncated,
+            extras=self.extras,
         )
         with self._owner.arrays_lock:  # the call is given the old arrays, which another thread may be saving
             state = self.state
@@ -124,10 +129,12 @@ class DeviceReplayBuffer:
     def cut(self) -> None:
         """Notes that episodes end with the newest row: environments begin anew, without having ended."""
         if self.size():
-            newest = (self.pos - 1) % self.replay.rows
-            stored = self.state.stored
-            truncated = stored.truncated.at[newest].set(~stored.terminated[newest])
-            self._set(self.state._replace(stored=stored._replace(truncated=truncated)))
+            self._set(self.replay.cut(self.state))
+
+    def update_priorities(self, batch: Any, priorities: Any) -> None:
+        """Sets the priorities of what was drawn; see :meth:`mbrl_agents.core.replay.Replay.update_priorities`."""
+        with self._owner.arrays_lock:
+            self._set(memory_functions(self.replay).update_priorities(self.state, batch, priorities))
 
     def sample(self, batch_size: int, key: jax.Array, gamma: float) -> Batch:
         """Draws a batch; see :meth:`mbrl_agents.core.replay.Replay.draw`."""

@@ -181,9 +181,9 @@ class ValueRNN(ReadsTrials):
         if task is not None and task.env.continuing and self.gamma == 1:
             raise ValueError(f"gamma must be below 1 in {task.env.env_id}, which never ends, got 1")
 
-    def _act_for_policy(self, observations: np.ndarray, deterministic: bool) -> np.ndarray:
+    def _act_for_policy(self, observations: np.ndarray, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
         # Its policy is to draw, whatever is asked for.
-        return super()._act_for_policy(observations, False)
+        return super()._act_for_policy(observations, carry, False)
 
     def episode_scores(self, env: VecEnv, num_episodes: int) -> np.ndarray:
         """How well values are predicted in whole episodes of any environment, under uniform actions; float (num_episodes,)."""

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from mbrl_agents.core import optimizer, predictions
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
+from mbrl_agents.core.learner import Acted, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.schedules import Now
@@ -53,7 +54,7 @@ class ValueRNNState(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True)
-class ValueRNNLearner:
+class ValueRNNLearner(Learner):
     """Functions of a value RNN; the fields are what shapes the program.
 
     Attributes:
@@ -74,44 +75,29 @@ class ValueRNNLearner:
         hyper = jax.tree.map(lambda each: jnp.asarray(each, jnp.float32), hyper)
         return ValueRNNState(params, optimizer.init(params), hyper)
 
-    def act(self, state: ValueRNNState, observation: jax.Array, key: jax.Array, explore: Exploration) -> jax.Array:
-        """Uniform actions: what is learned is the value of this policy."""
+    def act(
+        self, state: ValueRNNState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None
+    ) -> Acted:
+        """Uniform actions, greedy or not: what is learned is the value of this policy, which needs no memory."""
         del state, explore
-        return self.actions.uniform(key, observation.shape[0])
+        return Acted(self.actions.uniform(key, observation.shape[0]), carry)
 
-    def act_greedily(self, state: ValueRNNState, observation: jax.Array, key: jax.Array) -> jax.Array:
-        """The same: there is nothing to be greedy about."""
-        del state
-        return self.actions.uniform(key, observation.shape[0])
-
-    def update(self, state: ValueRNNState, batch: Sequences, key: jax.Array, now: Now) -> tuple[ValueRNNState, dict]:
+    def update(self, state: ValueRNNState, batch: Sequences, key: jax.Array, now: Now) -> Updated:
         """One gradient step on a batch of sequences; the key is not used."""
         del key
         params, adam, loss = gradient_step(
             self.network, state.params, state.optimizer, batch, state.hyper, now.learning_rate, clip=self.clip
         )
-        return state._replace(params=params, optimizer=adam), {"loss": loss}
+        return Updated(state._replace(params=params, optimizer=adam), {"loss": loss})
 
-    def update_target(self, state: ValueRNNState) -> ValueRNNState:
-        """Nothing: targets come from the network itself."""
-        return state
-
-    def scores(self, env: FunctionalEnv, state: ValueRNNState, key: jax.Array, num_episodes: int, num_steps: int) -> jax.Array:
-        """How well values are predicted under uniform actions; see :mod:`mbrl_agents.value_rnn.scoring`.
-
-        Args:
-            env: The dynamics.
-            state: What has been learned.
-            key: Raw key, uint32 (2,).
-            num_episodes: Number of episodes, side by side.
-            num_steps: Steps of each, at most.
-
-        Returns:
-            float32 (num_episodes,).
-        """
+    def evaluate(
+        self, env: FunctionalEnv, state: ValueRNNState, key: jax.Array, explore: Exploration, num_episodes: int, num_steps: int
+    ) -> dict[str, jax.Array]:
+        """How well values are predicted under uniform actions; see :mod:`mbrl_agents.value_rnn.scoring`."""
+        del explore
 
         def act(observation: jax.Array, step_key: jax.Array) -> jax.Array:
-            return self.act_greedily(state, observation, step_key)
+            return self.actions.uniform(step_key, observation.shape[0])
 
         played = predictions.play(env, act, key, num_episodes, num_steps)
         network, gamma = self.network, state.hyper.gamma
@@ -121,7 +107,7 @@ class ValueRNNLearner:
             wanted = scoring.exact_values(env, played.observations[:-1], gamma)
         else:
             wanted = played.returns(values, gamma)
-        return played.scores(values[:-1], wanted)
+        return {"score": played.scores(values[:-1], wanted)}
 
 
 def gradient_step(

@@ -145,7 +145,7 @@ def test_one_update_against_numpy(double_q: bool) -> None:
     discount = np.array([0.9, 0.9, 0.0, 0.81, 0.9], np.float32)
     replay_batch = jax.tree.map(jnp.asarray, (s, action, reward, s2, discount, discount == 0))
     now = Now(Exploration(jnp.float32(0.1), jnp.float32(0.0)), jnp.float32(0.01))
-    new, metrics = learner.update(state, Batch(*replay_batch), jax.random.PRNGKey(0), now)
+    new, metrics, _ = learner.update(state, Batch(*replay_batch), jax.random.PRNGKey(0), now)
 
     def q(params: dict, x: np.ndarray) -> np.ndarray:
         return x @ np.asarray(params["Dense_0"]["kernel"]) + np.asarray(params["Dense_0"]["bias"])

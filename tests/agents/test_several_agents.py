@@ -12,6 +12,7 @@ import pytest
 
 from mbrl_agents import PerfectModelDQN, ReplayDQN, train_sweep
 from mbrl_agents.core import evaluation
+from mbrl_agents.core.learner import Acted
 from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.evaluation import Evaluator
 from mbrl_envs import ButtonGrid, FunctionalEnv, FunctionalVecEnv, PanFlute
@@ -79,14 +80,12 @@ def test_a_sweep_is_learning_alone_and_scores_are_means_over_agents() -> None:
 def test_greedy_scores_against_a_loop_in_python() -> None:
     """Scores of a fixed policy: of two pipes player 0 blows the long one and player 1 the short one, always."""
 
-    class OneEach:
-        def act_greedily(self, state: Any, observation: jax.Array, key: jax.Array) -> jax.Array:
-            assert observation.shape == (6, 5)  # three episodes of two agents
-            return observation[:, -1].astype(np.int32) ^ 1  # what marks player 1 turned round
+    def one_each(carry: Any, observation: jax.Array, key: jax.Array) -> Acted:
+        assert observation.shape == (6, 5)  # three episodes of two agents
+        return Acted(observation[:, -1].astype(np.int32) ^ 1)  # what marks player 1 turned round
 
     env = CoopPanFlute(2, 2, spontaneous=False)
-    one_each: Any = OneEach()  # of a learner, all that is asked for here
-    scores = evaluation.greedy_scores(one_each, env, None, jax.random.PRNGKey(0), 3, 10)
+    scores = evaluation.scores_of_policy(one_each, env, jax.random.PRNGKey(0), 3, 10)
     np.testing.assert_allclose(scores, [0.8] * 3, rtol=1e-6)
     game, totals = ButtonContest(2, 2), jnp.array([3.0, -3, 1, 0])
     played = evaluation.begin(game, jax.random.PRNGKey(0), 2)._replace(total=totals)

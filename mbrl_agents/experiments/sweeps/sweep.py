@@ -81,7 +81,7 @@ def train_sweep(
         execution: ``"loop"`` (run by run in threads), ``"vmap"`` (all at once), or None for what was measured to be faster on
             the backend: ``"loop"`` on a CPU, ``"vmap"`` on a GPU.
         metrics: A function ``(learner, state, env, key) -> pytree of numbers``, called at every evaluation of every run with
-            the learner (pure functions such as ``act_greedily``), its state, the environment's dynamics and a key. It is
+            the learner (pure functions such as ``act``), its state, the environment's dynamics and a key. It is
             compiled and mapped over runs, so it has to be written in JAX. Its numbers come in the table, named by where they
             are in the pytree: ``{"model": {"error": …}}`` is ``model/error``. A sweep in a folder is not recognised by it:
             evaluations that were made without it stay without it.

@@ -85,7 +85,7 @@ def test_the_models_gradient_is_that_of_solving_anew() -> None:
         solution = reference.solution(state.model)
         params = {"Dense_0": {"kernel": np.stack([solution[:-1]] * 2), "bias": np.stack([solution[-1]] * 2)}}
         now = Now(Exploration(ALPHA, 0.0), jnp.float64(0.0))  # the networks stay at the solution
-        after, metrics = jax.jit(learner.update)(state._replace(params=params), batch, jax.random.PRNGKey(2), now)
+        after, metrics, _ = jax.jit(learner.update)(state._replace(params=params), batch, jax.random.PRNGKey(2), now)
         assert_gradient_is_that_of_solving_anew(state, after, metrics, reference.outer)
 
 
@@ -101,7 +101,7 @@ def linear_update(seed: int, learning_rate: float = 0.0, **changes: Any) -> tupl
     before = before._replace(params=other.params)
     now = Now(Exploration(ALPHA, 0.0), jnp.float64(learning_rate * huge))
     batches = jax.tree.map(lambda leaf: np.concatenate([leaf] * learner.num_batches), batch)
-    after, metrics = jax.jit(learner.update)(before, batches, jax.random.PRNGKey(2), now)
+    after, metrics, _ = jax.jit(learner.update)(before, batches, jax.random.PRNGKey(2), now)
     return before, after, batch, metrics
 
 

@@ -103,7 +103,7 @@ def test_three_updates_are_those_of_the_equations(loss: str, damping: float | No
     for _ in range(UPDATES):
         first, second = data_of(rng), data_of(rng)
         wanted = expect(wanted, first, second)
-        state, _ = step(state, batch_of(first) if loss == "omd" else batch_of(first, second), jax.random.PRNGKey(3), now)
+        state, *_ = step(state, batch_of(first) if loss == "omd" else batch_of(first, second), jax.random.PRNGKey(3), now)
     found = learned(state)
     for part in ("values", "targets", "model"):
         for ours, theirs in zip(jax.tree.leaves(getattr(found, part)), jax.tree.leaves(getattr(wanted, part)), strict=True):
@@ -193,7 +193,7 @@ def test_optimisers_go_on_or_not_as_asked(loss: str, carry_optimizer: bool, goes
     now = Now(Exploration(jnp.float32(GIVEN.alpha), 0.0), jnp.float32(GIVEN.rate))
     step = jax.jit(learner.update)
     for _ in range(2):
-        state, _ = step(state, batch, jax.random.PRNGKey(3), now)
+        state, *_ = step(state, batch, jax.random.PRNGKey(3), now)
     assert int(state.optimizer.count) == (4 if goes_on else 2)
     assert int(state.model_optimizer.count) == 2
 

@@ -172,7 +172,7 @@ def test_an_inner_step_is_one_of_the_critics_or_of_everything(inner_loop: str, o
     learner = learner_of("none", inner_loop=inner_loop, inner_steps=3)
     before = learner.init(jax.random.PRNGKey(0), HYPER)
     now = Now(Exploration(1.0, 0.0), jnp.float32(RATE))
-    after, _ = learner.update(before, batch_of(np.random.default_rng(0)), jax.random.PRNGKey(1), now)
+    after, *_ = learner.update(before, batch_of(np.random.default_rng(0)), jax.random.PRNGKey(1), now)
     counts = {name: int(getattr(after.optimizer, name).count) for name in SACParams._fields}
     assert counts == {"critics": 3, "actor": others, "log_ent_coef": others}
     gone = after.params.log_ent_coef - before.params.log_ent_coef  # Adam's first steps are as long as the learning rate

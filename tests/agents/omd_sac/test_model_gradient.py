@@ -133,7 +133,7 @@ def test_the_gradient_is_that_of_the_published_equations(solver: str, inner_loop
         begin = wide(learner.init(jax.random.PRNGKey(0), HYPER))
         begin = begin._replace(target_params=wide(learner.init(jax.random.PRNGKey(1), HYPER)).params.critics)
         now = Now(Exploration(1.0, 0.0), jnp.float64(0.05))
-        after, metrics = jax.jit(learner.update)(begin, batch, UPDATE_KEY, now)
+        after, metrics, _ = jax.jit(learner.update)(begin, batch, UPDATE_KEY, now)
         ours = np.asarray(ravel_pytree(after.model_optimizer.mu)[0]) / 0.1  # Adam's mean of gradients, of one: 1 − b1 of it
 
         fresh = learner.noise(learner.keys(UPDATE_KEY)[1], 8)
@@ -247,7 +247,7 @@ def test_the_models_gradient_is_that_of_solving_anew(solver: Any) -> None:
         solution = reference.solution(state.model)
         critics = {"Dense_0": {"kernel": np.stack([solution[:-1, None]] * 2), "bias": np.stack([solution[-1:]] * 2)}}
         state = state._replace(params=state.params._replace(critics=critics))
-        after, metrics = jax.jit(learner.update)(state, batch, key, still)
+        after, metrics, _ = jax.jit(learner.update)(state, batch, key, still)
         assert_gradient_is_that_of_solving_anew(state, after, metrics, reference.outer)
 
 

@@ -52,7 +52,9 @@ def test_the_score_of_a_network_without_values() -> None:
     env = conditioning.Starkweather(task=1)
     network = ValueRNN(env=gymnasium.make("mbrl/Starkweather-v0"), **SMALL)
     key = jax.random.PRNGKey(0)
-    score = float(jax.jit(lambda state: network.learner.scores(env, state, key, 2000, 100))(network.learner_state).mean())
+    score = float(
+        jax.jit(lambda state: network.learner.evaluate(env, state, key, None, 2000, 100))(network.learner_state)["score"].mean()
+    )
     trials = [each.observations for each in conditioning.sample_trials(env, 2000, seed=1, trials_per_episode=12)]
     squares = [np.mean(conditioning.values(env, each[:100], 0.7) ** 2) for each in trials]
     assert score == pytest.approx(-np.mean(np.sqrt(squares)), rel=0.03)
