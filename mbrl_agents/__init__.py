@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from mbrl_agents.omd.agent import OMD
     from mbrl_agents.omd_sac.agent import OMDSAC
     from mbrl_agents.r2d2 import R2D2
+    from mbrl_agents.r2d2_jax import JaxR2D2
     from mbrl_agents.replay_dqn import ReplayDQN
     from mbrl_agents.value_rnn import ValueRNN
 
@@ -20,6 +21,7 @@ __all__ = [
     "OMD",
     "OMDSAC",
     "R2D2",
+    "JaxR2D2",
     "LatentModelDQN",
     "LinearTD",
     "PerfectModelDQN",

@@ -6,6 +6,7 @@ AGENTS = {
     "OMD": "mbrl_agents.omd.agent",
     "OMDSAC": "mbrl_agents.omd_sac.agent",
     "R2D2": "mbrl_agents.r2d2",
+    "JaxR2D2": "mbrl_agents.r2d2_jax",
     "LatentModelDQN": "mbrl_agents.model_dqn",
     "LinearTD": "mbrl_agents.linear_td",
     "PerfectModelDQN": "mbrl_agents.model_dqn",

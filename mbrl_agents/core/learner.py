@@ -111,6 +111,11 @@ class Learner(Protocol):
                 so they are told to before learning starts, and remember what they did.
         """
 
+    @property
+    def prioritized(self) -> bool:
+        """Whether updates give priorities, and are told an exponent of importance weights (``now.importance_exponent``)."""
+        return False
+
     def update(self, state: Any, batch: Any, key: jax.Array, now: Now) -> Updated:
         """One gradient step on what the replay memory draws, mostly a :class:`~mbrl_agents.core.replay.Batch`."""
 

@@ -181,7 +181,7 @@ class CodeDense(nn.Module):
     def __call__(self, codes: jax.Array | Codes) -> jax.Array:
         """Maps codes, or just the places of the ones, int32 (…, k), to float32 (…, width)."""
         kernel = self.param("kernel", INITIALIZERS[self.initializer], (self.num_values, self.width))
-        bias = self.param("bias", _biases(self.initializer, self.num_values), (self.width,))
+        bias = self.param("bias", biases(self.initializer, self.num_values), (self.width,))
         return self.product(codes if isinstance(codes, Codes) else Codes(codes), kernel) + bias
 
 
@@ -206,7 +206,7 @@ INITIALIZERS: dict[str, Callable[..., jax.Array]] = {
 OUTPUT_INITIALIZERS = {"orthogonal_small_output": nn.initializers.orthogonal(1e-2)}
 
 
-def _biases(initializer: str, inputs: int) -> Any:
+def biases(initializer: str, inputs: int) -> Any:
     """How biases begin: at zero, but for ``"torch"``, whose linear layers draw them as they draw their kernels."""
     if initializer != "torch":
         return nn.initializers.zeros
@@ -257,10 +257,10 @@ class MLP(nn.Module):
             if i == 0 and self.num_values:
                 x = CodeDense(width, self.num_values, product, self.initializer)(x)
             else:
-                kernels, biases = INITIALIZERS[self.initializer], _biases(self.initializer, x.shape[-1])
+                kernels, offsets = INITIALIZERS[self.initializer], biases(self.initializer, x.shape[-1])
                 if i == len(self.hidden):
                     kernels = OUTPUT_INITIALIZERS.get(self.initializer, kernels)
-                x = nn.Dense(width, dot_general=product, kernel_init=kernels, bias_init=biases)(x)
+                x = nn.Dense(width, dot_general=product, kernel_init=kernels, bias_init=offsets)(x)
             if i < len(self.hidden):
                 x = ACTIVATIONS[self.activation](x)
         return x, products

@@ -8,6 +8,7 @@ entry per step of the chunk. The host loop uses the same functions one by one.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -15,7 +16,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from mbrl_agents.core.exploration import Exploration
-from mbrl_agents.core.learner import Acted, Learner, begin_anew
+from mbrl_agents.core.learner import Acted, Learner, Updated, begin_anew
 from mbrl_agents.core.replay import Replay, Transitions
 from mbrl_agents.core.run import Clock, Keys, RunState, StepRecord
 from mbrl_agents.core.schedules import Now
@@ -120,19 +121,19 @@ class Program:
         """
         number = self.plan.gradient_steps
 
-        def learn(i: Any, learner: Any, memory: Any) -> tuple[Any, Any, dict]:
+        def one(i: Any, learner: Any, memory: Any) -> tuple[Any, Any, dict]:
             sample_key, update_key = keys.of_update(updates + i)
+            ready = self.replay.ready(memory)
             batch, after = self.replay.draw(memory, sample_key, self.plan.batch_size, learner.hyper.gamma)
-            updated = self.learner.update(learner, batch, update_key, now)
+
+            def learn() -> Updated:
+                return self.learner.update(learner, batch, update_key, now)
+
+            # The memory stays outside of the condition, which would copy it; without anything to draw it has no priorities.
+            updated = learn() if ready is True else lax.cond(ready, learn, lambda: _not_learned(learner, learn))
             if updated.priorities is not None:
                 after = self.replay.update_priorities(after, batch, updated.priorities)
             return updated.state, after, updated.metrics
-
-        def one(i: Any, learner: Any, memory: Any) -> tuple[Any, Any, dict]:
-            if (ready := self.replay.ready(memory)) is True:
-                return learn(i, learner, memory)
-            shapes = jax.eval_shape(learn, i, learner, memory)[2]
-            return lax.cond(ready, learn, lambda _, *same: (*same, _not_a_number(shapes)), i, learner, memory)
 
         if number == 1:
             return one(0, learner, memory)
@@ -210,6 +211,11 @@ class Program:
         """Rows for ``max_chunk`` of the second results of ``function(state)``."""
         shapes = jax.eval_shape(function, state)[1]
         return jax.tree.map(lambda leaf: jnp.zeros((self.max_chunk, *leaf.shape), leaf.dtype), shapes)
+
+
+def _not_learned(learner: Any, learn: Callable[[], Updated]) -> Updated:
+    shapes = jax.eval_shape(learn)
+    return Updated(learner, _not_a_number(shapes.metrics), _not_a_number(shapes.priorities))
 
 
 def _not_a_number(shapes: Any) -> Any:

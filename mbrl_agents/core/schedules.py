@@ -23,11 +23,13 @@ class Now(NamedTuple):
 
     Attributes:
         explore: How much to explore when acting at the step (and in imagination after it).
-        learning_rate: Step size when learning after it.
+        learning_rate: Learning rate when learning after it.
+        importance_exponent: Exponent β of importance weights then; None for learners without priorities.
     """
 
     explore: Exploration
     learning_rate: Any
+    importance_exponent: Any = None
 
 
 def check(
@@ -97,11 +99,13 @@ class Schedules(NamedTuple):
         temperature: Of softmax exploration.
         epsilon: Of ε-greedy exploration.
         learning_rate: Of the learner.
+        importance_exponent: Of importance weights; None for learners without priorities.
     """
 
     temperature: Schedule
     epsilon: Schedule
     learning_rate: Schedule
+    importance_exponent: Schedule | None = None
 
     def explore_at(self, progress_remaining: float) -> Exploration:
         """How much to explore at a progress from 1 (start) to 0 (end)."""
@@ -111,11 +115,15 @@ class Schedules(NamedTuple):
 
     def at(self, progress_remaining: float) -> Now:
         """All values at a progress."""
-        learning_rate = at("learning_rate", self.learning_rate, progress_remaining)
-        return Now(self.explore_at(progress_remaining), learning_rate)
+        own = self.importance_exponent
+        return Now(
+            self.explore_at(progress_remaining),
+            at("learning_rate", self.learning_rate, progress_remaining),
+            None if own is None else at("importance_exponent", own, progress_remaining),
+        )
 
     def tables(self, num_timesteps: int, total_timesteps: int, num_envs: int, rows: int, used: int | None = None) -> Now:
-        """Values for the next steps: exploration as of a step's beginning, learning rate as of its end.
+        """Values for the next steps: exploration as of a step's beginning, all else as of its end.
 
         Args:
             num_timesteps: Where the run is.
@@ -128,13 +136,14 @@ class Schedules(NamedTuple):
             TypeError, ValueError: A schedule gives a value for one of them that is out of range.
         """
         timesteps = num_timesteps + num_envs * np.arange(rows + 1)
-        progress = np.maximum(1 - timesteps / total_timesteps, 0)
+        progress, own = np.maximum(1 - timesteps / total_timesteps, 0), self.importance_exponent
         return Now(
             Exploration(
                 table(self.temperature, progress[:-1], "temperature", used),
                 table(self.epsilon, progress[:-1], "epsilon", used),
             ),
             table(self.learning_rate, progress[1:], "learning_rate", used),
+            None if own is None else table(own, progress[1:], "importance_exponent", used),
         )
 
 

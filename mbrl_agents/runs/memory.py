@@ -149,7 +149,7 @@ def _temporary(program: Program, same: _Same) -> int:
     """
     compiled = chunks.compiled(program)
     row, index = jax.ShapeDtypeStruct((program.max_chunk,), np.float32), jax.ShapeDtypeStruct((), np.int32, weak_type=True)
-    schedules = Now(Exploration(row, row), row)
+    schedules = Now(Exploration(row, row), row, row if program.learner.prioritized else None)
     lowered = (
         compiled.collect.lower(same.shapes, schedules, index),
         compiled.train.lower(same.shapes, schedules, index),

@@ -36,7 +36,7 @@ _PARTS = {
 # The run's clock by the names that it has in files, and what else is counted.
 _CLOCK = {"_calls": "vector_steps", "num_timesteps": "num_timesteps", "_n_updates": "updates", "_predictions": "predictions"}
 _COUNTERS = ("_episode_num", "_total_timesteps")
-_SCHEDULED = ("learning_rate", "temperature", "policy")  # numbers or functions, which are not saved
+_SCHEDULED = ("learning_rate", "temperature", "importance_exponent", "policy")  # numbers or functions, which are not saved
 EXCLUDABLE = ("policy.optimizer", "lanes")  # the latter are the run's slots, by the name that they have in files
 _LAST = ("_last_obs", "_last_original_obs", "_last_episode_starts")  # of the host loop: where its environments are
 
@@ -131,6 +131,8 @@ def content(agent: AgentBase, run: RunState, counted: Counted, exclude: Collecti
     arrays |= {f"last/{name}": np.array(value) for name, value in last.items() if isinstance(value, np.ndarray)}
     if run.slots is not None and "lanes" not in exclude:
         arrays |= files.flatten({"lanes": run.slots})
+    if jax.tree.leaves(run.carry) and "lanes" not in exclude:
+        arrays |= files.flatten({"carry": run.carry})
     params = {name: part for name, part in parameters(run.learner).items() if name not in exclude}
     return AgentFile(data, params, arrays)
 
@@ -198,6 +200,7 @@ def load(
     if env is not None and not force_reset and agent.n_envs == saved_envs:
         for name in _LAST:
             setattr(agent, name, content.state.get(f"last/{name}"))
+        _restore_carry(agent, content)
     return agent
 
 
@@ -209,7 +212,7 @@ def _keys_in_file(keys: Keys) -> dict[str, Any]:
 
 def _restore_state(agent: AgentBase, content: AgentFile, saved_envs: int) -> None:
     """Random streams always; the device loop's environments where the environment is still the same."""
-    own = {name: array for name, array in content.state.items() if not name.startswith(("lanes/", "last/"))}
+    own = {name: array for name, array in content.state.items() if not name.startswith(("lanes/", "last/", "carry/"))}
     state = files.unflatten(_keys_in_file(agent.run.keys), own, "the saved random streams")
     keys = Keys(**state["streams"], environments=state["env_stream"], predict=state["predict_stream"])
     agent.change_run(keys=agent._put(keys))
@@ -222,3 +225,11 @@ def _restore_state(agent: AgentBase, content: AgentFile, saved_envs: int) -> Non
         shapes = jax.eval_shape(start, agent.run.keys.environments, agent.run.clock.vector_steps)
         agent.change_run(slots=agent._put(files.unflatten({"lanes": shapes}, slots, "the saved environments")["lanes"]))
         agent._slots_task = task
+        _restore_carry(agent, content)
+
+
+def _restore_carry(agent: AgentBase, content: AgentFile) -> None:
+    """What is remembered of episodes, where these go on."""
+    if found := {name: array for name, array in content.state.items() if name.startswith("carry/")}:
+        own = files.unflatten({"carry": agent.run.carry}, found, "what the saved agent remembers")
+        agent.change_run(carry=agent._put(own["carry"]))

@@ -80,18 +80,35 @@ class JaxPolicy(BasePolicy):
         Raises:
             ValueError: The observation is not of the observation space's shape, or the state is none of the agent's.
         """
+        batch, vectorized = self.batch_of(observation)
+        carry = self.carry_of(state, episode_start, len(batch))
+        chosen, carry = self._act(batch, carry, deterministic)
+        actions = self._actions.to_env(chosen)
+        if leaves := jax.tree.leaves(carry):
+            state = tuple(np.array(leaf) for leaf in leaves)
+        return (actions if vectorized else actions.squeeze(axis=0)), state
+
+    def batch_of(self, observation: Any) -> tuple[np.ndarray, bool]:
+        """Observations with a leading axis, and whether they were given with one.
+
+        Raises:
+            ValueError: They are not of the observation space's shape.
+        """
         if isinstance(observation, dict):
             raise ValueError(f"observation must be an array of {self.observation_space}, got a dictionary")
         observation = maybe_transpose(np.asarray(observation), self.observation_space)
         vectorized = is_vectorized_observation(observation, self.observation_space)
-        batch = observation.reshape(-1, *(self.observation_space.shape or ()))
-        initial = self._initial_carry(len(batch))
+        return observation.reshape(-1, *(self.observation_space.shape or ())), vectorized
+
+    def carry_of(self, state: Any, episode_start: Any, num: int) -> Any:
+        """What is remembered: SB3's ``state``, or nothing where there is none, and where an episode starts.
+
+        Raises:
+            ValueError: The state has other arrays than the agent's.
+        """
+        initial = self._initial_carry(num)
         first, structure = jax.tree.leaves(initial), jax.tree.structure(initial)
-        carry = jax.tree.unflatten(structure, _remembered(first, state, episode_start)) if first else initial
-        chosen, carry = self._act(batch, carry, deterministic)
-        actions = self._actions.to_env(chosen)
-        state = tuple(np.array(leaf) for leaf in jax.tree.leaves(carry)) if first else state
-        return (actions if vectorized else actions.squeeze(axis=0)), state
+        return jax.tree.unflatten(structure, _remembered(first, state, episode_start)) if first else initial
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
         observations = np.asarray(observation)

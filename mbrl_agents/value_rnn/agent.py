@@ -16,13 +16,13 @@ from mbrl_agents.core import predictions
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import NO_CLIPPING, PLAIN_ADAM
+from mbrl_agents.core.recurrent import CELLS, INITIALIZATIONS, Cell
 from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.sb3 import settings
 from mbrl_agents.sb3.arguments import Given, Kind, argument, choice, integer, number
 from mbrl_agents.sb3.policy import JaxPolicy
 from mbrl_agents.value_rnn import arguments as checks
 from mbrl_agents.value_rnn import many
-from mbrl_agents.value_rnn.cells import CELLS, INITIALIZATIONS, Cell
 from mbrl_agents.value_rnn.learner import ValueRNNHyperparameters, ValueRNNLearner
 from mbrl_agents.value_rnn.network import READOUTS, TDHyperparameters, ValueNetwork
 from mbrl_agents.value_rnn.reading import ReadsTrials, space_of_width
@@ -66,7 +66,7 @@ class ValueRNN(ReadsTrials):
     )
     hidden_size: int = argument(integer(1, checks.MOST_UNITS), default=50, doc="Hidden units, 1 to 4096.")
     cell: str = argument(
-        choice(CELLS), default="gru", doc='``"gru"``, ``"lstm"`` or ``"vanilla"``; see :mod:`mbrl_agents.value_rnn.cells`.'
+        choice(CELLS), default="gru", doc='``"gru"``, ``"lstm"`` or ``"vanilla"``; see :mod:`mbrl_agents.core.recurrent`.'
     )
     readout: str = argument(
         choice(READOUTS),
@@ -98,7 +98,7 @@ class ValueRNN(ReadsTrials):
     initialization: str = argument(
         choice(INITIALIZATIONS),
         default="orthogonal",
-        doc='``"orthogonal"`` or ``"uniform"`` (PyTorch\'s); see :meth:`mbrl_agents.value_rnn.cells.Cell.init`.',
+        doc='``"orthogonal"`` or ``"uniform"`` (PyTorch\'s); see :meth:`mbrl_agents.core.recurrent.Cell.init`.',
     )
     frozen: Sequence[str] = argument(
         checks.FROZEN,

@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mbrl_agents.core.recurrent import Cell
 from mbrl_agents.value_rnn import targets
-from mbrl_agents.value_rnn.cells import Cell
 
 READOUTS = ("linear", "relu_sum")
 PARTS = ("input", "recurrent", "readout")  # of the parameters, as they can be frozen

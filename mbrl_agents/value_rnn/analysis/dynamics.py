@@ -18,10 +18,10 @@ import pandas as pd
 from jax import lax
 
 from mbrl_agents.core.compilation import plain_jit
+from mbrl_agents.core.recurrent import Cell
 from mbrl_agents.value_rnn import reading
 from mbrl_agents.value_rnn.agent import ValueRNN
 from mbrl_agents.value_rnn.analysis.readout import clone
-from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.trial_arrays import pad
 from mbrl_envs.checks import integer_in, number_in
 

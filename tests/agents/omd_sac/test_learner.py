@@ -136,7 +136,7 @@ def test_updates_are_those_of_sb3(ent_coef: str, inner_loop: str, inner_steps: i
         update = jax.jit(learner.update)
         for step in range(3):
             batch, key = batch_of(rng), jax.random.PRNGKey(step)
-            state, metrics = update(state, batch, key, now)
+            state, metrics, _ = update(state, batch, key, now)
             noises = [learner.noise(each, ROWS) for each in learner.keys(key)[0]]
             assert len(noises) == inner_steps
             assert len({float(noise.action[0, 0]) for noise in noises}) == inner_steps

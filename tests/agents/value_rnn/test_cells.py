@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch as th
 
-from mbrl_agents.value_rnn.cells import CELLS, Cell
+from mbrl_agents.core.recurrent import CELLS, Cell
 
 F, H, T, B = 3, 5, 7, 4
 

@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mbrl_agents.core.recurrent import Cell
 from mbrl_agents.value_rnn import ValueRNN, fitting, losses, make_trials
-from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.network import ValueNetwork
 from mbrl_agents.value_rnn.trial_arrays import pad
 from tests.agents.value_rnn.trials import NETWORKS, TRIALS, hyper, returns, some_params, trial

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mbrl_agents.core.recurrent import Cell
 from mbrl_agents.value_rnn import OwnTrial, make_trials
-from mbrl_agents.value_rnn.cells import Cell
 from mbrl_agents.value_rnn.network import TDHyperparameters, ValueNetwork
 
 
