@@ -99,8 +99,8 @@ class SequenceState(NamedTuple):
         position: Row that is written next, int32.
         size: Number of rows written, int32.
         step: Step of each lane's episode that is written next, int32 (lanes,).
-        extras: What the learner said at the first steps of sequences, leaves (lanes, places, …); rings of their own.
-        num_extras: How many were written, int32 (lanes,).
+        at_starts: What the learner said at the first steps of sequences, leaves (lanes, places, …); rings of their own.
+        num_starts: How many were written, int32 (lanes,).
         place: Of a row where a sequence begins, its place in these rings; −1 at an episode's start; int32 (rows, lanes).
         sums: Priorities of sequences by row and lane of their first step; 0 where none can be drawn.
         largest: The priority of sequences that have not been trained on, float32: the largest there has been.
@@ -110,8 +110,8 @@ class SequenceState(NamedTuple):
     position: jax.Array
     size: jax.Array
     step: jax.Array
-    extras: tuple[jax.Array, ...]
-    num_extras: jax.Array
+    at_starts: tuple[jax.Array, ...]
+    num_starts: jax.Array
     place: jax.Array
     sums: Sums
     largest: jax.Array
@@ -198,15 +198,15 @@ class SequenceReplay(Replay):
         """Writes one row, with what the learner says where a sequence begins; has the sequences that it completes be drawn."""
         row, step, lanes = state.position, state.step, jnp.arange(self.lanes)
         within = (step % self.layout.stride == 0) & (step > 0)
-        place = jnp.where(within, state.num_extras % self._places, self._places)  # beyond all places: not written
+        place = jnp.where(within, state.num_starts % self._places, self._places)  # beyond all places: not written
         extras = tuple(
-            memory.at[lanes, place].set(given, mode="drop") for memory, given in zip(state.extras, new.extras, strict=True)
+            memory.at[lanes, place].set(given, mode="drop") for memory, given in zip(state.at_starts, new.extras, strict=True)
         )
         places = state.place.at[jnp.stack([row, row])].set(jnp.where(within, place, -1)[None])
         # The sequences that begin in this row are gone; the present one is offered when it is complete.
         gone = self.tree.set(state.sums, row * self.lanes + lanes, jnp.zeros(self.lanes), jnp.ones(self.lanes, bool))
         after: Any = super().add(state, new)
-        after = after._replace(sums=gone, extras=extras, place=places, num_extras=state.num_extras + within)
+        after = after._replace(sums=gone, at_starts=extras, place=places, num_starts=state.num_starts + within)
         window = self.layout.window - 1
         whole = (step >= window) & ((step - window) % self.layout.stride == 0)
         ended = new.terminated | new.truncated
@@ -259,7 +259,7 @@ class SequenceReplay(Replay):
             terminated=ends & stored.terminated[end_row, lane],
             trained=((trained < last) & ((trained >= self.layout.burn_in) | from_start)).astype(jnp.float32),
             from_start=from_start,
-            extras=tuple(each[lane, jnp.maximum(state.place[first, lane], 0)] for each in state.extras),
+            extras=tuple(each[lane, jnp.maximum(state.place[first, lane], 0)] for each in state.at_starts),
             relative=priority / jnp.maximum(priority.min(), jnp.finfo(jnp.float32).tiny),
             leaf=leaf,
         )
