@@ -13,7 +13,6 @@ from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 
 import mbrl_envs
 from mbrl_agents import ReplayDQN
-from mbrl_agents.core.evaluation import greedy_scores
 from mbrl_envs.yardsticks import optimal_score, uniform_score
 
 EPISODES, STEPS = 32, 100
@@ -30,7 +29,9 @@ class Curve(BaseCallback):
 
     def _on_step(self) -> bool:
         key = jax.random.PRNGKey(self.num_timesteps)
-        scores = greedy_scores(self.model.learner, self.env, self.model.learner_state, key, EPISODES, STEPS)
+        agent = self.model
+        explore = agent.exploration_at()
+        scores = agent.learner.evaluate(self.env, agent.learner_state, key, explore, EPISODES, STEPS)["score"]
         self.points.append((self.num_timesteps, float(np.mean(scores))))
         print(f"{self.num_timesteps:6d} steps: {self.points[-1][1]:.3f} reward per step", flush=True)
         return True

@@ -131,7 +131,7 @@ def default_sizes(task: FunctionalTask | None, episodes: int | None, steps: int 
 @functools.lru_cache(maxsize=32)
 def _compiled_steps(env: FunctionalEnv, episodes: int) -> tuple[Any, Any]:
     def begin(key: jax.Array) -> tuple[functional.Episodes, jax.Array]:
-        # The first half of the key, as in greedy_scores: the same episodes there and here.
+        # The first half of the key, as in scores_of_policy: the same episodes there and here.
         started = functional.begin(env, jax.random.split(key)[0], episodes)
         return started, functional.observe(env, started)
 

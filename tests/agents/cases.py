@@ -11,11 +11,27 @@ import gymnasium
 import pytest
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from mbrl_agents import OMD, OMDSAC, R2D2, LatentModelDQN, LinearTD, PerfectModelDQN, ReplayDQN, SimpleModelDQN, ValueRNN
+from mbrl_agents import (
+    OMD,
+    OMDSAC,
+    R2D2,
+    JaxR2D2,
+    LatentModelDQN,
+    LinearTD,
+    PerfectModelDQN,
+    ReplayDQN,
+    SimpleModelDQN,
+    ValueRNN,
+)
 from tests.agents import probes
 
 DQN: dict[str, Any] = {"learning_starts": 30, "batch_size": 8, "buffer_size": 90, "policy_kwargs": {"net_arch": [8]}}
 MODEL: dict[str, Any] = DQN | {"rollout_length": 2, "target_update_interval": 10}
+RECURRENT: dict[str, Any] = {
+    "policy_kwargs": {"lstm_hidden_size": 4, "net_arch": [4], "pre_net_arch": []},
+    **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
+    **{"burn_in": 2, "sequence_length": 4, "overlap": 1, "n_steps": 2},
+}
 CASES: dict[str, tuple[type[OffPolicyAlgorithm], str, dict[str, Any]]] = {
     "replay": (ReplayDQN, "MlpPolicy", DQN),
     "perfect": (PerfectModelDQN, "MlpPolicy", MODEL),
@@ -34,19 +50,12 @@ CASES: dict[str, tuple[type[OffPolicyAlgorithm], str, dict[str, Any]]] = {
             **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
         },
     ),
-    "r2d2": (
-        R2D2,
-        "MlpLstmPolicy",
-        {
-            "policy_kwargs": {"lstm_hidden_size": 4, "net_arch": [4], "pre_net_arch": []},
-            **{"learning_starts": 30, "batch_size": 4, "buffer_size": 90, "train_freq": 5},
-            **{"burn_in": 2, "sequence_length": 4, "overlap": 1, "n_steps": 2},
-        },
-    ),
+    "r2d2": (R2D2, "MlpLstmPolicy", RECURRENT),
+    "r2d2_jax": (JaxR2D2, "MlpLstmPolicy", RECURRENT),
 }
 JAX_CASES = [case for case in CASES if case != "r2d2"]
 # Agents in JAX share copying, files and loops: some of them stand for all by default; the slow tests have the others.
-DIFFERENT = ("replay", "omdsac", "linear", "rnn")
+DIFFERENT = ("replay", "omdsac", "linear", "rnn", "r2d2_jax")
 SOME_IN_JAX = [case if case in DIFFERENT else pytest.param(case, marks=pytest.mark.slow) for case in JAX_CASES]
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 
-from mbrl_agents import OMDSAC, R2D2, LinearTD, PerfectModelDQN, ReplayDQN, ValueRNN
+from mbrl_agents import OMDSAC, R2D2, JaxR2D2, LinearTD, PerfectModelDQN, ReplayDQN, ValueRNN
 from mbrl_agents.runs.agents import known_agents
 from mbrl_agents.sb3.jax_agent import JaxAgent
 from tests.agents import cases
@@ -33,6 +33,7 @@ ON_HOST = [case for case, (cls, _) in CASES.items() if cls is not PerfectModelDQ
 CONSTANT: dict[type[OffPolicyAlgorithm], dict[str, Any]] = {
     ReplayDQN: {"exploration": "softmax"},
     R2D2: {"exploration": "ladder"},
+    JaxR2D2: {"exploration": "ladder"},
 }
 
 
@@ -46,7 +47,7 @@ def make(case: str, device_loop: bool, constant: bool = False) -> OffPolicyAlgor
         arguments = arguments | CONSTANT.get(cls, {})
     if issubclass(cls, JaxAgent) and cls is not PerfectModelDQN:  # that one has but one loop
         arguments = arguments | {"device_loop": device_loop}
-    first = {LinearTD: "linear", ValueRNN: None, R2D2: "MlpLstmPolicy"}.get(cls, "MlpPolicy")
+    first = {LinearTD: "linear", ValueRNN: None, R2D2: "MlpLstmPolicy", JaxR2D2: "MlpLstmPolicy"}.get(cls, "MlpPolicy")
     given = (environment(cls),) if first is None else (first, environment(cls))
     if cls is ValueRNN:
         return cls(env=given[0], seed=3, **arguments)  # type: ignore[call-arg]

@@ -9,7 +9,6 @@ import pytest
 from stable_baselines3.common.callbacks import BaseCallback, EveryNTimesteps
 
 from mbrl_agents import ReplayDQN
-from mbrl_agents.core.evaluation import greedy_scores
 from mbrl_envs import PanFlute
 from mbrl_envs.yardsticks import optimal_score, uniform_score
 
@@ -24,7 +23,7 @@ class Scores(BaseCallback):
     def _on_step(self) -> bool:
         agent = self.model
         key = jax.random.fold_in(jax.random.PRNGKey(99), self.num_timesteps)
-        scores = greedy_scores(agent.learner, self.env, agent.learner_state, key, 32, 100)
+        scores = agent.learner.evaluate(self.env, agent.learner_state, key, agent.exploration_at(), 32, 100)["score"]
         self.scores.append((self.num_timesteps, float(np.mean(scores))))
         return True
 

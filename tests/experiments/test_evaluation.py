@@ -12,7 +12,6 @@ from stable_baselines3 import PPO
 
 import mbrl_envs
 from mbrl_agents import LinearTD, ReplayDQN, ValueRNN, train_sweep
-from mbrl_agents.core import evaluation as on_device
 from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.evaluation import Evaluator, default_sizes
 from mbrl_agents.runs.scores import score_name, yardsticks_of
@@ -62,7 +61,7 @@ def test_a_pure_function_that_maps_over_runs() -> None:
     states = jax.tree.map(lambda *leaves: np.stack(leaves), *(agent.learner_state for agent in agents))
 
     def scores(state: Any, key: jax.Array) -> jax.Array:
-        return on_device.greedy_scores(agents[0].learner, env, state, key, 8, 30)
+        return agents[0].learner.evaluate(env, state, key, None, 8, 30)["score"]
 
     together = jax.jit(jax.vmap(scores))(states, keys)
     alone = [scores(agent.learner_state, key) for agent, key in zip(agents, keys, strict=True)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import jax
@@ -123,8 +124,9 @@ def test_loss_errors_and_gradients_are_those_of_pytorch(changes: dict[str, Any])
 
     learner: R2D2Learner = ours.learner
     hyper = Hyperparameters(gamma=theirs.gamma, rescaling_epsilon=theirs.rescaling_epsilon)
-    given = (params, target, sequences_of(batch), batch.weights.numpy(), hyper, learner)
-    (found_loss, found), grads = jax.value_and_grad(sequence_loss, has_aux=True)(*given)
+    given = (params, target, sequences_of(batch), batch.weights.numpy(), hyper)
+    update = jax.jit(jax.value_and_grad(functools.partial(sequence_loss, learner=learner), has_aux=True))
+    (found_loss, found), grads = update(*given)
     trained = batch.trained.numpy() > 0
     np.testing.assert_allclose(found[trained], wanted[trained], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(found_loss, loss, rtol=1e-5)
