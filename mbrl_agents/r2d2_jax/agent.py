@@ -134,6 +134,12 @@ class JaxR2D2(JaxAgent[R2D2Learner]):
     double_q: bool = argument(settings.DOUBLE_Q, default=True)
     value_rescaling: bool = argument(boolean(), default=True, doc="Whether values are learned on the scale of h.")
     rescaling_epsilon: float = argument(number(0, kind=Kind.NUMBER), default=1e-3, doc="ε of h, at least 0.")
+    bounded_values: bool = argument(
+        boolean(),
+        default=True,
+        doc="Whether values to bootstrap from are kept within [min(r, 0), max(r, 0)] / (1 − γ), r being the rewards so far: no "
+        "value lies outside, but what the network says of truncated episodes' final observations may (not published).",
+    )
     prioritized: bool = argument(boolean(), default=True, doc="Whether sequences are drawn by priority, or uniformly.")
     priority_exponent: float = argument(
         number(0, kind=Kind.NUMBER),
@@ -222,6 +228,7 @@ class JaxR2D2(JaxAgent[R2D2Learner]):
             given["prioritized"],
             given["exploration"],
             given["max_grad_norm"] is not None,
+            given["bounded_values"],
         )
 
     def _make_replay(self, codec: ObservationCodec, rows: int) -> SequenceReplay:

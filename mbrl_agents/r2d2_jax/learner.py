@@ -30,12 +30,14 @@ class R2D2State(NamedTuple):
         target_params: Parameters of the target network.
         optimizer: State of the optimiser.
         hyper: Hyperparameters, by the names of the agent's arguments.
+        rewards: The least and the largest reward that was learned from, or 0 where that is less or larger, float32 (2,).
     """
 
     params: Any
     target_params: Any
     optimizer: Any
     hyper: Hyperparameters
+    rewards: jax.Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,6 +54,7 @@ class R2D2Learner(Learner):
         prioritized: Whether sequences are drawn by priority.
         explore: ``"schedule"`` (one ε) or ``"ladder"`` (each environment has an ε of its own).
         clip: Whether gradients are clipped.
+        bounded: Whether values to bootstrap from are kept within what the rewards so far allow, see :func:`sequence_targets`.
     """
 
     codec: ObservationCodec
@@ -63,11 +66,13 @@ class R2D2Learner(Learner):
     prioritized: bool = True
     explore: str = "schedule"
     clip: bool = True
+    bounded: bool = True
 
     def init(self, key: jax.Array, hyper: Hyperparameters) -> R2D2State:
         """Fresh parameters; the target network starts as a copy."""
         params = self.network.init(key)
-        return R2D2State(params, jax.tree.map(jnp.copy, params), optimizer.init(params), jax.tree.map(jnp.float32, hyper))
+        target, hyper = jax.tree.map(jnp.copy, params), jax.tree.map(jnp.float32, hyper)
+        return R2D2State(params, target, optimizer.init(params), hyper, jnp.zeros(2, jnp.float32))
 
     # ------------------------------------------------------------------ acting
 
@@ -100,14 +105,22 @@ class R2D2Learner(Learner):
         del key
         weights = batch.relative**-now.importance_exponent if self.prioritized else jnp.ones_like(batch.relative)
         loss = jax.value_and_grad(sequence_loss, has_aux=True)
-        (value, errors), grads = loss(state.params, state.target_params, batch, weights, state.hyper, self)
+        rewards = self._rewards(state.rewards, batch)
+        bounds = rewards if self.bounded else None
+        (value, errors), grads = loss(state.params, state.target_params, batch, weights, state.hyper, self, bounds)
         params, adam = optimizer.apply(
             state.params, grads, state.optimizer, now.learning_rate, state.hyper.adam, clip=self.clip
         )
         priority = sequence_priorities(errors, batch.trained, state.hyper.priority_eta)
         scaled = jnp.maximum(priority, _LEAST_PRIORITY) ** state.hyper.priority_exponent
         metrics = {"loss": value, "priority": priority.mean()}
-        return Updated(state._replace(params=params, optimizer=adam), metrics, scaled if self.prioritized else None)
+        state = state._replace(params=params, optimizer=adam, rewards=rewards)
+        return Updated(state, metrics, scaled if self.prioritized else None)
+
+    def _rewards(self, known: jax.Array, batch: Sequences) -> jax.Array:
+        """The least and the largest reward so far."""
+        real = jnp.where(jnp.arange(len(batch.reward))[:, None] < batch.last, batch.reward, 0)
+        return jnp.stack([jnp.minimum(known[0], real.min()), jnp.maximum(known[1], real.max())])
 
     def update_target(self, state: R2D2State) -> R2D2State:
         """Moves the target network towards the network by the fraction τ."""
@@ -115,7 +128,13 @@ class R2D2Learner(Learner):
 
 
 def sequence_loss(
-    params: Any, target_params: Any, batch: Sequences, weights: jax.Array, hyper: Hyperparameters, learner: R2D2Learner
+    params: Any,
+    target_params: Any,
+    batch: Sequences,
+    weights: jax.Array,
+    hyper: Hyperparameters,
+    learner: R2D2Learner,
+    rewards: jax.Array | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """The loss of R2D2, ½ Σ w δ² over the number of steps that are trained on (Kapturowski et al. 2019).
 
@@ -130,6 +149,7 @@ def sequence_loss(
         weights: Importance weights w, (B,).
         hyper: ``gamma`` and ``rescaling_epsilon``.
         learner: Networks, lengths, and what is learned.
+        rewards: The least and the largest reward that bound values; None for no bounds.
 
     Returns:
         The loss, and δ, float32 (burn_in + length, B).
@@ -144,7 +164,7 @@ def sequence_loss(
     inputs = (batch.observation, previous, begin)
     values = network.unroll(params, *inputs, layout.burn_in, starts, layout.n_steps)
     target_values = network.unroll(target_params, *inputs)
-    targets = lax.stop_gradient(sequence_targets(values, target_values, batch, hyper, learner))
+    targets = lax.stop_gradient(sequence_targets(values, target_values, batch, hyper, learner, rewards))
     taken = jax.nn.one_hot(batch.action[: layout.trainable], network.num_actions, dtype=values.dtype)
     errors = targets - (values[: layout.trainable] * taken).sum(axis=-1)
     loss = 0.5 * (jnp.square(errors) * batch.trained * weights).sum() / batch.trained.sum()
@@ -152,9 +172,19 @@ def sequence_loss(
 
 
 def sequence_targets(
-    values: jax.Array, target_values: jax.Array, batch: Sequences, hyper: Hyperparameters, learner: R2D2Learner
+    values: jax.Array,
+    target_values: jax.Array,
+    batch: Sequences,
+    hyper: Hyperparameters,
+    learner: R2D2Learner,
+    rewards: jax.Array | None = None,
 ) -> jax.Array:
     """What the values of the actions taken should be, (burn_in + length, B).
+
+    A truncated episode bootstraps from its final observation, at which nothing is ever learned: what the network says there
+    follows what it learns elsewhere, and nothing keeps the two from driving each other up. With rewards r between known ones
+    no value can lie outside of [min(r, 0), max(r, 0)] / (1 − γ), so values to bootstrap from are clipped to that (ours; it does
+    nothing where values are possible ones).
 
     Args:
         values: Values of the network that is trained, (T, B, actions).
@@ -162,10 +192,16 @@ def sequence_targets(
         batch: The sequences.
         hyper: ``gamma`` and ``rescaling_epsilon``.
         learner: Networks, lengths, and what is learned.
+        rewards: The least reward or 0, and the largest or 0; None for no bounds.
     """
     reward, discount, bootstrap = returns_within(batch, hyper.gamma, learner.layout.n_steps)
     best = returns.double_q_value(target_values, values) if learner.double_q else returns.greedy_value(target_values)
     next_value = jnp.take_along_axis(best, bootstrap, axis=0)
+    if rewards is not None:
+        low, high = rewards / jnp.maximum(1 - hyper.gamma, 1e-6)  # γ = 1 has no bounds to speak of
+        if learner.rescales:
+            low, high = (returns.rescale(each, hyper.rescaling_epsilon) for each in (low, high))
+        next_value = jnp.clip(next_value, low, high)
     if learner.rescales:
         return returns.rescaled_td_target(reward, discount, next_value, hyper.rescaling_epsilon)
     return returns.td_target(reward, discount, next_value)

@@ -32,6 +32,7 @@ _PARTS = {
     "model": "model",
     "model.optimizer": "model_optimizer",
     "value_networks": "value_networks",
+    "policy.rewards": "rewards",
 }
 # The run's clock by the names that it has in files, and what else is counted.
 _CLOCK = {"_calls": "vector_steps", "num_timesteps": "num_timesteps", "_n_updates": "updates", "_predictions": "predictions"}
