@@ -16,6 +16,7 @@ from jax import lax
 
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.learner import Learner
+from mbrl_agents.core.observations import num_observations
 from mbrl_agents.core.replay import Replay, Transitions
 from mbrl_agents.core.run import Clock, Keys, RunState, StepRecord
 from mbrl_agents.core.schedules import Now
@@ -78,9 +79,9 @@ class Program:
 
     # ------------------------------------------------------------------ parts of a step
 
-    def choose(self, state: RunState, observation: jax.Array, explore: Exploration) -> jax.Array:
+    def choose(self, state: RunState, observation: Any, explore: Exploration) -> jax.Array:
         """Actions of the training policy: before learning starts those of ``plan.warmup``, then the learner's."""
-        num = observation.shape[0]
+        num = num_observations(observation)
         key = draws.fold_in(state.keys.act, state.clock.vector_steps)
         if self.plan.warmup == "policy":
             return self.learner.act(state.learner, observation, key, explore)

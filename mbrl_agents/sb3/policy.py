@@ -15,7 +15,7 @@ from stable_baselines3.common.utils import is_vectorized_observation
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.sb3 import agent_file
 
-Act = Callable[[np.ndarray, bool], np.ndarray]
+Act = Callable[[Any, bool], np.ndarray]
 
 
 AGENTS: dict[str, Any] = {}
@@ -65,7 +65,7 @@ class JaxPolicy(BasePolicy):
 
     def predict(
         self,
-        observation: np.ndarray | dict[str, np.ndarray],
+        observation: np.ndarray | dict[str, np.ndarray] | tuple[np.ndarray, ...],
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
@@ -75,13 +75,39 @@ class JaxPolicy(BasePolicy):
         Raises:
             ValueError: The observation is not of the observation space's shape.
         """
-        if isinstance(observation, dict):
-            raise ValueError(f"observation must be an array of {self.observation_space}, got a dictionary")
-        observation = maybe_transpose(np.asarray(observation), self.observation_space)
-        vectorized = is_vectorized_observation(observation, self.observation_space)
-        batch = observation.reshape(-1, *(self.observation_space.shape or ()))
+        batch, vectorized = as_batch(observation, self.observation_space)
         actions = self._actions.to_env(self._act(batch, deterministic))
         return (actions if vectorized else actions.squeeze(axis=0)), state
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
-        return th.as_tensor(self._act(np.asarray(observation), deterministic))
+        batch, _ = as_batch(observation, self.observation_space)
+        return th.as_tensor(self._act(batch, deterministic))
+
+
+POLICIES: dict[str, type[BasePolicy]] = dict.fromkeys(("MlpPolicy", "CnnPolicy", "MultiInputPolicy"), JaxPolicy)
+"""Policies of agents whose networks read all kinds of observations, by name."""
+
+
+def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Any, bool]:
+    """One observation, or a batch, as a batch (n, …) of arrays in the space's structure, and whether it was one.
+
+    Images may have their channels first or last, as by SB3's ``maybe_transpose``.
+
+    Raises:
+        ValueError: It is not of the space's structure or shape.
+    """
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        inside: Any = space.spaces
+        named = isinstance(inside, dict)
+        names: Any = list(inside) if named else range(len(inside))
+        fits = isinstance(observation, dict if named else (tuple, list)) and len(observation) == len(names)
+        if not fits or (named and {*observation} != {*names}):
+            raise ValueError(f"observation must have the parts of {space}, got {observation!r}")
+        parts = [as_batch(observation[name], inside[name]) for name in names]
+        if len({vectorized for _, vectorized in parts}) > 1:
+            raise ValueError(f"observation must be one observation of {space} or a batch, got some parts of each kind")
+        batches = [batch for batch, _ in parts]
+        return dict(zip(names, batches, strict=True)) if named else tuple(batches), parts[0][1]
+    array = maybe_transpose(np.asarray(observation), space)
+    vectorized = is_vectorized_observation(array, space)
+    return array.reshape(-1, *(space.shape or ())), vectorized
