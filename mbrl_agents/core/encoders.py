@@ -6,6 +6,7 @@ observations, to others, (…, d). So whatever handles features, a world model f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -130,9 +131,39 @@ def cnn_for(codec: ObservationCodec) -> type[NatureCNN | GridCNN]:
     return NatureCNN if size_of(codec) >= NATURE_SIZE else GridCNN
 
 
+def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], *_: Any, **__: Any) -> jax.Array:
+    """Convolution without padding, as one product of matrices; takes the place of ``lax.conv_general_dilated`` in flax.
+
+    Within a loop, as in training, XLA's own takes eight times as long on a CPU. Images are cut into blocks of the stride, so that
+    a filter of k × k is one of (k / stride)² blocks: few slices, which are laid side by side.
+
+    Args:
+        x: Images, (n, height, width, channels).
+        kernel: Square filters, (k, k, channels, filters), k a multiple of the stride.
+        strides: The stride, twice.
+    """
+    (size, _, channels, filters), stride = kernel.shape, strides[0]
+    across = size // stride
+    high, wide = ((n - size) // stride + 1 for n in x.shape[1:3])
+    rows, columns = high + across - 1, wide + across - 1
+    blocks = x[:, : rows * stride, : columns * stride].reshape(-1, rows, stride, columns, stride, channels)
+    blocks = blocks.transpose(0, 1, 3, 2, 4, 5).reshape(-1, rows, columns, stride * stride * channels)
+    patches = [blocks[:, i : i + high, j : j + wide] for i in range(across) for j in range(across)]
+    matrix = kernel.reshape(across, stride, across, stride, channels, filters).transpose(0, 2, 1, 3, 4, 5)
+    return jnp.concatenate(patches, axis=-1) @ matrix.reshape(-1, filters)
+
+
 def _convolution(x: jax.Array, filters: int, size: int, stride: int) -> jax.Array:
     kernels, biases = INITIALIZERS["torch"], uniform_biases(size * size * x.shape[-1])
-    layer: Any = nn.Conv(filters, (size, size), stride, padding="VALID", kernel_init=kernels, bias_init=biases)
+    layer = nn.Conv(
+        filters,
+        (size, size),
+        stride,
+        padding="VALID",
+        kernel_init=kernels,
+        bias_init=biases,
+        conv_general_dilated=convolve,
+    )
     return nn.relu(layer(x))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -23,12 +24,12 @@ from mbrl_envs.checks import boolean, integer_in
 FLATTEN, COMBINED = "FlattenExtractor", "CombinedExtractor"
 _CNNS: dict[str, type[NatureCNN | GridCNN]] = {"NatureCNN": NatureCNN, "GridCNN": GridCNN}
 EXTRACTORS = (FLATTEN, *_CNNS, COMBINED)
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {  # with PyTorch's numbers, as SB3's users expect
     "adam": optax.adam,
-    "adamw": optax.adamw,
-    "adagrad": optax.adagrad,
-    "lion": optax.lion,
-    "rmsprop": optax.rmsprop,
+    "adamw": functools.partial(optax.adamw, weight_decay=1e-2),
+    "adagrad": functools.partial(optax.adagrad, initial_accumulator_value=0.0, eps=1e-10),
+    "rmsprop": functools.partial(optax.rmsprop, decay=0.99, eps=1e-8, eps_in_sqrt=False),
+    "rmsproptflike": functools.partial(optax.rmsprop, decay=0.99, eps=1e-8, initial_scale=1.0),
     "sgd": optax.sgd,
 }
 _OF_EXTRACTORS = ("features_extractor_class", "features_extractor_kwargs", "normalize_images")
@@ -127,14 +128,26 @@ def make_optimizer(given: Mapping[str, Any]) -> Optimizer:
     chosen, options = (given.get(name) for name in _OF_OPTIMIZERS)
     if chosen is None and not options:
         return Optimizer()
-    make = OPTIMIZERS[chosen or "adam"] if chosen is None or isinstance(chosen, str) else chosen
+    named = chosen is None or isinstance(chosen, str)
+    make = OPTIMIZERS[chosen or "adam"] if named else chosen
+    options = _tuples(_as_optax(options or {}) if named else options or {})
     try:
-        made = make(0.0, **_tuples(options or {}))
+        made = make(0.0, **options)
     except TypeError as error:
         raise TypeError(f"policy_kwargs: optimizer_class {chosen!r} cannot be made with {options}: {error}") from error
     if not isinstance(made, optax.GradientTransformation):
         raise ValueError(f"policy_kwargs: optimizer_class must make an optax.GradientTransformation, got {made!r}")
-    return Optimizer(make, tuple(_tuples(options or {}).items()))
+    return Optimizer(make, tuple(options.items()))
+
+
+def _as_optax(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of an optimiser by optax's names, where they have PyTorch's."""
+    given = dict(options)
+    if "betas" in given:
+        given["b1"], given["b2"] = given.pop("betas")
+    if "alpha" in given:
+        given["decay"] = given.pop("alpha")
+    return given
 
 
 def make_encoder(policy: str, given: Mapping[str, Any], codec: ObservationCodec) -> nn.Module | None:
