@@ -208,8 +208,11 @@ OUTPUT_INITIALIZERS = {"orthogonal_small_output": nn.initializers.orthogonal(1e-
 
 def biases(initializer: str, inputs: int) -> Any:
     """How biases begin: at zero, but for ``"torch"``, whose linear layers draw them as they draw their kernels."""
-    if initializer != "torch":
-        return nn.initializers.zeros
+    return uniform_biases(inputs) if initializer == "torch" else nn.initializers.zeros
+
+
+def uniform_biases(inputs: int) -> Any:
+    """Biases uniform in ±1/√inputs, as PyTorch's layers have them at first."""
     bound = inputs**-0.5
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
 
@@ -225,6 +228,8 @@ class MLP(nn.Module):
         initializer: Of the kernels, a key of ``INITIALIZERS``. ``"truncated_normal"``: see :func:`truncated_normal`.
             ``"torch"``: kernels and biases uniform in ±1/√inputs, as of ``torch.nn.Linear``. ``"orthogonal_small_output"``:
             orthogonal, with a gain of √2 in hidden layers and of 1e-2 in the output layer.
+        encoder: What reads the inputs first, see :mod:`mbrl_agents.core.encoders`; None for nothing.
+        layer_norm: Whether there is a layer normalisation (arXiv 1607.06450) between each hidden layer and its activation.
     """
 
     hidden: tuple[int, ...]
@@ -232,6 +237,8 @@ class MLP(nn.Module):
     activation: str = "elu"
     num_values: int = 0
     initializer: str = "truncated_normal"
+    encoder: nn.Module | None = None
+    layer_norm: bool = False
 
     def __call__(self, x: Any) -> jax.Array:
         """Maps features, float32 (…, f), or codes (see :class:`CodeDense`), to outputs of shape (…, outputs)."""
@@ -253,6 +260,8 @@ class MLP(nn.Module):
             products.append(multiply(inputs, kernel) if known is None else _known(known[len(products)], inputs, kernel))
             return products[-1]
 
+        if self.encoder is not None:
+            x = self.encoder(x)
         for i, width in enumerate((*self.hidden, self.outputs)):
             if i == 0 and self.num_values:
                 x = CodeDense(width, self.num_values, product, self.initializer)(x)
@@ -262,7 +271,7 @@ class MLP(nn.Module):
                     kernels = OUTPUT_INITIALIZERS.get(self.initializer, kernels)
                 x = nn.Dense(width, dot_general=product, kernel_init=kernels, bias_init=offsets)(x)
             if i < len(self.hidden):
-                x = ACTIVATIONS[self.activation](x)
+                x = ACTIVATIONS[self.activation](nn.LayerNorm()(x) if self.layer_norm else x)
         return x, products
 
 

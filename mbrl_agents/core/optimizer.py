@@ -1,7 +1,9 @@
-"""AdamW as the study uses it: with a weight decay that is not multiplied by the learning rate."""
+"""AdamW as the study uses it, with a weight decay that is not multiplied by the learning rate; and any optimiser of optax's."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -41,6 +43,12 @@ def init(params: Any) -> optax.ScaleByAdamState:
     return optax.scale_by_adam().init(params)
 
 
+def clipped(grads: Any, max_grad_norm: Any) -> Any:
+    """Gradients, scaled down where the Euclidean norm of all together is above the largest one, as PyTorch does it."""
+    scale = jnp.minimum(1.0, max_grad_norm / (optax.tree.norm(grads) + 1e-6))
+    return jax.tree.map(lambda grad: grad * scale, grads)
+
+
 def apply(
     params: Any,
     grads: Any,
@@ -63,13 +71,41 @@ def apply(
     Returns:
         New parameters and state.
     """
-    if clip:
-        norm = optax.tree.norm(grads)
-        scale = jnp.minimum(1.0, hyper.max_grad_norm / (norm + 1e-6))
-        grads = jax.tree.map(lambda grad: grad * scale, grads)
+    grads = clipped(grads, hyper.max_grad_norm) if clip else grads
     directions, state = optax.scale_by_adam(hyper.b1, hyper.b2, hyper.eps).update(grads, state)
     params = jax.tree.map(lambda p, d: p - learning_rate * d - hyper.weight_decay * p, params, directions)
     return params, state
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer:
+    """How networks follow their gradients: AdamW as above, or a transformation of optax's; shapes the program.
+
+    Attributes:
+        make: From a learning rate and ``options`` to a transformation; None for AdamW with the numbers of a run.
+        options: Its other arguments, by name.
+    """
+
+    make: Callable[..., optax.GradientTransformation] | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+
+    def _transformation(self, learning_rate: Any) -> optax.GradientTransformation:
+        assert self.make is not None
+        return self.make(learning_rate, **dict(self.options))
+
+    def init(self, params: Any) -> Any:
+        """The optimiser's state at the start."""
+        return init(params) if self.make is None else self._transformation(0.0).init(params)
+
+    def apply(
+        self, params: Any, grads: Any, state: Any, learning_rate: jax.Array, hyper: AdamHyperparameters, *, clip: bool
+    ) -> tuple[Any, Any]:
+        """One update; arguments and results are those of :func:`apply`, of whose numbers only the largest norm counts here."""
+        if self.make is None:
+            return apply(params, grads, state, learning_rate, hyper, clip=clip)
+        grads = clipped(grads, hyper.max_grad_norm) if clip else grads
+        directions, state = self._transformation(learning_rate).update(grads, state, params)
+        return optax.apply_updates(params, directions), state
 
 
 def learn_model(state: Any, grads: Any, *, clip: bool) -> Any:

@@ -17,6 +17,7 @@ from jax import lax
 
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.learner import Acted, Learner, Updated, begin_anew
+from mbrl_agents.core.observations import num_observations
 from mbrl_agents.core.replay import Replay, Transitions
 from mbrl_agents.core.run import Clock, Keys, RunState, StepRecord
 from mbrl_agents.core.schedules import Now
@@ -79,9 +80,9 @@ class Program:
 
     # ------------------------------------------------------------------ parts of a step
 
-    def choose(self, state: RunState, observation: jax.Array, explore: Exploration) -> Acted:
+    def choose(self, state: RunState, observation: Any, explore: Exploration) -> Acted:
         """What the training policy does: before learning starts ``plan.warmup``'s actions, then the learner's."""
-        num = observation.shape[0]
+        num = num_observations(observation)
         key = draws.fold_in(state.keys.act, state.clock.vector_steps)
 
         def act(explore: Exploration) -> Acted:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, NamedTuple, TypeVar
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -16,6 +17,7 @@ from jax import lax
 from mbrl_agents.core import exploration, optimizer, returns
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.networks import MLP
+from mbrl_agents.core.optimizer import Optimizer
 
 StateT = TypeVar("StateT", bound=Any)  # a NamedTuple with fields params, target_params, optimizer, hyper
 
@@ -59,6 +61,9 @@ class QLearning:
         clip: Whether gradients are clipped.
         num_codes: Features are codes, int32 (…, num_codes) (see :class:`~mbrl_agents.core.networks.CodeDense`); 0 if they are
             numbers, float32 (…, num_features).
+        encoder: What reads the features first; None for nothing.
+        layer_norm: Whether there is a layer normalisation in each hidden layer.
+        optimizer: How the network follows its gradients.
     """
 
     num_features: int
@@ -69,11 +74,15 @@ class QLearning:
     explore: str = "softmax"
     clip: bool = False
     num_codes: int = 0
+    encoder: nn.Module | None = None
+    layer_norm: bool = False
+    optimizer: Optimizer = Optimizer()  # noqa: RUF009  # frozen
 
     @property
     def network(self) -> MLP:
         """The Q-network."""
-        return MLP(self.hidden, self.num_actions, self.activation, self.num_features if self.num_codes else 0)
+        num_values = self.num_features if self.num_codes else 0
+        return MLP(self.hidden, self.num_actions, self.activation, num_values, encoder=self.encoder, layer_norm=self.layer_norm)
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters."""
@@ -106,7 +115,7 @@ class QLearning:
             New state, and ``{"loss", "q_mean"}``, float32 scalars.
         """
         (loss, metrics), grads = jax.value_and_grad(q_loss, has_aux=True)(state.params, state.target_params, batch, self)
-        params, optimizer_state = optimizer.apply(
+        params, optimizer_state = self.optimizer.apply(
             state.params, grads, state.optimizer, learning_rate, state.hyper.adam, clip=self.clip
         )
         return state._replace(params=params, optimizer=optimizer_state), {"loss": loss} | metrics

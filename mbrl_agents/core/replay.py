@@ -24,7 +24,7 @@ class Transitions(NamedTuple):
     """Transitions as they come from environments, with a leading axis of lanes.
 
     Attributes:
-        observation: Observations before the step.
+        observation: Observations before the step: arrays, or dictionaries or tuples of them.
         action: Actions as learners have them: int32, or float32 vectors.
         reward: float32.
         next_observation: Observations after the step, before any automatic reset.
@@ -115,16 +115,19 @@ class Replay:
 
     def init(self) -> ReplayState:
         """An empty memory."""
-        shape, observation, action = (self.rows, self.lanes), self.codec.row, self.actions.row
+        shape, action = (self.rows, self.lanes), self.actions.row
 
         def zeros(dtype: Any, row: tuple[int, ...] = ()) -> jax.Array:
             return jnp.zeros((*shape, *row), dtype)
 
+        def observations() -> Any:
+            return jax.tree.map(lambda part: zeros(part.dtype, part.shape), self.codec.row)
+
         stored = Transitions(
-            observation=zeros(observation.dtype, observation.shape),
+            observation=observations(),
             action=zeros(action.dtype, action.shape),
             reward=zeros(jnp.float32),
-            next_observation=zeros(observation.dtype, observation.shape),
+            next_observation=observations(),
             terminated=zeros(bool),
             truncated=zeros(bool),
             env_state=self._empty_states(),
@@ -293,10 +296,10 @@ class Replay:
         )
         last = (row + n_step.steps - 1) % self.rows
         return Batch(
-            observation=self.codec.decode(stored.observation[row, lane]),
+            observation=self.codec.decode(jax.tree.map(lambda leaf: leaf[row, lane], stored.observation)),
             action=stored.action[row, lane],
             reward=n_step.reward,
-            next_observation=self.codec.decode(stored.next_observation[last, lane]),
+            next_observation=self.codec.decode(jax.tree.map(lambda leaf: leaf[last, lane], stored.next_observation)),
             discount=jnp.where(stored.terminated[last, lane], 0, n_step.discount),
             terminated=stored.terminated[last, lane],
             env_state=jax.tree.map(lambda leaf: leaf[row, lane], stored.env_state),

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from mbrl_agents.core.actions import ActionCodec
-from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.observations import KINDS, ObservationCodec
 from mbrl_agents.core.program import TrainingPlan
 from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.model_dqn.learner import ModelDQNLearner
@@ -87,6 +87,8 @@ class ModelDQN(QAgent[ModelDQNLearner]):
 
 class LearnedModelDQN(ModelDQN):
     """Base of those whose model is learned."""
+
+    observation_kinds = KINDS
 
     batch_size: int = argument(
         settings.BATCH_SIZE, default=32, doc="Transitions on which the model takes a gradient step, at least 1."

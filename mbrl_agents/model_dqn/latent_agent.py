@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import Any, ClassVar, NoReturn
+
+from stable_baselines3.common.policies import BasePolicy
 
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.model_dqn.agent import LearnedModelDQN
 from mbrl_agents.model_dqn.heads import Emission
 from mbrl_agents.model_dqn.latent import LatentModel
 from mbrl_agents.model_dqn.latents import LATENTS, STD_ACTIVATIONS, make_latent
-from mbrl_agents.sb3.arguments import argument, boolean, choice, integer, number
+from mbrl_agents.sb3 import network_arguments, settings
+from mbrl_agents.sb3.arguments import Given, argument, boolean, choice, integer, number
+from mbrl_agents.sb3.policy import JaxPolicy
 
 _MAX_SIZE = 1024
 
@@ -24,6 +28,8 @@ class LatentModelDQN(LearnedModelDQN):
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
     """
+
+    policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": JaxPolicy}  # networks read latent variables
 
     latent: str = argument(
         choice(LATENTS),
@@ -70,6 +76,14 @@ class LatentModelDQN(LearnedModelDQN):
         after="learned_variance",
         doc="Whether observations of steps that end the episode are left out of the reconstruction, as in the published code.",
     )
+
+    policy: Given[str | type[BasePolicy], BasePolicy] = argument(settings.POLICY, doc='``"MlpPolicy"``.')
+    policy_kwargs: Given[dict[str, Any] | None, dict[str, Any]] = argument(
+        network_arguments.policy_kwargs([200, 200, 200], "elu", "all networks", extractors=False), default=None, kw_only=True
+    )
+
+    def _encoder(self) -> None:
+        """None: Q-networks read latent variables."""
 
     def to_torch(self) -> NoReturn:
         """Not possible.

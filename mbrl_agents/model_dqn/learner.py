@@ -79,7 +79,7 @@ class ModelDQNLearner(Learner):
         params, model = self.q.init(q_key), self.model.init(model_key)
         target, hyper = jax.tree.map(jnp.copy, params), jax.tree.map(jnp.float32, hyper)
         model_optimizer = optimizer.init(model) if self.model.learns else ()
-        return ModelDQNState(params, target, optimizer.init(params), model, model_optimizer, hyper)
+        return ModelDQNState(params, target, self.q.optimizer.init(params), model, model_optimizer, hyper)
 
     def _perceive(self, state: ModelDQNState, observation: jax.Array, key: jax.Array) -> jax.Array:
         return self.model.perceive(state.model, self.codec.features(observation), key, state.hyper.model)

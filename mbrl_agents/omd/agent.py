@@ -22,9 +22,9 @@ from mbrl_agents.omd.learner import OMDHyperparameters, OMDLearner
 from mbrl_agents.omd.losses import MODEL_LOSSES
 from mbrl_agents.omd.networks import INITIALIZER
 from mbrl_agents.omd.solvers import SOLVERS
-from mbrl_agents.sb3 import settings, torch_copy
+from mbrl_agents.sb3 import network_arguments, settings, torch_copy
 from mbrl_agents.sb3.arguments import Given, Kind, argument, boolean, choice, integer, number
-from mbrl_agents.sb3.policy import JaxPolicy
+from mbrl_agents.sb3.policy import POLICIES, JaxPolicy
 from mbrl_agents.sb3.q_values import ActionValueAgent
 
 
@@ -47,6 +47,8 @@ class OMD(ActionValueAgent[OMDLearner]):
     Raises:
         TypeError, ValueError: An argument is unknown or out of range, or the environment's spaces do not fit.
     """
+
+    policy_aliases = POLICIES
 
     policy: Given[str | type[BasePolicy], BasePolicy] = argument(settings.POLICY)
     env: Given[GymEnv | str | None, VecEnv | None] = argument(settings.ENV)
@@ -145,7 +147,7 @@ class OMD(ActionValueAgent[OMDLearner]):
     )
     exploration_final_eps: float = argument(settings.EXPLORATION_FINAL_EPS, default=0.1, doc="At the end, in [0, 1].")
     policy_kwargs: Given[dict[str, Any] | None, dict[str, Any]] = argument(
-        settings.policy_kwargs([32, 32], "relu", "the Q-networks"), default=None, kw_only=True, after="tensorboard_log"
+        network_arguments.policy_kwargs([32, 32], "relu", "the Q-networks"), default=None, kw_only=True, after="tensorboard_log"
     )
 
     def _check_spaces(self) -> None:
@@ -156,7 +158,8 @@ class OMD(ActionValueAgent[OMDLearner]):
         """A copy of the networks' mean as a PyTorch module; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.to_torch`."""
         params, activation = jax.device_get(self.learner_state.params), self.arguments["policy_kwargs"]["activation_fn"]
         each = [jax.tree.map(lambda leaf, i=i: leaf[i], params) for i in range(self.learner.num_networks)]
-        return torch_copy.TorchValues(self.replay.codec, [torch_copy.mlp(own, activation) for own in each])
+        networks = [torch_copy.mlp(own, activation, self._encoder()) for own in each]
+        return torch_copy.TorchValues(self.replay.codec, networks)
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDLearner:
         given = self.arguments
@@ -177,6 +180,9 @@ class OMD(ActionValueAgent[OMDLearner]):
             given["soft_targets"],
             given["learn_reward"],
             given["evaluation"],
+            self._encoder(),
+            given["policy_kwargs"].get("layer_norm", False),
+            network_arguments.make_optimizer(given["policy_kwargs"]),
         )
 
     @property
@@ -196,7 +202,7 @@ class OMD(ActionValueAgent[OMDLearner]):
         act, initial_carry = self._act_softly, self.learner.initial_carry
         return JaxPolicy(self.observation_space, self.action_space, act, self.actions, initial_carry, self.save)
 
-    def _act_softly(self, observations: np.ndarray, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
+    def _act_softly(self, observations: Any, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
         del deterministic
         observations, explore = self.replay.codec.from_host(observations), self.exploration_at()._replace(epsilon=np.float32(0))
         with self.arrays_lock:

@@ -7,6 +7,7 @@ import functools
 import operator
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import optax
@@ -17,7 +18,7 @@ from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.learner import Acted, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
-from mbrl_agents.core.optimizer import AdamHyperparameters
+from mbrl_agents.core.optimizer import AdamHyperparameters, Optimizer
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
 from mbrl_agents.omd import implicit, losses
@@ -95,6 +96,9 @@ class OMDLearner(Learner):
         soft_targets: Whether targets take the soft maximum, or the maximum.
         learn_reward: Whether the model's rewards are learned and used, or those that really came.
         evaluation: Which policy is scored: ``"greedy"`` or ``"sample"``.
+        encoder: What the Q-networks read features with; None for nothing.
+        layer_norm: Whether there is a layer normalisation in each of their hidden layers.
+        optimizer: How they follow their gradients.
     """
 
     codec: ObservationCodec
@@ -113,6 +117,9 @@ class OMDLearner(Learner):
     soft_targets: bool = True
     learn_reward: bool = True
     evaluation: str = "greedy"
+    encoder: nn.Module | None = None
+    layer_norm: bool = False
+    optimizer: Optimizer = Optimizer()  # noqa: RUF009  # frozen
 
     @property
     def num_batches(self) -> int:
@@ -128,7 +135,7 @@ class OMDLearner(Learner):
     def networks(self) -> Networks:
         """The Q-networks."""
         sizes = self.codec.num_features, self.num_actions, self.num_networks
-        return Networks(*sizes, self.hidden, self.activation, self.soft_targets)
+        return Networks(*sizes, self.hidden, self.activation, self.soft_targets, self.encoder, self.layer_norm)
 
     @property
     def value_networks(self) -> Networks:
@@ -145,7 +152,7 @@ class OMDLearner(Learner):
         return OMDState(
             params,
             jax.tree.map(jnp.copy, params),
-            optimizer.init(params),
+            self.optimizer.init(params),
             model,
             optimizer.init(model),
             self.value_networks.init(value_key) if self.model_loss == "vep" else {},
@@ -256,14 +263,14 @@ class OMDLearner(Learner):
         params, target_params = state.params, state.target_params
         if not self.warm_start:
             params = target_params = self.networks.init(jax.random.fold_in(key, 0))
-        adam = state.optimizer if self.carries_optimizer else optimizer.init(params)
+        adam = state.optimizer if self.carries_optimizer else self.optimizer.init(params)
         predicted = self.predict(state.model, batch).transitions(batch, key)
 
         def step(carry: _Descent) -> _Descent:
             loss, grads = jax.value_and_grad(losses.td_loss)(
                 carry.params, carry.target_params, predicted, now.explore.temperature, self.networks
             )
-            params, adam = optimizer.apply(
+            params, adam = self.optimizer.apply(
                 carry.params, grads, carry.optimizer, now.learning_rate, state.hyper.adam, clip=False
             )
             target_params = optimizer.move_towards(carry.target_params, params, state.hyper.tau)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+import flax.linen as nn
 import jax
 
 from mbrl_agents.core import returns
@@ -25,6 +26,8 @@ class Networks:
         hidden: Widths of the hidden layers.
         activation: Activation function.
         soft: Whether the value of a state is the soft maximum of its action values, or the maximum.
+        encoder: What reads the features first, in each of them; None for nothing.
+        layer_norm: Whether there is a layer normalisation in each hidden layer.
     """
 
     num_features: int
@@ -33,10 +36,19 @@ class Networks:
     hidden: tuple[int, ...]
     activation: str
     soft: bool = True
+    encoder: nn.Module | None = None
+    layer_norm: bool = False
 
     @property
     def _network(self) -> MLP:
-        return MLP(self.hidden, self.outputs, self.activation, initializer=INITIALIZER)
+        return MLP(
+            self.hidden,
+            self.outputs,
+            self.activation,
+            initializer=INITIALIZER,
+            encoder=self.encoder,
+            layer_norm=self.layer_norm,
+        )
 
     def init(self, key: jax.Array) -> Any:
         """Fresh parameters."""

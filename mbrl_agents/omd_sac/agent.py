@@ -13,7 +13,7 @@ from stable_baselines3.common.vec_env import VecEnv
 
 from mbrl_agents.core import optimizer
 from mbrl_agents.core.actions import ActionCodec
-from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.observations import ALL_KINDS, KINDS, ObservationCodec
 from mbrl_agents.core.optimizer import PLAIN_ADAM
 from mbrl_agents.core.schedules import Schedule
 from mbrl_agents.omd import arguments as of_omd
@@ -22,9 +22,10 @@ from mbrl_agents.omd.solvers import SOLVERS
 from mbrl_agents.omd_sac import arguments as checks
 from mbrl_agents.omd_sac.learner import INNER_LOOPS, MODEL_LOSSES, OMDSACLearner, OMDSACState, SACHyperparameters
 from mbrl_agents.omd_sac.networks import Critics, SquashedGaussianActor
-from mbrl_agents.sb3 import settings, torch_copy
+from mbrl_agents.sb3 import network_arguments, settings, torch_copy
 from mbrl_agents.sb3.arguments import Given, argument, boolean, choice
 from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.policy import POLICIES
 from mbrl_envs.dependencies import advice
 
 
@@ -48,6 +49,7 @@ class OMDSAC(JaxAgent[OMDSACLearner]):
         gymnasium.error.DependencyNotInstalled: MuJoCo is needed and not there; the message says how to get it.
     """
 
+    policy_aliases = POLICIES
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Box,)
 
     policy: Given[str | type[BasePolicy], BasePolicy] = argument(settings.POLICY)
@@ -131,37 +133,62 @@ class OMDSAC(JaxAgent[OMDSACLearner]):
         '``"orthogonal"``: orthogonal with gain √2 in all layers of all networks, biases 0 (as published).',
     )
     policy_kwargs: Given[dict[str, Any] | None, dict[str, Any]] = argument(
-        settings.policy_kwargs([256, 256], "relu", "actor and critics"), default=None, kw_only=True, after="tensorboard_log"
+        network_arguments.policy_kwargs([256, 256], "relu", "actor and critics"),
+        default=None,
+        kw_only=True,
+        after="tensorboard_log",
     )
 
     def _construct(self, policy: str | type[BasePolicy], env: GymEnv | str | None, given: dict[str, Any], setup: bool) -> None:
         with advice():
             super()._construct(policy, env, given, setup)
 
+    @property
+    def observation_kinds(self) -> tuple[str, ...]:  # type: ignore[override]
+        """All kinds; with a model those that it predicts."""
+        return ALL_KINDS if self.arguments["model_loss"] == "none" else KINDS
+
+    def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        given = super()._check_arguments(arguments)
+        exact = given["model_loss"] == "omd" and given["solver"] == checks.GAUSS_NEWTON
+        if exact and given["policy_kwargs"].get("layer_norm"):
+            raise ValueError(
+                f"policy_kwargs: layer_norm must be False with solver={checks.GAUSS_NEWTON!r}: take another solver"
+            )
+        return given
+
     def _check_spaces(self) -> None:
         super()._check_spaces()
+        given = self.arguments
+        if given["model_loss"] == "omd" and given["solver"] == checks.GAUSS_NEWTON and self._encoder() is not None:
+            raise ValueError(
+                f"solver must not be {checks.GAUSS_NEWTON!r} where networks have a features extractor: take another"
+            )
         of_omd.check_model(self.arguments, self.observation_space)
 
     def _make_learner(self, codec: ObservationCodec, actions: ActionCodec) -> OMDSACLearner:
         given = self.arguments
         hidden, activation = tuple(given["policy_kwargs"]["net_arch"]), given["policy_kwargs"]["activation_fn"]
         weights = checks.INITIALIZERS[given["initializer"]].policy
+        more = {"encoder": self._encoder(), "layer_norm": given["policy_kwargs"].get("layer_norm", False)}
         return OMDSACLearner(
             codec,
             None if given["model_loss"] == "none" else checks.make_model(given, codec, actions.size),
             given["model_loss"],
-            SquashedGaussianActor(actions.size, hidden, activation, weights),
-            Critics(2, hidden, activation, weights),
+            SquashedGaussianActor(actions.size, hidden, activation, weights, **more),
+            Critics(2, hidden, activation, weights, **more),
             isinstance(given["ent_coef"], str),
             checks.num_inner_steps(given),
             given["carry_optimizer"],
             checks.make_solver(given),
             given["inner_loop"],
+            network_arguments.make_optimizer(given["policy_kwargs"]),
         )
 
     def to_torch(self) -> torch_copy.TorchActions:
         """A copy of the actor as a PyTorch module; see :meth:`mbrl_agents.sb3.jax_agent.JaxAgent.to_torch`."""
-        network = torch_copy.mlp(self.learner_state.params.actor, self.arguments["policy_kwargs"]["activation_fn"])
+        activation = self.arguments["policy_kwargs"]["activation_fn"]
+        network = torch_copy.mlp(self.learner_state.params.actor, activation, self._encoder())
         return torch_copy.TorchActions(self.replay.codec, network, self.actions)
 
     def _with_argument(self, name: str, state: OMDSACState) -> OMDSACState:

@@ -13,8 +13,8 @@ from jax import lax
 from mbrl_agents.core import optimizer
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.learner import Acted, Learner, Updated
-from mbrl_agents.core.observations import ObservationCodec
-from mbrl_agents.core.optimizer import AdamHyperparameters
+from mbrl_agents.core.observations import ObservationCodec, num_observations
+from mbrl_agents.core.optimizer import AdamHyperparameters, Optimizer
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now
 from mbrl_agents.omd import implicit
@@ -105,6 +105,7 @@ class OMDSACLearner(Learner):
         carry_optimizer: Whether the critics' optimiser goes on from update to update.
         solver: How the linear system of the implicit gradient is solved.
         inner_loop: What is done so often: ``"critics"``: steps of the critics; ``"all"``: of everything but the model.
+        optimizer: How actor and critics follow their gradients.
     """
 
     codec: ObservationCodec
@@ -117,6 +118,11 @@ class OMDSACLearner(Learner):
     carry_optimizer: bool = True
     solver: LinearSolver | GaussNewton = Identity()  # noqa: RUF009  # frozen
     inner_loop: str = "critics"
+    optimizer: Optimizer = Optimizer()  # noqa: RUF009  # frozen
+
+    def _optimizer(self, part: str) -> Optimizer:
+        """That of a part of the parameters; the entropy coefficient has Adam, as in Stable-Baselines3."""
+        return Optimizer() if part == "log_ent_coef" else self.optimizer
 
     def init(self, key: jax.Array, hyper: SACHyperparameters) -> OMDSACState:
         """Fresh parameters; the target critics start as copies."""
@@ -131,7 +137,7 @@ class OMDSACLearner(Learner):
         return OMDSACState(
             params,
             jax.tree.map(jnp.copy, critics),
-            SACParams(*(optimizer.init(each) for each in params)),
+            SACParams(*(self._optimizer(part).init(each) for part, each in params._asdict().items())),
             model,
             optimizer.init(model) if model else {},
             jnp.int32(0),
@@ -140,12 +146,12 @@ class OMDSACLearner(Learner):
 
     # ------------------------------------------------------------------ acting
 
-    def act(self, state: OMDSACState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None) -> Acted:
+    def act(self, state: OMDSACState, carry: Any, observation: Any, key: jax.Array, explore: Exploration | None) -> Acted:
         """Actions drawn from the policy, or the tanh of its mean; float32 (n, a) in (−1, 1)."""
         features = self.codec.features(observation)
         if explore is None:
             return Acted(self.actor.best(state.params.actor, features), carry)
-        noise = jax.random.normal(key, (observation.shape[0], self.actor.num_actions), jnp.float32)
+        noise = jax.random.normal(key, (num_observations(observation), self.actor.num_actions), jnp.float32)
         return Acted(self.actor.sample(state.params.actor, features, noise)[0], carry)
 
     # ------------------------------------------------------------------ learning
@@ -172,8 +178,8 @@ class OMDSACLearner(Learner):
             metrics["model_loss"], grads = jax.value_and_grad(self._likelihood)(state.model, batch)
             state = optimizer.learn_model(state, grads, clip=False)
         if not self.carry_optimizer:
-            adam = optimizer.init(state.params.critics)
-            state = state._replace(optimizer=state.optimizer._replace(critics=adam))
+            begun = self.optimizer.init(state.params.critics)
+            state = state._replace(optimizer=state.optimizer._replace(critics=begun))
         state, of_steps = self._inner_loop(state, batch, inner, now)
         if self.model_loss == "omd":
             state, of_model = self._learn_model(state, batch, self.noise(outer, batch.reward.shape[0]))
@@ -205,12 +211,12 @@ class OMDSACLearner(Learner):
         metrics = {"ent_coef": ent_coef}
         if self.learn_ent_coef:
             _, log_prob = self.actor.sample(actor, batch.observation, noise.action)
-            state, metrics["ent_coef_loss"] = _step(
+            state, metrics["ent_coef_loss"] = self._step(
                 state, "log_ent_coef", losses.ent_coef_loss, now, log_prob, state.hyper.target_entropy
             )
         state, metrics["critic_loss"] = self._learn_critics(state, batch, targets, now)
         networks = self.actor, self.critics
-        state, metrics["actor_loss"] = _step(
+        state, metrics["actor_loss"] = self._step(
             state, "actor", losses.actor_loss, now, state.params.critics, ent_coef, batch, noise.action, *networks
         )
         moved = optimizer.move_towards(state.target_params, state.params.critics, state.hyper.tau)
@@ -220,7 +226,7 @@ class OMDSACLearner(Learner):
         """Gradient steps of the critics on fixed targets; the loss before the last."""
 
         def step(_: Any, carry: tuple[OMDSACState, jax.Array]) -> tuple[OMDSACState, jax.Array]:
-            return _step(carry[0], "critics", losses.critic_loss, now, batch, targets, self.critics)
+            return self._step(carry[0], "critics", losses.critic_loss, now, batch, targets, self.critics)
 
         begin, number = (state, jnp.zeros_like(state.params.log_ent_coef)), self._rounds[1]
         return step(0, begin) if number == 1 else lax.fori_loop(0, number, step, begin)
@@ -231,6 +237,18 @@ class OMDSACLearner(Learner):
         return losses.critic_targets(
             state.target_params, params.actor, jnp.exp(params.log_ent_coef), batch, noise.next_action, self.actor, self.critics
         )
+
+    def _step(
+        self, state: OMDSACState, part: str, loss: Callable[..., jax.Array], now: Now, *given: Any
+    ) -> tuple[OMDSACState, jax.Array]:
+        """One step of a part of the parameters on loss(part, *given); the loss before it."""
+        before = getattr(state.params, part)
+        value, grads = jax.value_and_grad(loss)(before, *given)
+        params, of_part = self._optimizer(part).apply(
+            before, grads, getattr(state.optimizer, part), now.learning_rate, state.hyper.adam, clip=False
+        )
+        params, optimizers = state.params._replace(**{part: params}), state.optimizer._replace(**{part: of_part})
+        return state._replace(params=params, optimizer=optimizers), value
 
     # ------------------------------------------------------------------ the model
 
@@ -270,16 +288,3 @@ class OMDSACLearner(Learner):
         gradient = jax.grad(lambda model: projected.value.sum(axis=0) @ model_targets(model) / targets.size)(state.model)
         loss = true_loss(critics, state.model)
         return implicit.learn_model(state, ImplicitGradient(loss, gradient, projected.residual, projected.fell_back))
-
-
-def _step(
-    state: OMDSACState, part: str, loss: Callable[..., jax.Array], now: Now, *given: Any
-) -> tuple[OMDSACState, jax.Array]:
-    """One step of Adam of a part of the parameters on loss(part, *given); the loss before it."""
-    before = getattr(state.params, part)
-    value, grads = jax.value_and_grad(loss)(before, *given)
-    params, adam = optimizer.apply(
-        before, grads, getattr(state.optimizer, part), now.learning_rate, state.hyper.adam, clip=False
-    )
-    params, optimizers = state.params._replace(**{part: params}), state.optimizer._replace(**{part: adam})
-    return state._replace(params=params, optimizer=optimizers), value

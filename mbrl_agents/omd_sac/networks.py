@@ -6,6 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -24,16 +25,27 @@ class SquashedGaussianActor:
         hidden: Widths of the hidden layers.
         activation: Activation function.
         initializer: How weights are drawn at first, a key of ``INITIALIZERS``.
+        encoder: What reads the features first; None for nothing.
+        layer_norm: Whether there is a layer normalisation in each hidden layer.
     """
 
     num_actions: int
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
     initializer: str = "torch"
+    encoder: nn.Module | None = None
+    layer_norm: bool = False
 
     @property
     def _network(self) -> MLP:
-        return MLP(self.hidden, 2 * self.num_actions, self.activation, initializer=self.initializer)
+        return MLP(
+            self.hidden,
+            2 * self.num_actions,
+            self.activation,
+            initializer=self.initializer,
+            encoder=self.encoder,
+            layer_norm=self.layer_norm,
+        )
 
     def init(self, key: jax.Array, num_features: int) -> Any:
         """Fresh parameters."""
@@ -72,28 +84,42 @@ def _slope_of_tanh(x: jax.Array) -> jax.Array:
 class Critics:
     """Networks of observation and action, each of which says one action value; their parameters have a leading axis.
 
+    With an encoder, which all of them share as Stable-Baselines3's do, parameters are ``{"encoder": …, "critics": …}``.
+
     Attributes:
         number: How many there are.
         hidden: Widths of the hidden layers.
         activation: Activation function.
         initializer: How weights are drawn at first, a key of ``INITIALIZERS``.
+        encoder: What reads the features first; None for nothing.
+        layer_norm: Whether there is a layer normalisation in each hidden layer.
     """
 
     number: int = 2
     hidden: tuple[int, ...] = (256, 256)
     activation: str = "relu"
     initializer: str = "torch"
+    encoder: nn.Module | None = None
+    layer_norm: bool = False
 
     @property
     def _network(self) -> MLP:
-        return MLP(self.hidden, 1, self.activation, initializer=self.initializer)
+        return MLP(self.hidden, 1, self.activation, initializer=self.initializer, layer_norm=self.layer_norm)
 
     def init(self, key: jax.Array, num_features: int, num_actions: int) -> Any:
         """Fresh parameters."""
-        return init_many(self._network, num_features + num_actions, key, self.number)
+        if self.encoder is None:
+            return init_many(self._network, num_features + num_actions, key, self.number)
+        encoder_key, critics_key = jax.random.split(key)
+        encoded, variables = self.encoder.init_with_output(encoder_key, jnp.zeros((1, num_features)))
+        critics = init_many(self._network, encoded.shape[-1] + num_actions, critics_key, self.number)
+        return {"encoder": variables.get("params", {}), "critics": critics}
 
     def values(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:
         """Q of each critic, (number, n), of features (n, f) and actions (n, a)."""
+        if self.encoder is not None:
+            encoder, params = params["encoder"], params["critics"]
+            features = self.encoder.apply({"params": encoder}, features)  # type: ignore[assignment]
         return run_many(self._network, params, jnp.concatenate([features, action], axis=-1))[..., 0]
 
     def tangent_kernel(self, params: Any, features: jax.Array, action: jax.Array) -> jax.Array:

@@ -25,7 +25,7 @@ from mbrl_agents.r2d2_jax.network import RecurrentQNetwork
 from mbrl_agents.sb3 import settings
 from mbrl_agents.sb3.arguments import Given, Kind, Rule, argument, boolean, choice, integer, number, schedule
 from mbrl_agents.sb3.jax_agent import JaxAgent
-from mbrl_agents.sb3.policy import JaxPolicy
+from mbrl_agents.sb3.policy import JaxPolicy, as_batch
 from mbrl_envs.checks import boolean as checked_boolean
 from mbrl_envs.checks import integer_in, number_in, one_of
 
@@ -262,7 +262,7 @@ class JaxR2D2(JaxAgent[R2D2Learner]):
             ValueError: The observation is not of the observation space's shape, or the state is none of the agent's.
         """
         assert isinstance(self.policy, JaxPolicy)
-        batch, vectorized = self.policy.batch_of(observation)
+        batch, vectorized = as_batch(observation, self.observation_space)
         carry = self.policy.carry_of(state, episode_start, len(batch))
         with self.arrays_lock:
             found = np.array(self.learner.q_values(self.learner_state, carry, jnp.asarray(self.replay.codec.from_host(batch))))

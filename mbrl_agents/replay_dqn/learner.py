@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mbrl_agents.core import optimizer
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.learner import Acted, Hyperparameters, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
@@ -48,7 +47,7 @@ class DQNLearner(Learner):
     def init(self, key: jax.Array, hyper: Hyperparameters) -> DQNState:
         """Fresh parameters; the target network starts as a copy."""
         params = self.q.init(key)
-        return DQNState(params, jax.tree.map(jnp.copy, params), optimizer.init(params), jax.tree.map(jnp.float32, hyper))
+        return DQNState(params, jax.tree.map(jnp.copy, params), self.q.optimizer.init(params), jax.tree.map(jnp.float32, hyper))
 
     def act(self, state: DQNState, carry: Any, observation: jax.Array, key: jax.Array, explore: Exploration | None) -> Acted:
         """Actions, int32 (n,), for observations of shape (n, …)."""

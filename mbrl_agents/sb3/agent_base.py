@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeVar, dataclass_transform
 
+import flax.linen as nn
 import jax
 import numpy as np
 from gymnasium import spaces
@@ -21,12 +22,12 @@ from mbrl_agents.core.chunks import new_run, whole
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.interrupt import PendingInterrupt
 from mbrl_agents.core.learner import Hyperparameters, Learner
-from mbrl_agents.core.observations import ObservationCodec
+from mbrl_agents.core.observations import KINDS, ObservationCodec
 from mbrl_agents.core.program import Program, TrainingPlan
 from mbrl_agents.core.replay import Replay
 from mbrl_agents.core.run import Keys, RunState
 from mbrl_agents.core.schedules import LinearSchedule, Schedules, check
-from mbrl_agents.sb3 import settings
+from mbrl_agents.sb3 import network_arguments, settings
 from mbrl_agents.sb3.arguments import LARGEST, HasArguments, Kind, argument
 from mbrl_agents.sb3.policy import JaxPolicy
 from mbrl_agents.sb3.replay_buffer import DeviceReplayBuffer
@@ -46,6 +47,8 @@ class AgentBase(HasArguments, OffPolicyAlgorithm, Generic[LearnerT]):
     """
 
     policy_aliases: ClassVar[dict[str, type[BasePolicy]]] = {"MlpPolicy": JaxPolicy}
+    observation_kinds: ClassVar[tuple[str, ...]] = KINDS
+    """Kinds of observations that the agent reads, of :data:`mbrl_agents.core.observations.ALL_KINDS`."""
     action_spaces: ClassVar[tuple[type[spaces.Space[Any]], ...]] = (spaces.Discrete,)
     """Kinds of action spaces that the agent takes."""
     arguments: dict[str, Any]
@@ -131,9 +134,20 @@ class AgentBase(HasArguments, OffPolicyAlgorithm, Generic[LearnerT]):
             kinds = " or ".join(kind.__name__ for kind in self.action_spaces)
             raise ValueError(f"{type(self).__name__} needs a {kinds} action space, got {self.action_space}")
         ActionCodec.of(self.action_space)
-        ObservationCodec.of(self.observation_space).check_normalizer(self._vec_normalize_env)
+        codec = ObservationCodec.of(self.observation_space)
+        if codec.kind not in self.observation_kinds:
+            raise ValueError(
+                f"{type(self).__name__} reads observations of a Box, MultiBinary or Discrete space, got "
+                f"{self.observation_space}: make a vector of it with gymnasium.wrappers.FlattenObservation"
+            )
+        codec.check_normalizer(self._vec_normalize_env)
 
-    def _act_for_policy(self, observations: np.ndarray, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
+    def _encoder(self) -> nn.Module | None:
+        """What the agent's networks read observations with; None if they read them as they are."""
+        codec = ObservationCodec.of(self.observation_space)
+        return network_arguments.make_encoder(self.policy_name, self.arguments["policy_kwargs"], codec)
+
+    def _act_for_policy(self, observations: Any, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
         """Actions for a batch of observations, as learners have them, and what is remembered from then on."""
         raise NotImplementedError
 

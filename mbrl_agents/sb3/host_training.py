@@ -90,6 +90,12 @@ def take_steps(agent: AgentBase, gradient_steps: int, batch_size: int, now: Now)
     return agent.advance_run(program, host_functions(program).train, now)
 
 
+def _joined(observation: Any, number: int) -> np.ndarray:
+    """Features of observations whose choices are ones among zeros already, float32 (number, f)."""
+    parts = list(observation.values()) if isinstance(observation, dict) else [observation]
+    return np.concatenate([np.asarray(part, np.float32).reshape(number, -1) for part in parts], axis=-1)
+
+
 def _take_normalized_steps(
     agent: AgentBase, learner: Learner, plan: TrainingPlan, gradient_steps: int, now: Now
 ) -> dict[str, Any]:
@@ -97,13 +103,13 @@ def _take_normalized_steps(
     assert agent._vec_normalize_env is not None
     normalizer, batch_size, metrics = agent._vec_normalize_env, plan.batch_size, {}
     functions = host_functions(Program(learner, plan, agent.replay))
-    shape = (batch_size, *agent.observation_space.shape)  # type: ignore[misc]
+    codec = agent.replay.codec
     for _ in range(gradient_steps):
         run = agent.run
         sample_key, update_key = run.keys.of_update(run.clock.updates)
         batch = agent.memory.sample(batch_size, sample_key, agent.gamma)
         before, after = (
-            np.asarray(normalizer.normalize_obs(np.array(each).reshape(shape)), np.float32).reshape(batch_size, -1)
+            _joined(normalizer.normalize_obs(codec.split(np.array(each))), batch_size)
             for each in (batch.observation, batch.next_observation)
         )
         reward = normalizer.normalize_reward(np.array(batch.reward)).astype(np.float32)

@@ -12,9 +12,10 @@ from typing import Any, Self
 import jax
 import numpy as np
 import torch as th
+from stable_baselines3.common.off_policy_algorithm import OffPolicyAlgorithm
 from stable_baselines3.common.policies import BasePolicy
 from stable_baselines3.common.type_aliases import GymEnv, MaybeCallback, TrainFreq, TrainFrequencyUnit
-from stable_baselines3.common.vec_env import VecEnv, unwrap_vec_normalize
+from stable_baselines3.common.vec_env import VecEnv, VecTransposeImage, unwrap_vec_normalize
 
 from mbrl_agents.core import keys, user_metrics
 from mbrl_agents.core.interrupt import PendingInterrupt, deferred
@@ -99,6 +100,13 @@ class JaxAgent(AgentBase[LearnerT]):
         if policy_name not in self.policy_aliases:
             raise ValueError(f"policy must be one of {', '.join(map(repr, self.policy_aliases))}, got {policy_name!r}")
         return self.policy_aliases[policy_name]
+
+    @staticmethod
+    def _wrap_env(env: GymEnv, verbose: int = 0, monitor_wrapper: bool = True) -> VecEnv:
+        """As SB3; but images of functional environments stay as they are, because the device loop has no wrappers."""
+        wrapped = OffPolicyAlgorithm._wrap_env(env, verbose, monitor_wrapper)
+        transposed = wrapped is not env and isinstance(wrapped, VecTransposeImage)
+        return wrapped.venv if transposed and functional_task(wrapped.venv) is not None else wrapped  # type: ignore[attr-defined]
 
     def set_env(self, env: GymEnv, force_reset: bool = True) -> None:
         """Sets the environment; see :meth:`stable_baselines3.common.base_class.BaseAlgorithm.set_env`."""
@@ -201,11 +209,39 @@ class JaxAgent(AgentBase[LearnerT]):
         return self.actions.to_env(actions), actions
 
     def _store_transition(
-        self, replay_buffer: Any, buffer_action: Any, new_obs: Any, reward: Any, dones: np.ndarray, infos: Any
+        self,
+        replay_buffer: Any,
+        buffer_action: np.ndarray,
+        new_obs: Any,
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
     ) -> None:
-        super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        if not isinstance(new_obs, tuple):
+            super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+        else:
+            self._store_tuples(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         if dones.any() and jax.tree.leaves(self.run.carry):
             self.change_run(carry=self._functions.begin_anew(self.run.carry, dones))
+
+    def _store_tuples(
+        self,
+        replay_buffer: Any,
+        buffer_action: np.ndarray,
+        new_obs: tuple[Any, ...],
+        reward: np.ndarray,
+        dones: np.ndarray,
+        infos: list[dict[str, Any]],
+    ) -> None:
+        # The same for tuples, which SB3 does not know.
+        next_obs = tuple(np.array(part) for part in new_obs)
+        for i in np.flatnonzero(dones):
+            for part, last in zip(next_obs, infos[i].get("terminal_observation", ()), strict=False):
+                part[i] = last
+        if self._vec_normalize_env is not None:  # of rewards: it refuses tuples of observations
+            reward = self._vec_normalize_env.get_original_reward()
+        replay_buffer.add(self._last_obs, next_obs, buffer_action, reward, dones, infos)
+        self._last_obs = new_obs  # type: ignore[assignment]
 
     def _on_step(self) -> None:
         """Counts the step and updates the target network when due."""
@@ -251,7 +287,7 @@ class JaxAgent(AgentBase[LearnerT]):
 
     def predict(
         self,
-        observation: np.ndarray | dict[str, np.ndarray],
+        observation: np.ndarray | dict[str, np.ndarray] | tuple[np.ndarray, ...],
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
@@ -259,7 +295,7 @@ class JaxAgent(AgentBase[LearnerT]):
         """Actions for one observation or a batch.
 
         Args:
-            observation: One observation, of the observation space's shape and dtype, or n of them, (n, …).
+            observation: One observation, of the observation space's structure, shape and dtype, or n of them, (n, …).
             state: Of recurrent agents what the last call returned, a tuple of arrays (n, …); None at the start. Others give
                 it back as it is.
             episode_start: Of recurrent agents: where an episode starts, so that nothing is remembered there, bool (n,).
@@ -272,9 +308,9 @@ class JaxAgent(AgentBase[LearnerT]):
         Raises:
             ValueError: The observation is not of the observation space's shape, or the state is none of the agent's.
         """
-        return self.policy.predict(observation, state, episode_start, deterministic)
+        return self.policy.predict(observation, state, episode_start, deterministic)  # type: ignore[arg-type]
 
-    def _act_for_policy(self, observations: np.ndarray, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
+    def _act_for_policy(self, observations: Any, carry: Any, deterministic: bool) -> tuple[np.ndarray, Any]:
         forks.check()
         functions, observations = self._functions, self.replay.codec.from_host(observations)
         # Learning gives up arrays for new ones; whoever asks meanwhile, from another thread, waits for these.

@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
+from gymnasium import spaces
 from stable_baselines3.common.type_aliases import GymEnv
 from stable_baselines3.common.utils import check_for_correct_spaces, get_system_info
 
 from mbrl_agents.core import files, schedules
 from mbrl_agents.core.run import Clock, Keys, RunState
 from mbrl_agents.core.slots import slot_functions
-from mbrl_agents.sb3 import agent_file, spaces_json
+from mbrl_agents.sb3 import agent_file, network_arguments, spaces_json
 from mbrl_agents.sb3.agent_base import AgentBase
 from mbrl_agents.sb3.agent_file import AgentFile
 from mbrl_envs import functional_task
@@ -110,7 +111,7 @@ def content(agent: AgentBase, run: RunState, counted: Counted, exclude: Collecti
         exclude: What to leave out.
     """
     arguments = {
-        name: schedules.to_json(value) if name in _SCHEDULED else value
+        name: schedules.to_json(value) if name in _SCHEDULED else network_arguments.to_json(value)
         for name, value in (agent.arguments | {"seed": counted.seed}).items()
         if name not in exclude
     }
@@ -129,7 +130,7 @@ def content(agent: AgentBase, run: RunState, counted: Counted, exclude: Collecti
     }
     arrays = files.flatten(_keys_in_file(run.keys))
     last = {name: getattr(agent, name, None) for name in _LAST}
-    arrays |= {f"last/{name}": np.array(value) for name, value in last.items() if isinstance(value, np.ndarray)}
+    arrays |= files.flatten({f"last/{name}": value for name, value in last.items() if value is not None})
     if run.slots is not None and "lanes" not in exclude:
         arrays |= files.flatten({"lanes": run.slots})
     if jax.tree.leaves(run.carry) and "lanes" not in exclude:
@@ -178,12 +179,14 @@ def load(
             arguments[name] = schedules.from_json(name, arguments[name])
     policy = schedules.from_json(cls.first_argument, policy) if first is None else first
     saved_kwargs = arguments.get("policy_kwargs")
+    if saved_kwargs is not None:
+        replaced["policy_kwargs"] = network_arguments.from_json(saved_kwargs, replaced.get("policy_kwargs"))
     arguments |= {"device": device} | replaced
 
     make: Any = cls  # every agent has arguments of its own
     agent: AgentT = make(policy, env, **arguments, _init_setup_model=False)
-    if saved_kwargs is not None and agent.arguments["policy_kwargs"] != saved_kwargs:
-        raise ValueError(f"policy_kwargs must equal the saved {saved_kwargs}, got {replaced['policy_kwargs']}")
+    if saved_kwargs is not None and (own := network_arguments.to_json(agent.arguments["policy_kwargs"])) != saved_kwargs:
+        raise ValueError(f"policy_kwargs must equal the saved {saved_kwargs}, got {own}")
     if env is None:
         agent.observation_space, agent.action_space, agent.n_envs = observation_space, action_space, saved_envs
     else:
@@ -200,9 +203,27 @@ def load(
     _restore_state(agent, content, saved_envs)
     if env is not None and not force_reset and agent.n_envs == saved_envs:
         for name in _LAST:
-            setattr(agent, name, content.state.get(f"last/{name}"))
+            setattr(agent, name, _last(name, agent, content.state))
         _restore_carry(agent, content)
     return agent
+
+
+def _last(name: str, agent: AgentBase, state: Mapping[str, np.ndarray]) -> Any:
+    """Where the host loop's environments are, from an agent's file: an array, or one for each part of an observation."""
+    prefix = f"last/{name}"
+    arrays = {path[len(prefix) + 1 :] or "value": array for path, array in state.items() if f"{path}/".startswith(f"{prefix}/")}
+    if not arrays or "value" in arrays:
+        return arrays.get("value")
+    return jax.tree.map(np.asarray, files.unflatten(_templates(agent.observation_space, arrays), arrays, f"the saved {name}"))
+
+
+def _templates(space: spaces.Space[Any], arrays: Mapping[str, np.ndarray], path: str = "") -> Any:
+    """The arrays of a file in the structure of a space; nothing where there is none."""
+    if isinstance(space, spaces.Dict):
+        return {name: _templates(part, arrays, f"{path}{name}/") for name, part in space.spaces.items()}
+    if isinstance(space, spaces.Tuple):
+        return tuple(_templates(part, arrays, f"{path}{i}/") for i, part in enumerate(space.spaces))
+    return arrays.get(path[:-1])
 
 
 def _keys_in_file(keys: Keys) -> dict[str, Any]:

@@ -14,9 +14,10 @@ from stable_baselines3.common.preprocessing import maybe_transpose
 from stable_baselines3.common.utils import is_vectorized_observation
 
 from mbrl_agents.core.actions import ActionCodec
+from mbrl_agents.core.observations import num_observations
 from mbrl_agents.sb3 import agent_file
 
-Act = Callable[[np.ndarray, Any, bool], tuple[np.ndarray, Any]]
+Act = Callable[[Any, Any, bool], tuple[Any, Any]]
 
 
 AGENTS: dict[str, Any] = {}
@@ -70,7 +71,7 @@ class JaxPolicy(BasePolicy):
 
     def predict(
         self,
-        observation: np.ndarray | dict[str, np.ndarray],
+        observation: np.ndarray | dict[str, np.ndarray] | tuple[np.ndarray, ...],
         state: tuple[np.ndarray, ...] | None = None,
         episode_start: np.ndarray | None = None,
         deterministic: bool = False,
@@ -80,25 +81,13 @@ class JaxPolicy(BasePolicy):
         Raises:
             ValueError: The observation is not of the observation space's shape, or the state is none of the agent's.
         """
-        batch, vectorized = self.batch_of(observation)
-        carry = self.carry_of(state, episode_start, len(batch))
+        batch, vectorized = as_batch(observation, self.observation_space)
+        carry = self.carry_of(state, episode_start, num_observations(batch))
         chosen, carry = self._act(batch, carry, deterministic)
         actions = self._actions.to_env(chosen)
         if leaves := jax.tree.leaves(carry):
             state = tuple(np.array(leaf) for leaf in leaves)
         return (actions if vectorized else actions.squeeze(axis=0)), state
-
-    def batch_of(self, observation: Any) -> tuple[np.ndarray, bool]:
-        """Observations with a leading axis, and whether they were given with one.
-
-        Raises:
-            ValueError: They are not of the observation space's shape.
-        """
-        if isinstance(observation, dict):
-            raise ValueError(f"observation must be an array of {self.observation_space}, got a dictionary")
-        observation = maybe_transpose(np.asarray(observation), self.observation_space)
-        vectorized = is_vectorized_observation(observation, self.observation_space)
-        return observation.reshape(-1, *(self.observation_space.shape or ())), vectorized
 
     def carry_of(self, state: Any, episode_start: Any, num: int) -> Any:
         """What is remembered: SB3's ``state``, or nothing where there is none, and where an episode starts.
@@ -111,8 +100,8 @@ class JaxPolicy(BasePolicy):
         return jax.tree.unflatten(structure, _remembered(first, state, episode_start)) if first else initial
 
     def _predict(self, observation: Any, deterministic: bool = False) -> th.Tensor:
-        observations = np.asarray(observation)
-        return th.as_tensor(self._act(observations, self._initial_carry(len(observations)), deterministic)[0])
+        batch, _ = as_batch(observation, self.observation_space)
+        return th.as_tensor(self._act(batch, self._initial_carry(num_observations(batch)), deterministic)[0])
 
 
 def _remembered(first: list[Any], state: Any, episode_start: Any) -> list[np.ndarray]:
@@ -131,3 +120,32 @@ def _remembered(first: list[Any], state: Any, episode_start: Any) -> list[np.nda
         return given
     starts = np.broadcast_to(np.asarray(episode_start, bool).reshape(-1), len(own[0]))
     return [np.where(starts.reshape(-1, *[1] * (each.ndim - 1)), each, old) for each, old in zip(own, given, strict=True)]
+
+
+POLICIES: dict[str, type[BasePolicy]] = dict.fromkeys(("MlpPolicy", "CnnPolicy", "MultiInputPolicy"), JaxPolicy)
+"""Policies of agents whose networks read all kinds of observations, by name."""
+
+
+def as_batch(observation: Any, space: spaces.Space[Any]) -> tuple[Any, bool]:
+    """One observation, or a batch, as a batch (n, …) of arrays in the space's structure, and whether it was one.
+
+    Images may have their channels first or last, as by SB3's ``maybe_transpose``.
+
+    Raises:
+        ValueError: It is not of the space's structure or shape.
+    """
+    if isinstance(space, (spaces.Dict, spaces.Tuple)):
+        inside: Any = space.spaces
+        named = isinstance(inside, dict)
+        names: Any = list(inside) if named else range(len(inside))
+        fits = isinstance(observation, dict if named else (tuple, list)) and len(observation) == len(names)
+        if not fits or (named and {*observation} != {*names}):
+            raise ValueError(f"observation must have the parts of {space}, got {observation!r}")
+        parts = [as_batch(observation[name], inside[name]) for name in names]
+        if len({vectorized for _, vectorized in parts}) > 1:
+            raise ValueError(f"observation must be one observation of {space} or a batch, got some parts of each kind")
+        batches = [batch for batch, _ in parts]
+        return dict(zip(names, batches, strict=True)) if named else tuple(batches), parts[0][1]
+    array = maybe_transpose(np.asarray(observation), space)
+    vectorized = is_vectorized_observation(array, space)
+    return array.reshape(-1, *(space.shape or ())), vectorized

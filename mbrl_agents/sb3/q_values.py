@@ -11,6 +11,7 @@ from mbrl_agents.core import keys
 from mbrl_agents.core.compilation import jit
 from mbrl_agents.sb3.agent_base import LearnerT
 from mbrl_agents.sb3.jax_agent import JaxAgent
+from mbrl_agents.sb3.policy import as_batch
 
 
 class ActionValueAgent(JaxAgent[LearnerT]):
@@ -28,14 +29,12 @@ class ActionValueAgent(JaxAgent[LearnerT]):
         Raises:
             ValueError: The observation is not of the observation space's shape.
         """
-        own, given = self.observation_space.shape or (), np.asarray(observation)
-        if given.shape[given.ndim - len(own) :] != own or given.ndim > len(own) + 1:
-            raise ValueError(f"observation must have shape {own} or (n, {', '.join(map(str, own))}), got {given.shape}")
-        batch = self.replay.codec.from_host(given.reshape(-1, *own))
+        given, vectorized = as_batch(observation, self.observation_space)
+        batch = self.replay.codec.from_host(given)
         with self.arrays_lock:
             key = keys.fold_in(self.run.keys.predict, self.run.clock.predictions)
             values = np.array(_compiled(self.learner)(self.learner_state, batch, key))
-        return values if given.ndim > len(own) else values[0]
+        return values if vectorized else values[0]
 
 
 @functools.lru_cache(maxsize=32)

@@ -85,8 +85,8 @@ class DeviceReplayBuffer:
 
     def add(
         self,
-        obs: np.ndarray,
-        next_obs: np.ndarray,
+        obs: Any,
+        next_obs: Any,
         action: np.ndarray,
         reward: np.ndarray,
         done: np.ndarray,
@@ -95,7 +95,7 @@ class DeviceReplayBuffer:
         """Stores a transition of every environment.
 
         Args:
-            obs: Observations before the step, (n_envs, …).
+            obs: Observations before the step, (n_envs, …), or dictionaries or tuples of such.
             next_obs: Observations after it, before any automatic reset, (n_envs, …).
             action: Actions as learners have them: integers (n_envs,), or floats (n_envs, size).
             reward: Rewards, (n_envs,); kept as float32.
@@ -105,7 +105,7 @@ class DeviceReplayBuffer:
         Raises:
             ValueError: An observation or a reward is not finite, or an observation is none of the space; nothing is stored.
         """
-        obs, next_obs, reward, done = (np.asarray(each) for each in (obs, next_obs, reward, done))
+        reward, done = np.asarray(reward), np.asarray(done)
         for what, given in (("observations", obs), ("observations", next_obs), ("rewards", reward)):
             finite(what, given)
         done = done.astype(bool)

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from mbrl_agents.core import exploration, networks
+from mbrl_agents.core import exploration
 from mbrl_agents.core.program import WARMUPS
 from mbrl_agents.sb3.arguments import LARGEST, Kind, Rule, boolean, choice, integer, number, schedule
 from mbrl_envs.checks import integer_in, one_of
@@ -55,26 +55,11 @@ def dictionary(name: str, value: Any, example: Mapping[str, Any]) -> dict[str, A
     return dict(value or {})
 
 
-def policy_kwargs(net_arch: list[int], activation_fn: str, networks_of: str) -> Rule:
-    """Networks, which by default have these hidden layers; in plain form the dictionary is complete."""
-    default = {"net_arch": net_arch, "activation_fn": activation_fn}
-
-    def check(name: str, value: Any) -> dict[str, Any]:
-        given = dictionary(name, value, default)
-        if unknown := sorted(set(given) - set(default)):
-            raise TypeError(f"{name} has no {', '.join(map(repr, unknown))}; it has {', '.join(map(repr, default))}")
-        given = default | given
-        return {
-            "net_arch": list(networks.check_net_arch(given["net_arch"])),
-            "activation_fn": networks.activation_name(given["activation_fn"]),
-        }
-
-    return Rule(
-        check, f'``{{"net_arch": {net_arch}, "activation_fn": "{activation_fn}"}}`` or a part of it, for {networks_of}.'
-    )
-
-
-POLICY = Rule(lambda name, value: value, '``"MlpPolicy"``.', Kind.CONSTRUCTION)
+POLICY = Rule(
+    lambda name, value: value,
+    '``"MlpPolicy"``, ``"CnnPolicy"`` (images, grids) or ``"MultiInputPolicy"`` (dictionaries, tuples).',
+    Kind.CONSTRUCTION,
+)
 ENV = Rule(lambda name, value: value, "Gymnasium environment, its id, or a ``VecEnv``; None for loading.", Kind.CONSTRUCTION)
 
 # ---------------------------------------------------------------------- learning

@@ -42,15 +42,28 @@ class Features(nn.Module):
         return features / 255 if codec.kind == "bytes" else features
 
 
-def mlp(params: Mapping[str, Any], activation: str) -> nn.Sequential:
-    """An :class:`~mbrl_agents.core.networks.MLP` with the given parameters, ``Dense_0`` and so on."""
+def mlp(params: Mapping[str, Any], activation: str, encoder: Any = None) -> nn.Sequential:
+    """An :class:`~mbrl_agents.core.networks.MLP` with the given parameters, ``Dense_0`` and so on.
+
+    Raises:
+        NotImplementedError: It has an encoder.
+    """
+    if encoder is not None:
+        raise NotImplementedError(f"networks with a features extractor ({encoder}) are not copied to PyTorch")
     layers: list[nn.Module] = []
-    for i in range(len(params)):
+    number = sum(name.startswith("Dense_") for name in params)
+    for i in range(number):
         kernel, bias = (np.array(params[f"Dense_{i}"][name], np.float32) for name in ("kernel", "bias"))
         layer = nn.Linear(*kernel.shape)
         layer.load_state_dict({"weight": th.as_tensor(kernel.T.copy()), "bias": th.as_tensor(bias)})
-        layers += [layer, _ACTIVATIONS[activation]()]
-    return nn.Sequential(*layers[:-1]).eval()
+        layers.append(layer)
+        if own := params.get(f"LayerNorm_{i}"):
+            norm = nn.LayerNorm(len(bias), eps=1e-6)  # flax's
+            scale, shift = (th.as_tensor(np.array(own[name], np.float32)) for name in ("scale", "bias"))
+            norm.load_state_dict({"weight": scale, "bias": shift})
+            layers.append(norm)
+        layers += [_ACTIVATIONS[activation]()] if i < number - 1 else []
+    return nn.Sequential(*layers).eval()
 
 
 class TorchValues(nn.Module):

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from mbrl_envs import forks
+from mbrl_envs.adapters.fresh import fresh
 from mbrl_envs.adapters.gym_env import RENDER_MODES, seed_key
 from mbrl_envs.adapters.options import informs, known_options
 from mbrl_envs.batched import BatchedEnv, BatchState
@@ -111,7 +112,7 @@ class BatchDriver:
         seeds: Sequence[int | None],
         mask: np.ndarray | None = None,
         options: Sequence[Mapping[str, Any] | None] | None = None,
-    ) -> np.ndarray:
+    ) -> Any:
         """Begins an episode in the lanes of ``mask`` (all, if None) and returns the observations of all lanes.
 
         A lane with a seed starts its random streams anew; one without goes on with its next episode. Options of a reset, one
@@ -139,7 +140,7 @@ class BatchDriver:
                 self._state = self._functions.reseed(self._state, keys, seeded)
         if any(known):
             self._start_with(known, mask)
-        return np.array(self._functions.observe(self._state))
+        return fresh(self._functions.observe(self._state))
 
     def _start_with(self, options: list[dict[str, Any]], mask: np.ndarray) -> None:
         """Changes the starts of the environments of ``mask`` as their options say."""
@@ -164,15 +165,15 @@ class BatchDriver:
         told = self.dynamics.info(jax.tree.map(np.asarray, states))
         return {name: value.astype(np.int64) for name, value in told.items()}
 
-    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, Any]:
+    def step(self, actions: Any) -> tuple[Any, np.ndarray, np.ndarray, np.ndarray, Any]:
         """Takes one step in every lane.
 
         Args:
             actions: An action for each lane, (lanes, …).
 
         Returns:
-            Fresh arrays: observations (lanes, …), rewards float32 (lanes,), terminated and truncated bool (lanes,); and the
-            states before automatic resets, with an axis of environments.
+            Fresh arrays: observations (lanes, …) in the space's structure, rewards float32 (lanes,), terminated and truncated
+            bool (lanes,); and the states before automatic resets, with an axis of environments.
 
         Raises:
             ValueError: The actions are not in the action space.
@@ -182,12 +183,12 @@ class BatchDriver:
             raise gymnasium.error.ResetNeeded("call reset() before this")
         self._check_actions(actions)
         self._state, out = self._functions.step(self._state, np.asarray(actions, self._action_dtype))
-        copies = (np.array(leaf) for leaf in (out.observation, out.reward, out.terminated, out.truncated))
-        return (*copies, out.final_state)
+        copies = (np.array(leaf) for leaf in (out.reward, out.terminated, out.truncated))
+        return (fresh(out.observation), *copies, out.final_state)
 
-    def observe(self, states: Any) -> np.ndarray:
+    def observe(self, states: Any) -> Any:
         """Observations, (lanes, …), of states such as :meth:`step` returns."""
-        return np.array(self._functions.observe_states(states))
+        return fresh(self._functions.observe_states(states))
 
     def render(self) -> tuple[Any, ...]:
         """A picture of each environment: uint8 (height, width, 3), or text.

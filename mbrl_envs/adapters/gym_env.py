@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from mbrl_envs import draws, forks
 from mbrl_envs import lane as lanes
+from mbrl_envs.adapters.fresh import fresh
 from mbrl_envs.adapters.options import informs, known_options
 from mbrl_envs.adapters.packing import Packing
 from mbrl_envs.checks import checked_seed, one_of
@@ -181,7 +182,7 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
             drawn = self._functions.packing.view(np.array(packed)).lane.state
             packed, observation = self._functions.place(packed, self.dynamics.start_with(drawn, options))
         self._packed, self._last, self._total_reward = packed, None, 0.0
-        return np.array(observation), self._info() if self._informs else {}
+        return fresh(observation), self._info() if self._informs else {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
         """Takes one step; see :meth:`gymnasium.Env.step`. Never truncates: that is ``TimeLimit``'s part.
@@ -197,7 +198,7 @@ class FunctionalGymEnv(gymnasium.Env[np.ndarray, Any]):
         self._last = (action, reward)
         self._total_reward += reward
         info = self._info() if self._informs else {}
-        return np.array(observation), reward, outcome.item(1) != 0, False, info
+        return fresh(observation), reward, outcome.item(1) != 0, False, info
 
     def render(self) -> Any:
         """Draws the current state: uint8 (height, width, 3) in mode ``"rgb_array"``, text in mode ``"ansi"``, None without.

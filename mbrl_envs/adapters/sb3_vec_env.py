@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import operator
 import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import gymnasium
+import jax
 import numpy as np
 from gymnasium.vector import AutoresetMode
 from stable_baselines3.common.vec_env import VecEnv
@@ -111,7 +113,7 @@ class FunctionalVecEnv(VecEnv):
             for i in np.flatnonzero(done):
                 infos[i] |= {
                     "TimeLimit.truncated": bool(truncated[i] and not terminated[i]),
-                    "terminal_observation": final[i],
+                    "terminal_observation": jax.tree.map(operator.itemgetter(i), final),
                     "episode": {"r": float(self._returns[i]), "l": int(self._lengths[i]), "t": seconds},
                 }
             if self._driver.informs:
