@@ -166,7 +166,7 @@ def test_an_environment(corridor: str) -> None:
         gymnasium.make(corridor, length=1)
     described = commands.describe(corridor)
     assert (described["summary"], described["arguments"]) == ("Walk to the end of a corridor.", {"length": 3})
-    assert yardsticks.optimal_score(corridor, steps=50) == 1
+    assert yardsticks.optimal_score(corridor, total_timesteps=50) == 1
     assert yardsticks.uniform_score(corridor, steps=2) == 0.25
     text = documentation.section(Corridor, [])
     for part in ("## Corridor", "Number of cells n, 2 to 100.", "**Reward.** 1 for the step", "| 1 | on |"):
@@ -377,7 +377,7 @@ def test_a_kind_of_space(corridor: str, tmp_path: pathlib.Path, monkeypatch: pyt
         LinearQ,
         corridor,
         {"learning_rate": "tenfold:0.0001:1"},
-        steps=300,
+        total_timesteps=300,
         seeds_per_trial=1,
         eval_interval=150,
         eval_episodes=2,
@@ -393,7 +393,7 @@ def test_a_kind_of_space(corridor: str, tmp_path: pathlib.Path, monkeypatch: pyt
 
 
 def a_study(corridor: str, folder: pathlib.Path, **more: Any) -> Study:
-    sizes = {"steps": 100, "eval_interval": 50, "eval_episodes": 2, "eval_steps": 4, "seeds_per_trial": 1}
+    sizes = {"total_timesteps": 100, "eval_interval": 50, "eval_episodes": 2, "eval_steps": 4, "seeds_per_trial": 1}
     return create_study(LinearQ, corridor, folder=folder, **(sizes | more))
 
 

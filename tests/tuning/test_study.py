@@ -20,7 +20,6 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from mbrl_agents import grid, train_sweep
-from mbrl_agents.experiments.sweeps.folder import run_path
 from mbrl_agents.runs import checkpoints
 from tests.tuning.fakes import FLUTE, FakeTrainer, curve_at, study_in, work
 from tests.tuning.tiny_study import ARGUMENTS, SIZES, SPACE, tiny_study, train
@@ -101,7 +100,7 @@ def test_killed_while_it_trains(trained: Study, tmp_path: pathlib.Path) -> None:
     class Spy(SweepTrainer):
         def __call__(self, spec: Any, portions: Any, seeds: Any, until: int) -> Any:
             if not asked:  # it has what the other one has left behind
-                assert (run_path(portions[0].folder, 0) / "config.yaml").is_file()
+                assert (portions[0].folder / "run-0000" / "config.yaml").is_file()
             asked.append(sum(len(portion.chosen) for portion in portions))
             return super().__call__(spec, portions, seeds, until)
 

@@ -1,0 +1,58 @@
+"""Objectives: one number for a learning curve. Sweeps, studies and presets have the same.
+
+=============  =================================================================================================
+``"final"``    mean of the evaluations in the last tenth of the steps
+``"mean"``     mean of all evaluations
+``"max"``      the largest evaluation
+``"min"``      the smallest evaluation
+``"last-K"``   mean of the last K evaluations, such as ``"last-1"``
+``"auc"``      the area under the curve (trapezoid rule) divided by the timesteps that it spans: a mean over time,
+               which evaluations that are not equally far apart do not distort
+=============  =================================================================================================
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+DIRECTIONS = ("maximize", "minimize")
+FINAL_PART = 0.1  # of the steps; the evaluations in it make the final score
+_NAMES = ("final", "mean", "max", "min", "auc")
+
+
+def checked_objective(name: Any, what: str = "objective") -> str:
+    """An objective's name, if there is such an objective; ``what`` names the argument in messages.
+
+    Raises:
+        ValueError: There is none.
+    """
+    stem, dash, count = name.partition("-") if isinstance(name, str) else ("", "", "")
+    if name in _NAMES or (stem == "last" and dash and count.isdecimal() and int(count) > 0):
+        return str(name)
+    raise ValueError(f"{what} must be one of {', '.join(_NAMES)}, or last-K such as last-1, got {name!r}")
+
+
+def objective_value(curve: pd.Series, objective: str, total_timesteps: int) -> float | None:
+    """The objective of a learning curve.
+
+    Args:
+        curve: Scores by timestep.
+        objective: Its name; see the head of this file.
+        total_timesteps: Timesteps of a whole run.
+
+    Returns:
+        The number; None where there is none, as a curve that does not reach the last tenth has no final score.
+    """
+    if objective == "final":
+        curve = curve[curve.index > (1 - FINAL_PART) * total_timesteps]
+    elif objective.startswith("last"):
+        curve = curve.iloc[-int(objective.partition("-")[2]) :]
+    if curve.empty:
+        return None
+    if objective == "auc" and len(curve) > 1:
+        timesteps = curve.index.to_numpy(float)
+        return float(np.trapezoid(curve.to_numpy(float), timesteps) / (timesteps[-1] - timesteps[0]))
+    return float(curve.max() if objective == "max" else curve.min() if objective == "min" else curve.mean())
