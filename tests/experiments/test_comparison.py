@@ -156,6 +156,8 @@ def test_another_configuration_is_refused_and_nothing_touched(finished: SweepRes
     other = [SMALL[1] | {"gamma": 0.5}]
     with pytest.raises(ValueError, match=r"holds another run \(gamma: 0.99 -> 0.5\): give the agent another label"):
         compared(path, other)
+    with pytest.raises(ValueError, match=r"holds another run \(gamma: 0.99 -> 0.5\): give the agent another label"):
+        compared(path, other, [7])  # with seeds that are not there yet
     with pytest.raises(TypeError, match="has no argument 'gama'"):
         compared(path, [{"label": "new", "agent": "PPO", "gama": 1}])
     with pytest.raises(ValueError, match=r"holds another sweep \("):

@@ -292,7 +292,7 @@ def test_a_finished_sweep_comes_back_at_once(
         ({}, {"seeds": 3}, r"seeds: \[0, 1\] -> \[0, 1, 2\]"),
         ({}, {"seeds": [1, 0]}, r"seeds: \[0, 1\] -> \[1, 0\]"),
         ({}, {"total_timesteps": 301}, r"total_timesteps: 300 -> 301"),
-        ({}, {"n_envs": 2}, r"num_envs: 1 -> 2"),
+        ({}, {"n_envs": 2}, r"n_envs: 1 -> 2"),
         ({}, {"eval_interval": 50}, r"evaluation.interval: 100 -> 50"),
         ({}, {"eval_episodes": 5}, r"evaluation.episodes: 4 -> 5"),
         ({}, {"eval_steps": 11}, r"evaluation.steps: 10 -> 11"),

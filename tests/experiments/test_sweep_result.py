@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -329,6 +330,19 @@ def test_a_sweep_can_be_opened(small: SweepResult) -> None:
     assert again.runs().equals(small.runs())
     assert again.hyperparameters == ["learning_rate", "target_update_interval"]
     same_runs(again.agent(1), small.agent(1))
+
+
+def test_a_sweep_of_an_earlier_version_can_be_opened(small: SweepResult, tmp_path: pathlib.Path) -> None:
+    """It called sizes otherwise."""
+    shutil.copytree(small.folder, tmp_path / "old")
+    for file in (tmp_path / "old").rglob("*.yaml"):
+        text = file.read_text()
+        assert "\nn_envs: " in text
+        assert "\ntotal_timesteps: " in text
+        file.write_text(text.replace("\nn_envs: ", "\nnum_envs: ").replace("\ntotal_timesteps: ", "\nsteps: "))
+    old = SweepResult.open(tmp_path / "old")
+    assert old.table().equals(small.table())
+    same_runs(old.agent(1), small.agent(1))
 
 
 def test_what_is_no_sweep_cannot_be_opened(small: SweepResult, tmp_path: pathlib.Path) -> None:

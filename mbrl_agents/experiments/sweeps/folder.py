@@ -6,6 +6,7 @@ seeds. A comparison of an earlier version, whose ``compare.yaml`` says less, is 
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import shutil
@@ -101,24 +102,23 @@ def check(path: str | os.PathLike[str], spec: SweepSpec) -> None:
     if not holds_sweep(root):
         raise FileExistsError(f"{root} exists and holds no sweep: choose another folder")
     there, wanted = _marker(root), yaml.safe_load(dump(spec.to_dict()))
-    if LABEL in there["hyperparameters"] and LABEL in wanted["hyperparameters"]:
-        columns = [{"columns": list(each["hyperparameters"])} for each in (there, wanted)]
-        changed = changes(
-            *({name: each[name] for name in COMMON} | own for each, own in zip((there, wanted), columns, strict=True))
-        )
-    else:
-        changed = changes(_as_one(there), _as_one(wanted))
-    if changed:
+    may_grow = LABEL in there["hyperparameters"] and LABEL in wanted["hyperparameters"]
+    if changed := changes(*map(_common if may_grow else _as_one, (there, wanted))):
         raise ValueError(f"{root} holds another sweep ({'; '.join(changed)}): {_OTHERWISE}")
-    for each in runs_below(root) if LABEL in there["hyperparameters"] else ():
-        check_idle(each)
-    for run, config in zip(_paths(root, spec), spec.configs, strict=True):
-        if is_run(run):
-            folder = RunFolder.open(run)
-            check_idle(folder)
-            if changed := differences(folder.config, config):
-                other = "give the agent another label (label=Agent), " if LABEL in spec.settings[0] else ""
-                raise ValueError(f"{folder.path} holds another run ({'; '.join(changed)}): {other}{_OTHERWISE}")
+    if may_grow:  # runs of a label differ in their seeds alone, also from those of earlier calls
+        known = {config.label: config for config in spec.configs}
+        found = [
+            (run, dataclasses.replace(known.get(run.config.label, run.config), seed=run.config.seed))
+            for run in runs_below(root)
+        ]
+    else:
+        runs = zip(_paths(root, spec), spec.configs, strict=True)
+        found = [(RunFolder.open(path), config) for path, config in runs if is_run(path)]
+    for run, config in found:
+        check_idle(run)
+        if changed := differences(run.config, config):
+            other = "give the agent another label (label=Agent), " if may_grow else ""
+            raise ValueError(f"{run.path} holds another run ({'; '.join(changed)}): {other}{_OTHERWISE}")
 
 
 def _together(there: dict[str, Any] | None, wanted: dict[str, Any]) -> dict[str, Any]:
@@ -142,6 +142,11 @@ def delete(path: str | os.PathLike[str]) -> None:
         for run in runs_below(root):
             check_idle(run)
         shutil.rmtree(root)
+
+
+def _common(data: dict[str, Any]) -> dict[str, Any]:
+    """What all runs have in common where settings name their agents, and what tells settings apart."""
+    return {**{name: data[name] for name in COMMON}, "columns": list(data["hyperparameters"])}
 
 
 def _as_one(data: dict[str, Any]) -> dict[str, Any]:
