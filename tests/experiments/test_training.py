@@ -129,7 +129,7 @@ def test_several_environments(tmp_path: pathlib.Path) -> None:
 
 def test_an_environment_without_functional_dynamics(tmp_path: pathlib.Path) -> None:
     spec = EnvironmentSpec("CartPole-v1")
-    run = folder(tmp_path / "run", environment=spec, total_timesteps=60, eval_interval=30, eval_steps=None, num_envs=2)
+    run = folder(tmp_path / "run", environment=spec, total_timesteps=60, eval_interval=30, eval_steps=None, n_envs=2)
     assert train(run, stop_at(20)).state == INTERRUPTED
     assert train(run).state == FINISHED
     assert run.scores().index.tolist() == [0, 30, 60]
