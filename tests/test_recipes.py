@@ -32,6 +32,7 @@ from mbrl_agents.core.learner import Hyperparameters
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now, Schedule
+from mbrl_agents.experiments import objectives
 from mbrl_agents.sb3 import settings
 from mbrl_agents.sb3.arguments import Given, argument
 from mbrl_agents.sb3.jax_agent import JaxAgent
@@ -51,7 +52,7 @@ from mbrl_envs.multi_agent import MultiAgentEnv
 from mbrl_envs.rendering import Picture, Style
 from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
 from tests.tuning import fakes
-from tuning import Study, Worker, create_study, objectives, open_study, proposals, specification
+from tuning import Study, Worker, create_study, open_study, proposals, specification
 from tuning import spaces as search_spaces
 from tuning.objectives import Curve
 from tuning.spaces import Values
@@ -166,7 +167,7 @@ def test_an_environment(corridor: str) -> None:
         gymnasium.make(corridor, length=1)
     described = commands.describe(corridor)
     assert (described["summary"], described["arguments"]) == ("Walk to the end of a corridor.", {"length": 3})
-    assert yardsticks.optimal_score(corridor, total_timesteps=50) == 1
+    assert yardsticks.optimal_score(corridor, steps=50) == 1
     assert yardsticks.uniform_score(corridor, steps=2) == 0.25
     text = documentation.section(Corridor, [])
     for part in ("## Corridor", "Number of cells n, 2 to 100.", "**Reward.** 1 for the step", "| 1 | on |"):
@@ -400,12 +401,10 @@ def a_study(corridor: str, folder: pathlib.Path, **more: Any) -> Study:
 def test_an_objective(corridor: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first evaluation that is as good as the last; what is done about seeds and divergence is common to all."""
 
-    class WithTheFirst(objectives.Objective):
-        def _summary(self, scores: pd.Series) -> float | None:
-            return float(scores.index[scores >= scores.iloc[-1]][0]) if self.name == "first" else super()._summary(scores)
+    def first(curve: pd.Series, total_timesteps: int) -> float:
+        return float(curve.index[curve >= curve.iloc[-1]][0])
 
-    monkeypatch.setattr(objectives, "NAMES", (*objectives.NAMES, "first"))
-    monkeypatch.setattr(objectives.Objective, "_summary", WithTheFirst._summary)
+    monkeypatch.setitem(objectives.OBJECTIVES, "first", first)
     study = a_study(corridor, tmp_path, space={"learning_rate": [0.5, 1.0]}, objective="first", direction="minimize")
     study.set_trials(None)
 

@@ -13,6 +13,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -20,7 +22,24 @@ import pandas as pd
 
 DIRECTIONS = ("maximize", "minimize")
 FINAL_PART = 0.1  # of the steps; the evaluations in it make the final score
-_NAMES = ("final", "mean", "max", "min", "auc")
+
+
+def _area(curve: pd.Series, total_timesteps: int) -> float:
+    del total_timesteps
+    if len(curve) == 1:
+        return float(curve.iloc[0])
+    timesteps = curve.index.to_numpy(float)
+    return float(np.trapezoid(curve.to_numpy(float), timesteps) / (timesteps[-1] - timesteps[0]))
+
+
+# By name; "last-K" beside them. Each is given scores by timestep, one at least, and the timesteps of a whole run.
+OBJECTIVES: dict[str, Callable[[pd.Series, int], float]] = {
+    "final": lambda curve, total_timesteps: curve[curve.index > (1 - FINAL_PART) * total_timesteps].mean(),
+    "mean": lambda curve, _: curve.mean(),
+    "max": lambda curve, _: curve.max(),
+    "min": lambda curve, _: curve.min(),
+    "auc": _area,
+}
 
 
 def checked_objective(name: Any, what: str = "objective") -> str:
@@ -30,9 +49,9 @@ def checked_objective(name: Any, what: str = "objective") -> str:
         ValueError: There is none.
     """
     stem, dash, count = name.partition("-") if isinstance(name, str) else ("", "", "")
-    if name in _NAMES or (stem == "last" and dash and count.isdecimal() and int(count) > 0):
+    if (isinstance(name, str) and name in OBJECTIVES) or (stem == "last" and dash and count.isdecimal() and int(count) > 0):
         return str(name)
-    raise ValueError(f"{what} must be one of {', '.join(_NAMES)}, or last-K such as last-1, got {name!r}")
+    raise ValueError(f"{what} must be one of {', '.join(OBJECTIVES)}, or last-K such as last-1, got {name!r}")
 
 
 def objective_value(curve: pd.Series, objective: str, total_timesteps: int) -> float | None:
@@ -46,13 +65,8 @@ def objective_value(curve: pd.Series, objective: str, total_timesteps: int) -> f
     Returns:
         The number; None where there is none, as a curve that does not reach the last tenth has no final score.
     """
-    if objective == "final":
-        curve = curve[curve.index > (1 - FINAL_PART) * total_timesteps]
-    elif objective.startswith("last"):
-        curve = curve.iloc[-int(objective.partition("-")[2]) :]
     if curve.empty:
         return None
-    if objective == "auc" and len(curve) > 1:
-        timesteps = curve.index.to_numpy(float)
-        return float(np.trapezoid(curve.to_numpy(float), timesteps) / (timesteps[-1] - timesteps[0]))
-    return float(curve.max() if objective == "max" else curve.min() if objective == "min" else curve.mean())
+    last = objective.startswith("last-")
+    value = curve.iloc[-int(objective[5:]) :].mean() if last else OBJECTIVES[objective](curve, total_timesteps)
+    return None if math.isnan(value) else float(value)
