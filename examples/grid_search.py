@@ -41,11 +41,11 @@ def space_of(points: int) -> dict[str, list[float]]:
 
 def seconds_per_run(options: argparse.Namespace, environment: EnvironmentSpec, arguments: dict) -> float:
     """Trains a short sweep to see how long a run takes beside others."""
-    steps = max(options.steps // 10, 1)
+    steps = max(options.total_timesteps // 10, 1)
     began = time.monotonic()
     train_sweep(options.agent, environment, arguments, options.seeds, steps, eval_interval=steps, save_replay=False)
     # With compiling, so this is rather too much.
-    return (time.monotonic() - began) / options.seeds * options.steps / steps
+    return (time.monotonic() - began) / options.seeds * options.total_timesteps / steps
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("env_id", nargs="?", default="mbrl/PanFlute-v0")
     parser.add_argument("--minutes", type=float, default=20)
     parser.add_argument("--points", type=int, help="points of the grid, instead of as many as there is time for")
-    parser.add_argument("--steps", type=int, default=12_000)
+    parser.add_argument("--total-timesteps", type=int, default=12_000)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--fresh-seeds", type=int, default=10)
     parser.add_argument("--batch-size", type=int, default=5)
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--out", help="folder (default: runs/grid_search)")
     options = parser.parse_args()
     if options.quick:
-        options.points, options.seeds, options.steps, options.fresh_seeds = 4, 1, 1500, 1
+        options.points, options.seeds, options.total_timesteps, options.fresh_seeds = 4, 1, 1500, 1
 
     environment = EnvironmentSpec(options.env_id, parse_assignments(options.env_arg, "--env-arg"))
     # As in the study, the untrained network plays before learning starts, where the agent has a choice.
@@ -83,7 +83,7 @@ def main() -> None:
             options.agent,
             environment,
             space_of(points),
-            steps=options.steps,
+            total_timesteps=options.total_timesteps,
             seeds_per_trial=options.seeds,
             arguments=arguments,
             pruning=options.pruning,

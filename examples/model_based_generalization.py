@@ -1,9 +1,9 @@
 """Does experience from a learned model help more than replay? The study's figure: six panels, five agents (arXiv 2211.02222).
 
 Run as ``python examples/model_based_generalization.py procmaze-high --agents replay perfect --seeds 1``: any presets of the
-study, one whole run after another, each to its published length (``--steps`` and ``--minutes`` make less of it, ``--quick``
-some minutes' worth). The same command goes on where it was stopped. Without a preset nothing is trained. Either way all curves
-in the folder are brought together, those of its table and those of the runs below it, and written anew:
+study, one whole run after another, each to its published length (``--total-timesteps`` and ``--minutes`` make less of it,
+``--quick`` some minutes' worth). The same command goes on where it was stopped. Without a preset nothing is trained. Either way
+all curves in the folder are brought together, those of its table and those of the runs below it, and written anew:
 
 * ``curves.csv``: every evaluation, by panel, agent and seed.
 * ``panels.png``: six panels, mean and 95 % bootstrap interval over seeds; how far each agent has come is named.
@@ -14,6 +14,7 @@ in the folder are brought together, those of its table and those of the runs bel
 """
 
 import argparse
+import contextlib
 import pathlib
 import signal
 import threading
@@ -21,8 +22,8 @@ from typing import Any
 
 import pandas as pd
 
+from mbrl_agents import train_sweep
 from mbrl_agents.experiments import figures, results
-from mbrl_agents.experiments.comparison import Comparison, Contestant
 from mbrl_agents.experiments.preset_files import Preset
 from mbrl_agents.experiments.published import presets
 from mbrl_agents.experiments.statistics import Interval, probability_of_improvement, steps_until_held
@@ -49,18 +50,23 @@ def reference(chosen: Preset) -> Yardsticks:
 def train(name: str, options: argparse.Namespace) -> None:
     """Trains what is missing of a panel."""
     chosen = presets()[name]
-    seeds = range(options.first_seed, options.first_seed + options.seeds)
-    comparison = Comparison(
-        options.out / "runs" / name,
-        [Contestant(label, chosen.agents[label][0], chosen.arguments[label]) for label in options.agents],
-        chosen.environment,
-        seeds,
-        steps=options.steps or chosen.regime.steps,
-        eval_interval=options.eval_interval or max(chosen.regime.steps // 200, 1),
-        eval_episodes=chosen.regime.eval_episodes,
-        eval_steps=chosen.regime.eval_steps,
-    )
-    comparison.train(num_workers=options.jobs)
+    settings = [{"label": label, "agent": chosen.agents[label][0]} | chosen.arguments[label] for label in options.agents]
+    with contextlib.suppress(KeyboardInterrupt):  # what there is is saved, and shown
+        train_sweep(
+            None,
+            chosen.environment,
+            settings,
+            range(options.seed, options.seed + options.seeds),
+            total_timesteps=options.total_timesteps or chosen.regime.total_timesteps,
+            eval_interval=options.eval_interval or max(chosen.regime.total_timesteps // 200, 1),
+            eval_episodes=chosen.regime.eval_episodes,
+            eval_steps=chosen.regime.eval_steps,
+            folder=options.out / "runs" / name,
+            n_jobs=options.jobs,
+            save_replay=False,
+            progress_bar=True,
+            keep_going=True,
+        )
 
 
 # --- curves -------------------------------------------------------------------------------------------------------------------
@@ -72,7 +78,7 @@ def collected(out: pathlib.Path) -> pd.DataFrame:
     table = pd.read_csv(file)[COLUMNS] if file.exists() else pd.DataFrame(columns=COLUMNS)
     for name in PANELS:
         if runs := runs_below(out / "runs" / name):
-            new = results.curves(runs).assign(panel=name)[COLUMNS]
+            new = results.curves(runs).rename(columns={"label": "agent"}).assign(panel=name)[COLUMNS]
             keys = ["panel", "agent", "seed"]
             there = pd.MultiIndex.from_frame(table[keys]).isin(pd.MultiIndex.from_frame(new[keys]))
             table = pd.concat([table[~there], new]) if len(table) else new
@@ -95,7 +101,7 @@ def milestones(table: pd.DataFrame) -> pd.DataFrame:
         curve, chosen = part.set_index("timestep")["score"], presets()[panel]
         wanted = MAZE_SCORES if panel.startswith("procmaze") else (SHARE_OF_BEST * reference(chosen).optimal,)
         row: dict[str, Any] = {"panel": panel, "agent": agent, "seed": seed, "steps": curve.index[-1]}
-        row |= {"full_length": curve.index[-1] >= chosen.regime.steps, "area": curve.mean(), "last": curve.iloc[-1]}
+        row |= {"full_length": curve.index[-1] >= chosen.regime.total_timesteps, "area": curve.mean(), "last": curve.iloc[-1]}
         for number, score in enumerate(wanted, 1):
             row |= {f"score_{number}": score, f"held_from_{number}": steps_until_held(curve, score)}
         rows.append(row)
@@ -152,7 +158,7 @@ def draw(table: pd.DataFrame) -> Any:
         figures.draw_yardsticks(axis, limits, beside=False)
         margin = 0.1 * (limits.optimal - limits.uniform)
         axis.set_ylim(min(limits.uniform, part["score"].min()) - margin, limits.optimal + 2 * margin)
-        axis.set_xlim(0, chosen.regime.steps)
+        axis.set_xlim(0, chosen.regime.total_timesteps)
         axis.set_title(f"{chosen.environment.title}, {name.rpartition('-')[2]} data", loc="left", fontsize=10)
         axis.set_xlabel("thousands of steps")
         axis.xaxis.set_major_formatter(lambda value, position: f"{value / 1000:,.0f}")
@@ -168,11 +174,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("presets", nargs="*", metavar="preset", help=f"what to train: {', '.join(PANELS)} (default: nothing)")
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=AGENTS)
-    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=1, help="runs at a time (default: 1, one whole run after another)")
     parser.add_argument("--minutes", type=float, help="stop after so many, as Ctrl-C does (default: at the end)")
-    parser.add_argument("--steps", type=int, help="at most so many (default: the study's)")
+    parser.add_argument("--total-timesteps", type=int, help="at most so many (default: the study's)")
     parser.add_argument("--eval-interval", type=int, help="default: a 200th of the study's steps")
     parser.add_argument("--quick", action="store_true", help="1500 steps of replay and the perfect model")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/generalization"))
@@ -182,7 +188,7 @@ def main() -> None:
             parser.error(f"there is no preset {name!r} of the study; there are {', '.join(PANELS)}")
     if options.quick:
         options.agents = [label for label in options.agents if label in ("replay", "perfect")]
-        options.steps, options.eval_interval = 1500, 1500 // EVALUATIONS
+        options.total_timesteps, options.eval_interval = 1500, 1500 // EVALUATIONS
 
     if options.minutes:
         # Ctrl-C, pressed by a clock: what there is then is saved.

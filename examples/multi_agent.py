@@ -87,10 +87,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two pipes, one seed, 2000 timesteps")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--total-timesteps", type=int, default=40_000)
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("multi_agent"))
     options = parser.parse_args()
-    flutes, seeds, total = ((2,), 1, 2000) if options.quick else ((3, 5), options.seeds, options.steps)
+    flutes, seeds, total = ((2,), 1, 2000) if options.quick else ((3, 5), options.seeds, options.total_timesteps)
 
     options.out.mkdir(parents=True, exist_ok=True)
     results = pd.DataFrame()

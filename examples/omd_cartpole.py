@@ -34,8 +34,8 @@ def sweep(folder: pathlib.Path, distractors: int, options: argparse.Namespace) -
             env,
             hyperparameters,
             seeds=options.seeds,
-            total_timesteps=options.steps,
-            eval_interval=options.steps // EVALUATIONS,
+            total_timesteps=options.total_timesteps,
+            eval_interval=options.total_timesteps // EVALUATIONS,
             eval_episodes=10,
             folder=folder / f"distractors_{distractors}",
             save_replay=False,
@@ -112,12 +112,12 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=list(SIZES))
     parser.add_argument("--distractors", type=int, nargs="+", default=list(DISTRACTORS))
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--steps", type=int, default=40_000)
+    parser.add_argument("--total-timesteps", type=int, default=40_000)
     parser.add_argument("--quick", action="store_true", help="1 seed, 2 losses, 2 sizes, 2000 steps")
     parser.add_argument("--out", default="runs/omd_cartpole", help="folder (default: %(default)s)")
     options = parser.parse_args()
     if options.quick:
-        options.seeds, options.sizes, options.distractors, options.steps = 1, [2, 8], [0, 10], 2000
+        options.seeds, options.sizes, options.distractors, options.total_timesteps = 1, [2, 8], [0, 10], 2000
         options.losses = options.losses[:2]
     folder, largest = pathlib.Path(options.out), max(options.sizes)
     tables = []
@@ -130,7 +130,12 @@ def main() -> None:
     on_the_way(table).round(2).to_csv(folder / "on_the_way.csv", index=False)
     print(on_the_way(table).round(1).to_string(index=False))
     print(rows.round(1).to_string(index=False))
-    draw(rows, "size", folder / "sizes.png", f"CartPole, {options.steps:,} steps: mean return of the last quarter, 95 %")
+    draw(
+        rows,
+        "size",
+        folder / "sizes.png",
+        f"CartPole, {options.total_timesteps:,} steps: mean return of the last quarter, 95 %",
+    )
     draw(rows[rows["size"] == largest], "distractors", folder / "distractors.png", "With numbers that mean nothing")
     shown = table[(table["size"] == largest) & (table["distractors"] == min(options.distractors))]
     draw_curves(shown, folder / "curves.png", f"CartPole, models with {largest} units: mean and range of {options.seeds} seeds")

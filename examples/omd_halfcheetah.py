@@ -12,18 +12,18 @@ each of two layers, all with the same settings, if asked for with numbers that m
 * ``omd3``: OMDSAC's defaults, three steps of the critics and the Gauss–Newton matrix.
 
 A comparison in a folder: the same command, stopped, goes on with the runs that are not finished. Writes ``results.csv``,
-``curves.csv`` and ``curves.png``. A run of 100 000 steps takes ten minutes to an hour on an idle core; to compare with the
-published curves give ``--steps 1000000``.
+``curves.csv``, ``table.csv`` and ``curves.png``. A run of 100 000 steps takes ten minutes to an hour on an idle core; to
+compare with the published curves give ``--total-timesteps 1000000``.
 """
 
 import argparse
+import contextlib
 import pathlib
 from typing import Any
 
 from rich.console import Console
 
-from mbrl_agents.experiments import plots, results
-from mbrl_agents.experiments.comparison import Comparison, Contestant
+from mbrl_agents import SweepResult, train_sweep
 from mbrl_agents.runs.environments import EnvironmentSpec
 
 PUBLISHED = {"inner_steps": 1, "inner_loop": "all", "solver": "identity", "model_trunk": "shared", "initializer": "orthogonal"}
@@ -39,21 +39,21 @@ AGENTS = ("sac", *OMDSACS)
 ENV_ID = "HalfCheetah-v5"
 
 
-def contestant(label: str, options: argparse.Namespace) -> Contestant:
-    """An agent by its label; target entropy and random steps are those of all."""
-    starts = min(10_000, options.steps // 10) if options.learning_starts is None else options.learning_starts
-    common = {"target_entropy": options.target_entropy, "learning_starts": starts}
+def setting(label: str, options: argparse.Namespace) -> dict[str, Any]:
+    """An agent and its arguments, by its label; target entropy and random steps are those of all."""
+    starts = min(10_000, options.total_timesteps // 10) if options.learning_starts is None else options.learning_starts
+    common = {"label": label, "target_entropy": options.target_entropy, "learning_starts": starts}
     if label == "sac":
-        return Contestant(label, "SAC", common)
+        return common | {"agent": "SAC"}
     size = options.model_size
-    return Contestant(label, "OMDSAC", common | {"model_net_arch": [size, size]} | OMDSACS[label])
+    return common | {"agent": "OMDSAC", "model_net_arch": [size, size]} | OMDSACS[label]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--agents", nargs="+", choices=AGENTS, default=list(AGENTS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, default=100_000)
+    parser.add_argument("--total-timesteps", type=int, default=100_000)
     parser.add_argument("--distractors", type=int, default=0, help="numbers that mean nothing (default: %(default)s)")
     parser.add_argument("--model-size", type=int, default=64, help="units in each layer of the model (default: %(default)s)")
     parser.add_argument("--target-entropy", type=float, default=-6.0, help="SAC's usual −6; published for OMD is −3")
@@ -63,25 +63,30 @@ def main() -> None:
     parser.add_argument("--out", default="runs/omd_halfcheetah", help="folder (default: %(default)s)")
     options = parser.parse_args()
     if options.quick:
-        options.seeds, options.steps = 1, 300
+        options.seeds, options.total_timesteps = 1, 300
     environment = EnvironmentSpec(ENV_ID)
     if options.distractors:
         environment = EnvironmentSpec("mbrl/Distracted-v0", {"env_id": ENV_ID, "num_distractors": options.distractors})
     folder = pathlib.Path(options.out)
-    comparison = Comparison(
-        folder,
-        [contestant(label, options) for label in options.agents],
-        environment,
-        range(options.seeds),
-        steps=options.steps,
-        eval_interval=min(5000, options.steps // 2),
-        eval_episodes=1 if options.quick else 10,
-    )
-    comparison.train(options.jobs)
-    if runs := comparison.runs():
-        results.show(results.write_results(runs, folder), runs, Console())
-        plots.plot_curves(runs, folder / "curves.png")
-        print(f"{folder}: results.csv, curves.csv, curves.png, and a folder for each run")
+    with contextlib.suppress(KeyboardInterrupt):  # what there is is saved, and shown
+        train_sweep(
+            None,
+            environment,
+            [setting(label, options) for label in options.agents],
+            options.seeds,
+            total_timesteps=options.total_timesteps,
+            eval_interval=min(5000, options.total_timesteps // 2),
+            eval_episodes=1 if options.quick else 10,
+            folder=folder,
+            n_jobs=options.jobs,
+            save_replay=False,
+            progress_bar=True,
+            keep_going=True,
+        )
+    result = SweepResult.open(folder)
+    if result.runs()["state"].eq("finished").any():
+        print(f"{folder}: {', '.join(result.write())}, and a folder for each run")
+        result.show(Console())
 
 
 if __name__ == "__main__":

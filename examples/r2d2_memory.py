@@ -54,7 +54,7 @@ def of_preset(name: str, steps: int | None, labels: tuple[str, ...] = ()) -> lis
     """The runs of a preset, all of its agents or some."""
     found = preset(name)
     chosen = labels or tuple(found.agents)
-    total = steps or found.regime.steps
+    total = steps or found.regime.total_timesteps
     return [Run(each, found.agents[each][0], found.arguments[each], found.environment, total) for each in chosen]
 
 
@@ -137,13 +137,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("experiment", choices=list(EXPERIMENTS))
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--steps", type=int, help="of each run (default: the preset's)")
+    parser.add_argument("--total-timesteps", type=int, help="of each run (default: the preset's)")
     parser.add_argument("--only", nargs="+", metavar="LABEL", help="only runs whose label begins with one of these")
     parser.add_argument("--quick", action="store_true", help="one seed, 2000 steps")
     parser.add_argument("--out", help="folder (default: runs/r2d2_EXPERIMENT)")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seeds, steps = (1, 2000) if options.quick else (options.seeds, options.steps)
+    seeds, steps = (1, 2000) if options.quick else (options.seeds, options.total_timesteps)
     folder = pathlib.Path(options.out or f"runs/r2d2_{options.experiment}")
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "results.csv").open("w", newline="") as file:

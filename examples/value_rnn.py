@@ -82,7 +82,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--units", type=int, default=2)
     parser.add_argument("--seeds", type=int, default=24, help="number of networks")
-    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--epochs", type=int, default=2000)
     parser.add_argument(
         "--published", action="store_true", help="networks and fitting as in the public code, not with what helps"
@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--out", default="runs/value_rnn", help="folder (default: %(default)s)")
     options = parser.parse_args()
     number, epochs = (4, 100) if options.quick else (options.seeds, options.epochs)
-    seeds = range(options.first_seed, options.first_seed + number)
+    seeds = range(options.seed, options.seed + number)
     folder = pathlib.Path(options.out)
     folder.mkdir(parents=True, exist_ok=True)
     trials, test = sample_trials(TASK, 100, seed=1), sample_trials(TASK, 100, seed=2)

@@ -172,7 +172,7 @@ def test_the_readmes_first_command_needs_no_extras(installed: pathlib.Path, tmp_
     assert {"optuna", "pyarrow", "pettingzoo", "pygame", "hypothesis", "pytest"} <= {*blocked}
     # Python imports this at its start, in the workers too; what is None among the modules cannot be imported.
     (tmp_path / "sitecustomize.py").write_text(f"import sys\nsys.modules.update(dict.fromkeys({blocked!r}))\n")
-    quick = ["--steps", "100", "--eval-interval", "50", "--eval-episodes", "2", "--eval-steps", "5", "--seeds", "1"]
+    quick = ["--total-timesteps", "100", "--eval-interval", "50", "--eval-episodes", "2", "--eval-steps", "5", "--seeds", "1"]
     done = subprocess.run(
         [installed / "bin" / "mbrl", *first[1].split(), *quick, "--out", tmp_path / "out"],
         cwd=tmp_path,

@@ -32,6 +32,7 @@ from mbrl_agents.core.learner import Acted, Hyperparameters, Learner, Updated
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.replay import Batch
 from mbrl_agents.core.schedules import Now, Schedule
+from mbrl_agents.experiments import objectives
 from mbrl_agents.sb3 import settings
 from mbrl_agents.sb3.arguments import Given, argument
 from mbrl_agents.sb3.jax_agent import JaxAgent
@@ -51,7 +52,7 @@ from mbrl_envs.multi_agent import MultiAgentEnv
 from mbrl_envs.rendering import Picture, Style
 from mbrl_envs.yardsticks.scores import Score, optimal_solver, uniform_solver
 from tests.tuning import fakes
-from tuning import Study, Worker, create_study, objectives, open_study, proposals, specification
+from tuning import Study, Worker, create_study, open_study, proposals, specification
 from tuning import spaces as search_spaces
 from tuning.objectives import Curve
 from tuning.spaces import Values
@@ -372,7 +373,7 @@ def test_a_kind_of_space(corridor: str, tmp_path: pathlib.Path, monkeypatch: pyt
         LinearQ,
         corridor,
         {"learning_rate": "tenfold:0.0001:1"},
-        steps=300,
+        total_timesteps=300,
         seeds_per_trial=1,
         eval_interval=150,
         eval_episodes=2,
@@ -388,19 +389,17 @@ def test_a_kind_of_space(corridor: str, tmp_path: pathlib.Path, monkeypatch: pyt
 
 
 def a_study(corridor: str, folder: pathlib.Path, **more: Any) -> Study:
-    sizes = {"steps": 100, "eval_interval": 50, "eval_episodes": 2, "eval_steps": 4, "seeds_per_trial": 1}
+    sizes = {"total_timesteps": 100, "eval_interval": 50, "eval_episodes": 2, "eval_steps": 4, "seeds_per_trial": 1}
     return create_study(LinearQ, corridor, folder=folder, **(sizes | more))
 
 
 def test_an_objective(corridor: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The first evaluation that is as good as the last; what is done about seeds and divergence is common to all."""
 
-    class WithTheFirst(objectives.Objective):
-        def _summary(self, scores: pd.Series) -> float | None:
-            return float(scores.index[scores >= scores.iloc[-1]][0]) if self.name == "first" else super()._summary(scores)
+    def first(curve: pd.Series, total_timesteps: int) -> float:
+        return float(curve.index[curve >= curve.iloc[-1]][0])
 
-    monkeypatch.setattr(objectives, "NAMES", (*objectives.NAMES, "first"))
-    monkeypatch.setattr(objectives.Objective, "_summary", WithTheFirst._summary)
+    monkeypatch.setitem(objectives.OBJECTIVES, "first", first)
     study = a_study(corridor, tmp_path, space={"learning_rate": [0.5, 1.0]}, objective="first", direction="minimize")
     study.set_trials(None)
 

@@ -28,7 +28,7 @@ import yaml
 from stable_baselines3 import PPO
 
 from mbrl_agents import R2D2, LinearTD, ReplayDQN, SweepResult, train_sweep
-from mbrl_agents.experiments import comparison, preset_files, published
+from mbrl_agents.experiments import preset_files, published
 from mbrl_agents.experiments.sweeps import folder as sweep_folder
 from mbrl_agents.runs.agents import find_agent, known_agents
 from mbrl_agents.runs.environments import TRUSTED_MODULES, EnvironmentSpec
@@ -209,7 +209,7 @@ def test_configurations_in_yaml(tmp_path: pathlib.Path, mark: pathlib.Path) -> N
     yaml.unsafe_load(hostile_yaml(mark))
     mark.rmdir()  # it is live
     run = runs.folder(tmp_path / "run")
-    for name in ("config.yaml", sweep_folder.MARKER, comparison.MARKER, "preset.yaml"):
+    for name in ("config.yaml", sweep_folder.MARKER, sweep_folder.OLD_MARKER, "preset.yaml"):
         (run.path / name).write_text(hostile_yaml(mark))
     with pytest.raises(ValueError, match=r"config\.yaml cannot be read"):
         RunFolder.open(run.path)
@@ -218,8 +218,9 @@ def test_configurations_in_yaml(tmp_path: pathlib.Path, mark: pathlib.Path) -> N
     with pytest.raises(ValueError, match="is not YAML"):
         preset_files.read(run.path / "preset.yaml")
     (run.path / "config.yaml").unlink()
+    (run.path / sweep_folder.MARKER).unlink()
     with pytest.raises(ValueError, match=r"compare\.yaml cannot be read"):
-        comparison.Comparison(run.path, [comparison.Contestant("a", "ReplayDQN", {})], runs.FLUTE, [0], steps=100)
+        sweep_folder.read(run.path)
 
 
 def test_the_rest_of_a_run(tmp_path: pathlib.Path, mark: pathlib.Path) -> None:
@@ -254,7 +255,7 @@ def test_what_a_run_goes_on_from(tmp_path: pathlib.Path, mark: pathlib.Path, cap
         shutil.copy(tmp_path / "good.zip", run.agent_path)
 
 
-_SIZES = ["--steps", "40", "--eval-interval", "20", "--eval-episodes", "2", "--eval-steps", "5"]
+_SIZES = ["--total-timesteps", "40", "--eval-interval", "20", "--eval-episodes", "2", "--eval-steps", "5"]
 
 
 @pytest.fixture

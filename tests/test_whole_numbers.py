@@ -1,4 +1,4 @@
-"""Whole numbers on the command line: ``--steps 1e5`` is 100000, in every command."""
+"""Whole numbers on the command line: ``--total-timesteps 1e5`` is 100000, in every command."""
 
 from __future__ import annotations
 
@@ -40,16 +40,27 @@ def test_every_command_takes_them() -> None:
     for name, parser in commands(cli.build_parser()):
         for action in parser._actions:
             assert action.type is not int, f"{name} {action.option_strings}"
-            if "--steps" in action.option_strings:
+            if {"--total-timesteps", "--eval-steps"} & set(action.option_strings):
                 found[name] = action.type
     assert found.keys() >= {"mbrl train", "mbrl compare", "mbrl evaluate", "mbrl tune run"}
     assert set(found.values()) == {whole}
 
 
 def test_the_command_line_takes_whole_numbers_only(capsys: pytest.CaptureFixture) -> None:
-    typed = ["tune", "run", "ReplayDQN", "mbrl/PanFlute-v0", "--space", "gamma=0.9", "--steps", "1e5", "--trials", "1e1"]
+    typed = [
+        "tune",
+        "run",
+        "ReplayDQN",
+        "mbrl/PanFlute-v0",
+        "--space",
+        "gamma=0.9",
+        "--total-timesteps",
+        "1e5",
+        "--trials",
+        "1e1",
+    ]
     arguments = cli.build_parser().parse_args(typed)
-    assert (arguments.steps, arguments.trials) == (100_000, 10)
+    assert (arguments.total_timesteps, arguments.trials) == (100_000, 10)
     with pytest.raises(SystemExit):
-        cli.build_parser().parse_args([*typed[:-4], "--steps", "1.5"])
-    assert "argument --steps: must be a whole number such as 100000 or 1e5, got '1.5'" in capsys.readouterr().err
+        cli.build_parser().parse_args([*typed[:-4], "--total-timesteps", "1.5"])
+    assert "argument --total-timesteps: must be a whole number such as 100000 or 1e5, got '1.5'" in capsys.readouterr().err

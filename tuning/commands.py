@@ -9,7 +9,7 @@ from typing import Any
 from mbrl_agents.experiments.command_parts import add_execution_arguments, add_training_arguments, command_from
 from mbrl_envs.assignments import whole
 
-DEFAULT_STEPS, DEFAULT_SEEDS, DEFAULT_CONFIRM, DEFAULT_BATCH, DEFAULT_LEASE = 100_000, 3, 10, 8, 60.0
+DEFAULT_TOTAL_TIMESTEPS, DEFAULT_SEEDS, DEFAULT_CONFIRM, DEFAULT_BATCH, DEFAULT_LEASE = 100_000, 3, 10, 8, 60.0
 
 
 def register(subparsers: Any) -> None:
@@ -64,10 +64,12 @@ def _register_run(parts: Any) -> None:
         metavar="N",
         help=f"runs of a trial (default: {DEFAULT_SEEDS})",
     )
-    run.add_argument("--first-seed", type=whole, default=0, metavar="SEED", help="the first of their seeds (default: 0)")
-    run.add_argument("--objective", default="final", help="final, auc, best, last, or last-K such as last-3 (default: final)")
-    run.add_argument("--minimize", action="store_true", help="less is better")
-    add_training_arguments(run, DEFAULT_STEPS, presets=False)
+    run.add_argument("--seed", type=whole, default=0, metavar="SEED", help="the first of their seeds (default: 0)")
+    run.add_argument(
+        "--objective", default="final", help="final, mean, max, min, auc, or last-K such as last-3 (default: final)"
+    )
+    run.add_argument("--direction", choices=("maximize", "minimize"), default="maximize", help="default: maximize")
+    add_training_arguments(run, DEFAULT_TOTAL_TIMESTEPS, presets=False)
     run.add_argument("--out", metavar="DIR", help="folder (default: runs/tune_ENV_AGENT)")
     run.add_argument("--name", help="the study's name (default: ENV_AGENT)")
     run.add_argument(

@@ -124,11 +124,11 @@ def confirm(
 def _confirm(study: Study, best: BestTrial, seeds: int, trainer: Trainer, epoch: int) -> dict[str, Any]:
     """Trains; returns what came out, as plain data."""
     spec = study.spec
-    first = spec.first_seed + spec.seeds_per_trial
+    first = spec.seed + spec.seeds_per_trial
     fresh_seeds = list(range(first, first + seeds))
     folder = folder_of(study, best.slot, seeds)
     own = _own_folder(folder, epoch)
-    (curves,) = trainer(spec, [Portion(own, [best.setting], [0])], fresh_seeds, spec.steps)
+    (curves,) = trainer(spec, [Portion(own, [best.setting], [0])], fresh_seeds, spec.total_timesteps)
     if own.name != RUNS:
         os.replace(own, folder / RUNS)  # fails if somebody else has taken it over
     outcome = spec.judge.of_trial(curves)

@@ -1,17 +1,10 @@
-"""Objectives: one number for a trial, from the learning curves of its runs.
+"""Objectives of studies: one number for a trial, from the learning curves of its runs.
 
-=============  =============================================================================
-``"final"``    mean of the evaluations in the last tenth of the steps
-``"auc"``      mean of all evaluations: the area under the curve
-``"best"``     the best evaluation (the largest one, or the smallest where less is better)
-``"last-K"``   mean of the last K evaluations; ``"last"`` is ``"last-1"``
-=============  =============================================================================
-
-A trial's number is the mean over its runs (seeds). A run that diverged (its loss was no longer finite, or an evaluation was
-not) counts with the *worst* evaluation it has shown, whatever the objective: what it learned before is of no use any more, but
-the sampler should learn to stay away, which it would not if the trial failed. Such a trial is never the best one, however good
-that number is: Optuna is told that it was pruned (:mod:`tuning.study`). A trial fails only where a run has no finite evaluation
-at all.
+Each run has the number of its curve (:mod:`mbrl_agents.experiments.objectives`), a trial the mean over its runs (seeds). A run
+that diverged (its loss was no longer finite, or an evaluation was not) counts with the *worst* evaluation it has shown,
+whatever the objective: what it learned before is of no use any more, but the sampler should learn to stay away, which it would
+not if the trial failed. Such a trial is never the best one, however good that number is: Optuna is told that it was pruned
+(:mod:`tuning.study`). A trial fails only where a run has no finite evaluation at all.
 """
 
 from __future__ import annotations
@@ -25,11 +18,8 @@ import numpy as np
 import pandas as pd
 from optuna.study import StudyDirection
 
-from mbrl_agents.experiments.statistics import worth
+from mbrl_agents.experiments.objectives import DIRECTIONS, checked_objective, objective_value
 from mbrl_envs.checks import one_of
-
-NAMES = ("final", "auc", "best", "last")
-DIRECTIONS = ("maximize", "minimize")
 
 
 class Curve(NamedTuple):
@@ -67,9 +57,9 @@ class Objective:
     """An objective by its name; see the head of this file.
 
     Attributes:
-        name: ``"final"``, ``"auc"``, ``"best"``, ``"last"`` or ``"last-K"``.
+        name: One of :mod:`mbrl_agents.experiments.objectives`.
         direction: ``"maximize"`` or ``"minimize"``.
-        steps: Timesteps of a whole run.
+        total_timesteps: Timesteps of a whole run.
 
     Raises:
         ValueError: There is no such objective or direction.
@@ -77,13 +67,11 @@ class Objective:
 
     name: str
     direction: str
-    steps: int
+    total_timesteps: int
 
     def __post_init__(self) -> None:
         one_of("direction", self.direction, DIRECTIONS)
-        name, dash, count = self.name.partition("-") if isinstance(self.name, str) else ("", "", "")
-        if not (self.name in NAMES or (name == "last" and dash and count.isdecimal() and int(count) > 0)):
-            raise ValueError(f"objective must be one of final, auc, best, last or last-K such as last-3, got {self.name!r}")
+        checked_objective(self.name)
 
     @property
     def sign(self) -> float:
@@ -110,12 +98,8 @@ class Objective:
             return None
         if has_diverged(curve):
             return float(self.sign * (self.sign * finite).min())
-        found = self._summary(pd.Series(scores, curve.timesteps))
+        found = objective_value(pd.Series(scores, curve.timesteps), self.name, self.total_timesteps)
         return float(scores[-1]) if found is None else found  # of a run that is to be pruned, say: not yet in the last tenth
-
-    def _summary(self, scores: pd.Series) -> float | None:
-        """The number of finite scores by timestep; None if they do not reach so far."""
-        return worth(scores, {"best": "max" if self.sign > 0 else "min", "auc": "mean"}.get(self.name, self.name), self.steps)
 
 
 def has_diverged(curve: Curve) -> bool:

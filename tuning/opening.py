@@ -28,7 +28,7 @@ def create_study(
     env: Any,
     space: Space | Mapping[str, Any],
     *,
-    steps: int,
+    total_timesteps: int,
     name: str | None = None,
     storage: str | os.PathLike[str] | None = None,
     folder: str | os.PathLike[str] | None = None,
@@ -41,7 +41,7 @@ def create_study(
         agent: ``ReplayDQN`` or another JAX agent, or its name.
         env: Gymnasium id of an environment with functional dynamics, or an environment made from one.
         space: The search space; see :mod:`tuning.spaces`.
-        steps: Transitions of each run.
+        total_timesteps: Transitions of each run.
         name: Name of the study; by default made of environment and agent.
         storage: See :mod:`tuning.storages`; by default ``study.db`` in the folder.
         folder: Where curves are kept; by default ``runs/tune_NAME``. Workers that share a file system share it.
@@ -55,7 +55,7 @@ def create_study(
         ConnectionError: The storage cannot be reached.
     """
     spec = StudySpec(
-        find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), steps, dict(arguments or {}), **more
+        find_agent(agent).name, EnvironmentSpec.of(env), Space.of(space), total_timesteps, dict(arguments or {}), **more
     ).check()
     name = f"{spec.environment.name}_{spec.agent}" if name is None else name
     if not isinstance(name, str):

@@ -185,5 +185,5 @@ def _objective(study: Study) -> str:
 
 
 def _title(axis: Any, study: Study, text: str) -> None:
-    title = f"{study.spec.agent} in {study.spec.environment.title}, {study.spec.steps:,} steps"
+    title = f"{study.spec.agent} in {study.spec.environment.title}, {study.spec.total_timesteps:,} steps"
     axis.set_title(f"{title}\n{text}", loc="left", color=INK, fontsize=10)

@@ -16,8 +16,8 @@ def best_preset(study: Study) -> Preset:
         ValueError: No trial is complete yet.
     """
     spec, best, confirmation = study.spec, study.best(), read_confirmation(study)
-    interval = default_interval(spec.steps) if spec.eval_interval is None else spec.eval_interval
-    regime = Regime(spec.steps, interval, {}, spec.n_envs, spec.eval_episodes, spec.eval_steps)
+    interval = default_interval(spec.total_timesteps) if spec.eval_interval is None else spec.eval_interval
+    regime = Regime(spec.total_timesteps, interval, {}, spec.n_envs, spec.eval_episodes, spec.eval_steps)
     found = Found(study.name, spec.objective, spec.direction, best.value, tuple(spec.seeds))
     if confirmation is not None:
         found = found._replace(fresh_value=confirmation.fresh.value, fresh_seeds=confirmation.seeds)

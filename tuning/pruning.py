@@ -1,9 +1,9 @@
 """Pruning: trials that do badly are stopped early, and others take their place.
 
 **Successive halving** (Jamieson & Talwalkar 2016, arXiv 1502.07943; asynchronous: Li et al. 2020, arXiv 1810.05934). There
-are a few *rungs*, timesteps at which trials are judged: the end, and before it ``steps / η``, ``steps / η²``, … At a rung a
-trial goes on if it is among the best ``1/η`` of all trials that have come to this rung so far, itself included; at least the
-best one always does. So most of the time goes into the trials that deserve it.
+are a few *rungs*, timesteps at which trials are judged: the end T, and before it T/η, T/η², … At a rung a trial goes on if it
+is among the best 1/η of all trials that have come to this rung so far, itself included; at least the best one always does. So
+most of the time goes into the trials that deserve it.
 
 Who judges: the study's log, see :mod:`tuning.register`. Which trials go forward together: :mod:`tuning.generations`.
 """
@@ -34,12 +34,12 @@ class Ladder(NamedTuple):
     sign: float = 1.0
 
     @classmethod
-    def of(cls, pruning: str | None, steps: int, eval_interval: int, sign: float) -> Ladder:
+    def of(cls, pruning: str | None, total_timesteps: int, eval_interval: int, sign: float) -> Ladder:
         """The ladder of a study; trials are evaluated at every rung.
 
         Args:
             pruning: ``"none"`` (or None), ``"halving"`` (η = 2) or ``"halving-η"``.
-            steps: Timesteps of a run.
+            total_timesteps: Timesteps of a run.
             eval_interval: Timesteps between evaluations.
             sign: 1 where more is better, −1 where less is.
 
@@ -48,19 +48,19 @@ class Ladder(NamedTuple):
         """
         reduction = parse(pruning)
         if reduction is None:
-            return cls((steps,), sign=sign)
+            return cls((total_timesteps,), sign=sign)
         rungs: list[int] = []
-        wanted = steps / reduction
-        while wanted >= max(steps / FIRST_PART, eval_interval):
+        wanted = total_timesteps / reduction
+        while wanted >= max(total_timesteps / FIRST_PART, eval_interval):
             rungs.append(math.ceil(wanted / eval_interval) * eval_interval)
             wanted /= reduction
-        found = sorted({rung for rung in rungs if rung < steps})
+        found = sorted({rung for rung in rungs if rung < total_timesteps})
         if not found:
             raise ValueError(
                 f"pruning={pruning!r} needs an evaluation in the first 1/{reduction} of a run: give an eval_interval of at "
-                f"most {max(steps // reduction, 1)}, not {eval_interval}"
+                f"most {max(total_timesteps // reduction, 1)}, not {eval_interval}"
             )
-        return cls((*found, steps), reduction, sign)
+        return cls((*found, total_timesteps), reduction, sign)
 
     @classmethod
     def from_dict(cls, data: dict[str, Any]) -> Ladder:

@@ -53,7 +53,7 @@ def _page(study: Study, images: list[str]) -> str:
     confirmation = read_confirmation(study)
     found = f"Best: {setting_label(best.setting)}, {best.value:.4g}" if confirmation is None else str(confirmation)
     facts = (
-        f"{spec.agent} in {spec.environment.title}: {finished} of {trials} trials, {spec.steps:,} steps, seeds "
+        f"{spec.agent} in {spec.environment.title}: {finished} of {trials} trials, {spec.total_timesteps:,} steps, seeds "
         f"{spec.seeds[0]} to {spec.seeds[-1]}, objective {spec.objective} ({spec.direction}), sampler {spec.sampler}."
     )
     table = study.ranking().head(SHOWN_TRIALS)

@@ -11,18 +11,19 @@ from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.runs.agents import find_agent
 from mbrl_agents.runs.config import changes, default_interval
 from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.old_names import todays_objective, with_todays_names
 from mbrl_envs.checks import integer_in, one_of
 from tuning.objectives import Objective
 from tuning.pruning import Ladder
 from tuning.spaces import Range, Space
 
-FORMAT = "mbrl-study-1"
+FORMAT, OLD_FORMAT = "mbrl-study-2", "mbrl-study-1"
 SAMPLERS = ("grid", "tpe", "cmaes", "qmc", "random")
 _MANY = 2**31 - 1
 _INTEGERS = {
-    "steps": (1, _MANY),
+    "total_timesteps": (1, _MANY),
     "seeds_per_trial": (1, 10_000),
-    "first_seed": (0, 2**32 - 10_001),
+    "seed": (0, 2**32 - 10_001),
     "sampler_seed": (0, 2**32 - 1),
     "n_envs": (1, 2**20),
     "eval_interval": (1, _MANY),
@@ -40,11 +41,11 @@ class StudySpec:
         agent: The agent's name.
         environment: The environment.
         space: What is searched.
-        steps: Transitions of each run.
+        total_timesteps: Transitions of each run.
         arguments: Constructor arguments that all trials share.
         seeds_per_trial: Runs of each trial; all trials have the same seeds, so that they compare.
-        first_seed: The first of them.
-        objective: See :mod:`tuning.objectives`.
+        seed: The first of them.
+        objective: See :mod:`mbrl_agents.experiments.objectives`.
         direction: ``"maximize"`` or ``"minimize"``.
         sampler: ``"grid"``, ``"tpe"``, ``"cmaes"``, ``"qmc"`` or ``"random"``.
         sampler_seed: Decides what it proposes, or in which order a grid is gone through.
@@ -59,10 +60,10 @@ class StudySpec:
     agent: str
     environment: EnvironmentSpec
     space: Space
-    steps: int
+    total_timesteps: int
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict)
     seeds_per_trial: int = 3
-    first_seed: int = 0
+    seed: int = 0
     objective: str = "final"
     direction: str = "maximize"
     sampler: str = "grid"
@@ -76,12 +77,12 @@ class StudySpec:
     @property
     def seeds(self) -> list[int]:
         """The seeds of every trial."""
-        return list(range(self.first_seed, self.first_seed + self.seeds_per_trial))
+        return list(range(self.seed, self.seed + self.seeds_per_trial))
 
     @property
     def judge(self) -> Objective:
         """The objective."""
-        return self.judge_at(self.steps)
+        return self.judge_at(self.total_timesteps)
 
     def judge_at(self, timestep: int) -> Objective:
         """The objective of runs that end at a timestep: what a trial that has come to a rung is worth."""
@@ -90,15 +91,15 @@ class StudySpec:
     @property
     def ladder(self) -> Ladder:
         """The rungs at which trials are judged."""
-        interval = default_interval(self.steps) if self.eval_interval is None else self.eval_interval
-        return Ladder.of(self.pruning, self.steps, interval, self.judge.sign)
+        interval = default_interval(self.total_timesteps) if self.eval_interval is None else self.eval_interval
+        return Ladder.of(self.pruning, self.total_timesteps, interval, self.judge.sign)
 
     @property
     def sizes(self) -> dict[str, Any]:
         """How a run is trained and evaluated, for ``train_sweep``."""
         given = {"eval_interval": self.eval_interval, "eval_episodes": self.eval_episodes, "eval_steps": self.eval_steps}
         known = {name: value for name, value in given.items() if value is not None}
-        return {"total_timesteps": self.steps, "n_envs": self.n_envs, **known}
+        return {"total_timesteps": self.total_timesteps, "n_envs": self.n_envs, **known}
 
     def settings(self, points: Sequence[dict[str, Any]]) -> dict[str, Any]:
         """Hyperparameters of several points, as ``train_sweep`` takes them: paired lists, and what all have in common."""
@@ -116,9 +117,12 @@ class StudySpec:
         Raises:
             ValueError: It is something else, or incomplete.
         """
-        if not isinstance(data, dict) or data.get("format") != FORMAT:
+        if not isinstance(data, dict) or data.get("format") not in (FORMAT, OLD_FORMAT):
             raise ValueError(f"{what} is not one of our studies: its description must say format: {FORMAT}")
         fields = {name: value for name, value in data.items() if name != "format"}
+        if data["format"] == OLD_FORMAT:
+            fields = with_todays_names(fields)
+            fields["objective"] = todays_objective(fields.get("objective"), fields.get("direction"))
         try:
             environment = EnvironmentSpec.read(fields.pop("environment"))
             return cls(environment=environment, space=Space.from_dict(fields.pop("space")), **fields)
@@ -174,8 +178,7 @@ class StudySpec:
         """Whether the agent takes every value (of a range, its ends), and all make one program."""
         probes = self.space.probes()
         settings = self.settings([point for _, point in probes])
-        sizes = {**self.sizes, "total_timesteps": self.steps}
-        sweep = specify(self.agent, self.environment, hyperparameters=settings, seeds=[self.first_seed], **sizes)
+        sweep = specify(self.agent, self.environment, hyperparameters=settings, seeds=[self.seed], **self.sizes)
         first, *others = [sweep.programs.of(config) for config in sweep.configs]
         structural = dict.fromkeys(name for (name, _), loop in zip(probes[1:], others, strict=True) if loop != first)
         if structural:

@@ -142,8 +142,8 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], *_: Any, *
         kernel: Square filters, (k, k, channels, filters), k a multiple of the stride.
         strides: The stride, twice.
     """
-    size, _, channels, filters = kernel.shape
-    stride: int = strides[0]
+    size, channels, filters = kernel.shape[0], *kernel.shape[2:]
+    stride = strides[0]
     across = size // stride
     high, wide = ((n - size) // stride + 1 for n in x.shape[1:3])
     rows, columns = high + across - 1, wide + across - 1

@@ -39,8 +39,8 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
         arguments.env_constants = found.environment.arguments
         if arguments.max_episode_steps is None:
             arguments.max_episode_steps = found.environment.max_episode_steps
-        if arguments.steps is None:
-            arguments.steps = found.regime.steps
+        if arguments.total_timesteps is None:
+            arguments.total_timesteps = found.regime.total_timesteps
             if arguments.eval_interval is None:
                 arguments.eval_interval = found.regime.eval_interval
         for name in ("n_envs", "eval_episodes", "eval_steps"):
@@ -50,8 +50,8 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
             print(f"{found.name}: {found.found}", file=sys.stderr)
     if arguments.env_id is None:
         raise ValueError("ENV_ID is missing: say which environment, such as mbrl/PanFlute-v0, or name a --preset")
-    if arguments.steps is None:
-        arguments.steps = arguments.default_steps
+    if arguments.total_timesteps is None:
+        arguments.total_timesteps = arguments.default_total_timesteps
     if arguments.n_envs is None:
         arguments.n_envs = 1
     return found
@@ -60,8 +60,8 @@ def with_preset(arguments: argparse.Namespace) -> published.Preset | None:
 def training_arguments(arguments: argparse.Namespace) -> dict[str, Any]:
     """What all runs of a command have in common, for :func:`~mbrl_agents.runs.config.make_config`."""
     return {
-        "steps": arguments.steps,
-        "num_envs": arguments.n_envs,
+        "total_timesteps": arguments.total_timesteps,
+        "n_envs": arguments.n_envs,
         "eval_interval": arguments.eval_interval,
         "eval_episodes": arguments.eval_episodes,
         "eval_steps": arguments.eval_steps,

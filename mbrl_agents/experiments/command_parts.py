@@ -10,9 +10,11 @@ import errno
 import importlib
 import signal
 import sys
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
 
 from mbrl_agents.core.interrupt import handled
+from mbrl_agents.runs.old_names import TRAINING_OPTIONS
 from mbrl_envs.assignments import whole
 
 FAILED, INTERRUPTED = 1, 130  # exit codes
@@ -20,19 +22,20 @@ _DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPE
 
 
 def add_training_arguments(
-    parser: argparse.ArgumentParser, steps: int, *, several_agents: bool = False, presets: bool = True
+    parser: argparse.ArgumentParser, total_timesteps: int, *, several_agents: bool = False, presets: bool = True
 ) -> None:
     """What agents are trained on, and how they are evaluated.
 
     Args:
         parser: Gets the arguments.
-        steps: Transitions to train on unless others are given; left in ``default_steps``.
+        total_timesteps: Transitions to train on unless others are given; left in ``default_total_timesteps``.
         several_agents: Whether ``--set`` may name the agent that it is about.
         presets: Whether a preset may say how many steps.
     """
-    default = f"{steps:,}" + (", or the preset's" if presets else "")
-    parser.add_argument("--steps", type=whole, help=f"transitions to train on (default: {default})")
-    parser.set_defaults(default_steps=steps)
+    default = f"{total_timesteps:,}" + (", or the preset's" if presets else "")
+    parser.add_argument("--total-timesteps", type=whole, metavar="N", help=f"transitions to train on (default: {default})")
+    parser.set_defaults(default_total_timesteps=total_timesteps)
+    refuse_options(parser, TRAINING_OPTIONS)
     parser.add_argument(
         "--set",
         action="append",
@@ -71,6 +74,18 @@ def add_environment_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="time limit (default: the run's, or the id's own; -1 for none, as in the published study's continuing tasks)",
     )
+
+
+def refuse_options(parser: argparse.ArgumentParser, renamed: Mapping[str, str]) -> None:
+    """Refuses options of earlier versions with a message that says what they are called now."""
+    for option, today in renamed.items():
+        parser.add_argument(option, action=_Renamed, nargs="?", const=today, help=argparse.SUPPRESS)
+
+
+class _Renamed(argparse.Action):
+    def __call__(self, parser: argparse.ArgumentParser, namespace: Any, values: Any, option_string: str | None = None) -> None:
+        del namespace, values
+        parser.error(f"{option_string} is {self.const} now")
 
 
 def add_execution_arguments(parser: argparse._ActionsContainer) -> None:

@@ -17,7 +17,7 @@ def presets(arguments: argparse.Namespace) -> int:
             raise ValueError("--agent needs the NAME of a preset")
         for name in published.names():
             found = published.preset(name)
-            print(f"{name:22} {found.environment.title}, {found.regime.steps:,} steps: {', '.join(found.agents)}")
+            print(f"{name:22} {found.environment.title}, {found.regime.total_timesteps:,} steps: {', '.join(found.agents)}")
         return 0
     found = published.preset(arguments.preset)
     if arguments.agent is not None:

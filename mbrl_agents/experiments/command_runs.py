@@ -8,29 +8,21 @@ import sys
 from typing import Any
 
 import numpy as np
-import torch
 
 from mbrl_agents.experiments import (
     command_imagine,
     command_sweep,
-    comparison,
     figures,
     plots,
-    presets,
-    published,
     results,
     statistics,
     video,
 )
 from mbrl_agents.experiments.command_arguments import environment_of, training_arguments, with_preset
 from mbrl_agents.experiments.command_parts import FAILED, INTERRUPTED
-from mbrl_agents.experiments.commands import DEFAULT_AGENTS
-from mbrl_agents.experiments.comparison import Contestant
-from mbrl_agents.experiments.tables import console
 from mbrl_agents.model_dqn.foresight import learner_with_model
-from mbrl_agents.runs.agents import find_agent, normalised_name
+from mbrl_agents.runs.agents import find_agent
 from mbrl_agents.runs.config import RunConfig, differences, make_config
-from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.evaluation import Evaluator
 from mbrl_agents.runs.progress import RunProgress, tracked
 from mbrl_agents.runs.run_folder import DIVERGED, ENDED, RunFolder, check_free, check_idle, find_runs, is_run
@@ -66,8 +58,8 @@ def train(arguments: argparse.Namespace) -> int:
     folder = _folder(path, config, arguments)
     status = folder.status()
     if status.state not in ENDED:
-        _use_one_thread()
-        with tracked([RunProgress(config.label, config.title, config.steps)], 1) as tracker:
+        command_sweep.use_one_thread()
+        with tracked([RunProgress(config.label, config.title, config.total_timesteps)], 1) as tracker:
 
             def report(timesteps: int, score: float | None) -> bool:
                 tracker.progress(0, timesteps, score)
@@ -75,7 +67,10 @@ def train(arguments: argparse.Namespace) -> int:
 
             status = train_run(folder, report)
         if status.state not in ENDED:
-            print(f"stopped after {status.timesteps:,} of {config.steps:,} steps; the agent is in {path}", file=sys.stderr)
+            print(
+                f"stopped after {status.timesteps:,} of {config.total_timesteps:,} steps; the agent is in {path}",
+                file=sys.stderr,
+            )
             print("--resume goes on", file=sys.stderr)
             return INTERRUPTED
     if status.state == DIVERGED:
@@ -101,74 +96,6 @@ def _folder(path: pathlib.Path, config: RunConfig, arguments: argparse.Namespace
     return folder
 
 
-def compare(arguments: argparse.Namespace) -> int:
-    """``mbrl compare``."""
-    preset = with_preset(arguments)
-    integer_in("--seeds", arguments.seeds, 1, 10_000)
-    if arguments.jobs is not None:
-        integer_in("--jobs", arguments.jobs, 1, 1024)
-    environment = environment_of(arguments)
-    path = pathlib.Path(arguments.out or pathlib.Path("runs") / f"compare_{environment.name}")
-    settings = parse_assignments(arguments.set, "--set")
-    compared = comparison.Comparison(
-        path,
-        _contestants(arguments, settings, environment, preset),
-        environment,
-        range(arguments.first_seed, arguments.first_seed + arguments.seeds),
-        force=arguments.force,
-        **training_arguments(arguments),
-    )
-    if compared.done:
-        print(f"{len(compared.done)} of {len(compared.configs)} runs are finished already", file=sys.stderr)
-    _use_one_thread()
-    outcome = compared.train(arguments.jobs)
-    runs = compared.runs()
-    if runs:
-        table = results.write_results(runs, path)
-        plots.plot_curves(runs, path / "curves.png")
-        results.show(table, runs, console())
-        print(f"{path}: results.csv, curves.csv, curves.png, and a folder for each run")
-    if diverged := compared.diverged():
-        names = ", ".join(run.config.title for run in diverged)
-        print(
-            f"{len(diverged)} runs diverged (their loss or weights were no longer finite) and are not in the table: {names}",
-            file=sys.stderr,
-        )
-    if outcome.failed:
-        print(f"{len(outcome.failed)} runs failed; see status.json in their folders", file=sys.stderr)
-    if outcome.stopped:
-        print("stopped; the same command again goes on", file=sys.stderr)
-        return INTERRUPTED
-    return 0 if outcome.finished else FAILED
-
-
-def _contestants(
-    arguments: argparse.Namespace, settings: dict[str, Any], environment: EnvironmentSpec, preset: published.Preset | None
-) -> list[Contestant]:
-    """Who takes part: the agents named, or those of the preset, with its settings."""
-    if preset is None:
-        named = comparison.parse_contestants(arguments.agents or DEFAULT_AGENTS, settings)
-        return _with_preset(named, environment, arguments.preset)
-    # The preset's names of its agents are labels here.
-    known = {normalised_name(label): f"{label}={name}" for label, (name, _) in preset.agents.items()}
-    names = [known.get(normalised_name(name), name) for name in arguments.agents or list(preset.agents)]
-    named = comparison.parse_contestants(names, settings)
-    return [Contestant(each.label, each.agent, preset.for_label(each.label, each.agent, each.arguments)) for each in named]
-
-
-def _with_preset(contestants: list[Contestant], environment: EnvironmentSpec, preset: str) -> list[Contestant]:
-    """The contestants with a preset's settings where they have none of their own; says so."""
-    changed = []
-    for each in contestants:
-        settings = presets.PRESETS[preset](find_agent(each.agent), environment)
-        added = {name: value for name, value in settings.items() if name not in each.arguments}
-        if added:
-            text = ", ".join(f"{name}={value}" for name, value in added.items())
-            print(f"{each.label} gets {text} (--preset none for its own defaults)", file=sys.stderr)
-        changed.append(Contestant(each.label, each.agent, added | each.arguments))
-    return changed
-
-
 def evaluate(arguments: argparse.Namespace) -> int:
     """``mbrl evaluate``."""
     if arguments.video:
@@ -176,7 +103,7 @@ def evaluate(arguments: argparse.Namespace) -> int:
         integer_in("--video-steps", arguments.video_steps, 1, 100_000)
     command_imagine.check(arguments)
     integer_in("--seed", arguments.seed, 0, 2**32 - 1)
-    _use_one_thread()
+    command_sweep.use_one_thread()
     given = environment_of(arguments, arguments.env) if arguments.env else None
     if given is None and (arguments.env_arg or arguments.max_episode_steps is not None):
         raise ValueError("--env-arg and --max-episode-steps need --env")
@@ -185,8 +112,8 @@ def evaluate(arguments: argparse.Namespace) -> int:
     if arguments.imagine:
         learner_with_model(model)
     usual = run.config.evaluation if run is not None and environment == run.config.environment else None
-    episodes = usual.episodes if usual and arguments.episodes is None else arguments.episodes
-    steps = usual.steps if usual and arguments.steps is None else arguments.steps
+    episodes = usual.episodes if usual and arguments.eval_episodes is None else arguments.eval_episodes
+    steps = usual.steps if usual and arguments.eval_steps is None else arguments.eval_steps
     evaluator = Evaluator(environment, episodes, steps)
     scores = np.asarray(evaluator.scores(model, arguments.seed), float)
     evaluator.close()
@@ -208,11 +135,6 @@ def plot(arguments: argparse.Namespace) -> int:
     plots.plot_curves(find_runs(arguments.paths), arguments.out, normalised=arguments.normalised)
     print(arguments.out)
     return 0
-
-
-def _use_one_thread() -> None:
-    """Small networks are slower on several threads, and far slower while anything else is running."""
-    torch.set_num_threads(1)
 
 
 def _on_scale(score: float, reference: Any) -> str:

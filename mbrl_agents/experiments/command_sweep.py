@@ -1,29 +1,31 @@
-"""``mbrl train`` with several seeds or hyperparameters."""
+"""Sweeps as commands: ``mbrl train`` with several seeds or hyperparameters, and what ``mbrl compare`` has in common with it."""
 
 from __future__ import annotations
 
 import argparse
-import math
+import contextlib
 import pathlib
 import sys
+from typing import Any
 
-import pandas as pd
+import torch
+from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.experiments import results
 from mbrl_agents.experiments.command_arguments import environment_of, parse_lists, training_arguments
-from mbrl_agents.experiments.command_parts import INTERRUPTED
+from mbrl_agents.experiments.command_parts import FAILED, INTERRUPTED
 from mbrl_agents.experiments.published import Preset
 from mbrl_agents.experiments.sweeps import SweepResult, grid, sweep_memory, train_sweep
-from mbrl_agents.experiments.tables import console, new_table, shown
+from mbrl_agents.experiments.sweeps.folder import holds_sweep
+from mbrl_agents.experiments.tables import console
 from mbrl_agents.runs.agents import find_agent
+from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.run_folder import DIVERGED, ENDED
 from mbrl_envs.assignments import parse_assignments
 from mbrl_envs.checks import integer_in
 
-SHOWN_SETTINGS = 20
-
 
 def sweep(arguments: argparse.Namespace, preset: Preset | None = None) -> int:
-    """Trains, and writes ``table.csv``, ``summary.csv`` and pictures beside the runs."""
+    """Trains; see :func:`run`."""
     kind, environment = find_agent(arguments.agent), environment_of(arguments)
     seeds = 1 if arguments.seeds is None else integer_in("--seeds", arguments.seeds, 1, 100_000)
     swept, common = parse_lists(arguments.sweep, "--sweep"), parse_assignments(arguments.set, "--set")
@@ -39,57 +41,67 @@ def sweep(arguments: argparse.Namespace, preset: Preset | None = None) -> int:
         print(sweep_memory(kind.cls, environment, hyperparameters, seed_list, n_envs=arguments.n_envs, **limits))
         return 0
     path = pathlib.Path(arguments.out or pathlib.Path("runs") / f"{environment.name}_{kind.name}_sweep")
-    sizes = {name: value for name, value in training_arguments(arguments).items() if value is not None}
-    sizes["n_envs"], sizes["total_timesteps"] = sizes.pop("num_envs"), sizes.pop("steps")
-    try:
-        result = train_sweep(
-            kind.cls,
+    return run(path, kind.cls, environment, hyperparameters, seed_list, arguments, save_replay=arguments.save_replay, **limits)
+
+
+def run(
+    path: pathlib.Path,
+    agent_class: type[BaseAlgorithm] | None,
+    environment: EnvironmentSpec,
+    hyperparameters: Any,
+    seeds: list[int],
+    arguments: argparse.Namespace,
+    **more: Any,
+) -> int:
+    """Trains a sweep, or goes on with it; writes and shows what it has brought so far, and says how it ended.
+
+    Args:
+        path: Its folder.
+        agent_class: See :func:`~mbrl_agents.train_sweep`, as for the following.
+        environment: The environment.
+        hyperparameters: The settings.
+        seeds: The seeds.
+        arguments: The command's.
+        more: Further arguments of ``train_sweep``.
+
+    Returns:
+        The command's exit code.
+    """
+    own = None
+    with contextlib.suppress(KeyboardInterrupt):
+        own = train_sweep(
+            agent_class,
             environment,
             hyperparameters,
-            seed_list,
+            seeds,
             folder=path,
-            save_replay=arguments.save_replay,
             progress_bar=True,
             force=arguments.force,
-            **limits,
-            **sizes,
+            **training_arguments(arguments),
+            **more,
         )
-    except KeyboardInterrupt:
+    if holds_sweep(path):
+        _report(SweepResult.open(path), path)  # with the runs of earlier commands
+    if own is None:
         print("stopped; the same command again goes on", file=sys.stderr)
         return INTERRUPTED
-    written = _write(result, path)
-    _show(result)
-    print(f"{path}: {', '.join(written)}, and a folder for each run")
-    return 0
+    if failed := int((~own.runs()["state"].isin(ENDED)).sum()):
+        print(f"{failed} runs failed; see status.json in their folders", file=sys.stderr)
+    return FAILED if failed else 0
 
 
-def _write(result: SweepResult, path: pathlib.Path) -> list[str]:
-    result.to_csv(path / "table.csv")
-    results.write_csv(result.summary(), path / "summary.csv")
-    result.plot(path / "curves.png")
-    written = ["table.csv", "summary.csv", "curves.png"]
-    if len(result.hyperparameters) in (1, 2) and all(
-        pd.api.types.is_numeric_dtype(result.summary()[name]) for name in result.hyperparameters
-    ):
-        result.plot_hyperparameters(path / "hyperparameters.png")
-        written.append("hyperparameters.png")
-    return written
+def _report(result: SweepResult, path: pathlib.Path) -> None:
+    """Writes and shows what there is, if any run has come to its end."""
+    states = result.runs()["state"]
+    if not states.isin(ENDED).any():
+        return
+    written = result.write()
+    result.show(console())
+    print(f"{len(result)} runs; {path}: {', '.join(written)}, and a folder for each run")
+    if titles := [result.run_folder(int(run)).config.title for run in states.index[states == DIVERGED]]:
+        print(f"diverged, so that loss or weights were no longer finite: {', '.join(titles)}", file=sys.stderr)
 
 
-def _show(result: SweepResult) -> None:
-    table = result.summary().sort_values("mean", ascending=False, kind="stable")
-    config, reference = result.first.config, results.run_yardsticks(result.first)
-    columns = (*result.hyperparameters, "runs", "score", "normalised", "diverged")
-    out = new_table(f"{config.environment.title} after {config.steps:,} steps", numbers=columns)
-    for row in table.head(SHOWN_SETTINGS).to_dict("records"):
-        swept = [shown(row[name]) for name in result.hyperparameters]
-        interval = "" if math.isnan(row["low"]) else f" [{row['low']:.4g}, {row['high']:.4g}]"
-        scaled = "–"
-        if reference is not None and not math.isnan(row["mean"]):
-            scaled = f"{reference.normalised(row['mean']):.2f}"
-        out.add_row(*swept, str(row["runs"]), f"{row['mean']:.4g}{interval}", scaled, str(row["diverged"] or ""))
-    console().print(out)
-    if len(table) > SHOWN_SETTINGS:
-        print(f"({len(table) - SHOWN_SETTINGS} more settings in summary.csv)")
-    seconds = result.runs()["seconds"].mean()
-    print(f"{len(result)} runs, {seconds:.1f} s of computing each; in brackets the 95 % interval over seeds")
+def use_one_thread() -> None:
+    """Small networks are slower on several threads, and far slower while anything else is running."""
+    torch.set_num_threads(1)

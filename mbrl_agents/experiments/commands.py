@@ -11,10 +11,17 @@ from mbrl_agents.experiments.command_parts import (
     add_execution_arguments,
     add_training_arguments,
     command_from,
+    refuse_options,
 )
+from mbrl_agents.runs.old_names import EVALUATION_OPTIONS
 from mbrl_envs.assignments import whole
 
-DEFAULT_AGENTS, DEFAULT_SEEDS, DEFAULT_COMPARE_STEPS, DEFAULT_TRAIN_STEPS = ("ReplayDQN", "DQN", "PPO"), 3, 15_000, 100_000
+DEFAULT_AGENTS, DEFAULT_SEEDS, DEFAULT_COMPARE_TIMESTEPS, DEFAULT_TRAIN_TIMESTEPS = (
+    ("ReplayDQN", "DQN", "PPO"),
+    3,
+    15_000,
+    100_000,
+)
 
 
 def register(subparsers: Any) -> None:
@@ -39,7 +46,7 @@ def _register_train(subparsers: Any) -> None:
         "--preset", help="settings by name, procmaze-high, panflute-low, cartpole, cue-recall, …, or a .yaml file of them"
     )
     train.add_argument("--seed", type=whole, default=0, help="seed of everything random (default: 0)")
-    add_training_arguments(train, DEFAULT_TRAIN_STEPS)
+    add_training_arguments(train, DEFAULT_TRAIN_TIMESTEPS)
     train.add_argument("--save-replay", action="store_true", help="keep the replay memory, too (replay.npz)")
     train.add_argument("--out", metavar="DIR", help="folder (default: runs/ENV_AGENT_seedN, or runs/ENV_AGENT_sweep)")
     train.add_argument("--resume", action="store_true", help="go on with an interrupted run (a sweep goes on by itself)")
@@ -75,8 +82,8 @@ def _register_compare(subparsers: Any) -> None:
     compare.add_argument(
         "--seeds", type=whole, default=DEFAULT_SEEDS, metavar="N", help=f"runs per agent (default: {DEFAULT_SEEDS})"
     )
-    compare.add_argument("--first-seed", type=whole, default=0, metavar="SEED", help="seeds are SEED, SEED+1, … (default: 0)")
-    add_training_arguments(compare, DEFAULT_COMPARE_STEPS, several_agents=True)
+    compare.add_argument("--seed", type=whole, default=0, help="seeds are SEED, SEED+1, … (default: 0)")
+    add_training_arguments(compare, DEFAULT_COMPARE_TIMESTEPS, several_agents=True)
     compare.add_argument(
         "--jobs",
         type=whole,
@@ -85,7 +92,7 @@ def _register_compare(subparsers: Any) -> None:
     )
     compare.add_argument("--out", metavar="DIR", help="folder (default: runs/compare_ENV)")
     compare.add_argument("--force", action="store_true", help="delete a comparison that is there already")
-    compare.set_defaults(run=_function("compare"))
+    compare.set_defaults(run=command_from("mbrl_agents.experiments.command_compare", "compare"))
 
 
 def _add_sweep_arguments(parser: argparse.ArgumentParser) -> None:
@@ -118,11 +125,12 @@ def _register_evaluate(subparsers: Any) -> None:
         "--set", action="append", default=[], metavar="NAME=VALUE", help="argument of an SB3 agent, whose file does not say"
     )
     add_environment_arguments(evaluate)
-    evaluate.add_argument("--episodes", type=whole, metavar="N", help="number of episodes (default: as in training)")
-    evaluate.add_argument("--steps", type=whole, metavar="N", help="steps of each (default: as in training)")
+    evaluate.add_argument("--eval-episodes", type=whole, metavar="N", help="number of episodes (default: as in training)")
+    evaluate.add_argument("--eval-steps", type=whole, metavar="N", help="steps of each (default: as in training)")
     evaluate.add_argument("--seed", type=whole, default=12345, help="decides which episodes these are (default: 12345)")
     evaluate.add_argument("--video", metavar="FILE", help="film the agent: a .gif or .mp4")
     evaluate.add_argument("--video-steps", type=whole, metavar="N", default=200, help="steps to film (default: 200)")
+    refuse_options(evaluate, EVALUATION_OPTIONS)
     imagine = evaluate.add_argument_group("what its world model imagines (PerfectModelDQN, SimpleModelDQN, LatentModelDQN)")
     imagine.add_argument(
         "--imagine",

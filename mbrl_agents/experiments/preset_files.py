@@ -3,7 +3,7 @@
 A file is YAML, and its name ends in ``.yaml``::
 
     environment: {id: mbrl/PanFlute-v0, arguments: {num_pipes: 5}, max_episode_steps: -1}
-    steps: 12000
+    total_timesteps: 12000
     eval_interval: 1000
     agents:
       replay: {agent: ReplayDQN, arguments: {learning_rate: 1.0e-4, temperature: 0.1}}
@@ -24,13 +24,14 @@ import pathlib
 from typing import Any, NamedTuple
 
 from mbrl_agents.core.files import write_atomically
+from mbrl_agents.experiments.objectives import DIRECTIONS, checked_objective
 from mbrl_agents.runs.agents import find_agent
 from mbrl_agents.runs.config import dump, read_yaml
 from mbrl_agents.runs.environments import EnvironmentSpec
+from mbrl_agents.runs.old_names import todays_objective, with_todays_names
 from mbrl_envs.checks import integer_in, number_in, one_of
 
 ENDING = ".yaml"
-DIRECTIONS = ("maximize", "minimize")
 _SIZES = {"n_envs": 2**20, "eval_episodes": 2**31 - 1, "eval_steps": 2**31 - 1}  # that a file may have, and the most allowed
 _MOST_STEPS = 2**31 - 1
 
@@ -40,7 +41,7 @@ class Regime:
     """How much data there is, and how much is learned from it.
 
     Attributes:
-        steps: Transitions.
+        total_timesteps: Transitions.
         eval_interval: Timesteps between evaluations.
         arguments: Constructor arguments of all agents.
         n_envs: Environments side by side in training.
@@ -48,7 +49,7 @@ class Regime:
         eval_steps: Steps of each; None for the usual number.
     """
 
-    steps: int
+    total_timesteps: int
     eval_interval: int
     arguments: dict[str, Any]
     n_envs: int = 1
@@ -61,7 +62,7 @@ class Found(NamedTuple):
 
     Attributes:
         study: Its name.
-        objective: What the number is, such as ``"final"``.
+        objective: What the number is; see :mod:`mbrl_agents.experiments.objectives`.
         direction: ``"maximize"`` or ``"minimize"``.
         value: The number with which they won: too good, as it is why they were chosen.
         seeds: Seeds of the search.
@@ -171,7 +172,11 @@ def to_yaml(preset: Preset) -> bytes:
         for label, (name, special) in preset.agents.items()
     }
     regime = preset.regime
-    data = {"environment": preset.environment.to_dict(), "steps": regime.steps, "eval_interval": regime.eval_interval}
+    data = {
+        "environment": preset.environment.to_dict(),
+        "total_timesteps": regime.total_timesteps,
+        "eval_interval": regime.eval_interval,
+    }
     data |= {name: getattr(regime, name) for name in _SIZES if getattr(regime, name) is not None}
     data |= {"notes": preset.notes} if preset.notes else {}
     data["agents"] = agents
@@ -206,9 +211,11 @@ def parse(data: Any, what: str, name: str) -> Preset:
     Raises:
         ValueError: It is no preset: which part is wrong.
     """
-    data = fields(data, what, {"environment", "steps", "eval_interval", "agents"}, {*_SIZES, "found", "notes"})
+    is_old = isinstance(data, dict) and "steps" in data
+    data = with_todays_names(data) if is_old else data
+    data = fields(data, what, {"environment", "total_timesteps", "eval_interval", "agents"}, {*_SIZES, "found", "notes"})
     environment = fields(data["environment"], f"{what}: environment", {"id"}, {"arguments", "max_episode_steps"})
-    steps = integer_in(f"{what}: steps", data["steps"], 1, _MOST_STEPS)
+    total_timesteps = integer_in(f"{what}: total_timesteps", data["total_timesteps"], 1, _MOST_STEPS)
     interval = integer_in(f"{what}: eval_interval", data["eval_interval"], 1, _MOST_STEPS)
     if not isinstance(notes := data.get("notes", ""), str):
         raise ValueError(f"{what}: notes must be a text, got {notes!r}")
@@ -220,22 +227,24 @@ def parse(data: Any, what: str, name: str) -> Preset:
         arguments[label] = copy.deepcopy(settings.get("arguments") or {})  # YAML's anchors share them
         agents[label] = find_agent(settings["agent"]).name, _special(arguments[label])
     sizes = {size: integer_in(f"{what}: {size}", data[size], 1, most) for size, most in _SIZES.items() if size in data}
-    regime = Regime(steps, interval, {}, **sizes)
-    found = _found(data["found"], f"{what}: found") if "found" in data else None
+    regime = Regime(total_timesteps, interval, {}, **sizes)
+    found = _found(data["found"], f"{what}: found", is_old) if "found" in data else None
     return Preset(name, EnvironmentSpec.read(environment), regime, arguments, agents, found, notes)
 
 
-def _found(data: Any, what: str) -> Found:
+def _found(data: Any, what: str, is_old: bool) -> Found:
     """What a file says about where its settings come from.
 
     Raises:
         TypeError, ValueError: It is something else.
     """
     data = fields(data, what, {"study", "objective", "direction", "value", "seeds"}, {"fresh_value", "fresh_seeds"})
-    for name in ("study", "objective"):
-        if not isinstance(data[name], str):
-            raise ValueError(f"{what}: {name} must be a text, got {data[name]!r}")
+    if not isinstance(data["study"], str):
+        raise ValueError(f"{what}: study must be a text, got {data['study']!r}")
     one_of(f"{what}: direction", data["direction"], DIRECTIONS)
+    if is_old:
+        data = data | {"objective": todays_objective(data["objective"], data["direction"])}
+    checked_objective(data["objective"], f"{what}: objective")
     for name in {"value", "fresh_value"} & set(data):
         number_in(f"{what}: {name}", data[name], -math.inf)
     for name in {"seeds", "fresh_seeds"} & set(data):

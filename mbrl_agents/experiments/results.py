@@ -1,37 +1,24 @@
-"""What finished runs say: final scores, the table of agents, and its file."""
+"""What runs say: final scores, curves, and the table of settings for people."""
 
 from __future__ import annotations
 
 import os
-import pathlib
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any
 
+import gymnasium
 import numpy as np
 import pandas as pd
 from rich.console import Console
 
 from mbrl_agents.core.files import write_atomically
-from mbrl_agents.experiments.statistics import FINAL_PART, describe, worth
-from mbrl_agents.experiments.tables import new_table
+from mbrl_agents.experiments.objectives import FINAL_PART, objective_value
+from mbrl_agents.experiments.tables import new_table, shown
 from mbrl_agents.runs.progress import duration
 from mbrl_agents.runs.run_folder import RunFolder
 from mbrl_agents.runs.scores import Yardsticks, score_name, yardsticks_of
 
-COLUMNS = (
-    "agent",
-    "runs",
-    "score",
-    "score_low",
-    "score_high",
-    "normalised",
-    "normalised_low",
-    "normalised_high",
-    "iqm",
-    "iqm_low",
-    "iqm_high",
-    "seconds",
-)
+MAX_SHOWN = 20  # settings in a table for people
 
 
 def grouped(runs: Sequence[RunFolder]) -> dict[str, list[RunFolder]]:
@@ -60,7 +47,7 @@ def final_score(run: RunFolder) -> float:
     Raises:
         ValueError: There is none.
     """
-    if (score := worth(run.scores(), "final", run.config.steps)) is None:
+    if (score := objective_value(run.scores(), "final", run.config.total_timesteps)) is None:
         raise ValueError(f"{run.path} has no evaluation in the last {FINAL_PART:.0%} of its steps")
     return score
 
@@ -68,7 +55,11 @@ def final_score(run: RunFolder) -> float:
 def run_yardsticks(run: RunFolder) -> Yardsticks | None:
     """Scores of the uniform and the best policy in a run's environment, if known."""
     config = run.config
-    return yardsticks_of(config.kind.cls, config.environment.dynamics(), config.evaluation.steps)
+    try:
+        dynamics = config.environment.dynamics()
+    except gymnasium.error.Error:  # they were given as an object, which no file brings back
+        return None
+    return yardsticks_of(config.kind.cls, dynamics, config.evaluation.steps)
 
 
 def run_score_name(run: RunFolder) -> str:
@@ -78,28 +69,18 @@ def run_score_name(run: RunFolder) -> str:
 
 
 def curves(runs: Sequence[RunFolder]) -> pd.DataFrame:
-    """All evaluations: ``agent, seed, timestep, score, normalised``; the last is NaN where no yardsticks are known."""
-    parts = [pd.DataFrame(columns=["agent", "seed", "timestep", "score", "normalised"])]
-    reference = run_yardsticks(runs[0]) if runs else None  # as in summarise: runs that are compared share an environment
+    """All evaluations: ``label, seed, timestep, score, normalised``; the last is NaN where no reference scores are known."""
+    columns = ["label", "seed", "timestep", "score", "normalised"]
+    parts = [pd.DataFrame(columns=columns)]
+    reference = run_yardsticks(runs[0]) if runs else None  # runs that are compared share an environment
     for name, several in grouped(runs).items():
         for run in several:
             scores = run.scores()
             values = scores.to_numpy()
             on_scale = np.full(len(values), np.nan) if reference is None else reference.normalised(values)
-            columns = {"agent": name, "seed": run.config.seed, "timestep": scores.index, "score": values}
-            parts.append(pd.DataFrame(columns | {"normalised": on_scale}))
+            own = (name, run.config.seed, scores.index, values, on_scale)
+            parts.append(pd.DataFrame(dict(zip(columns, own, strict=True))))
     return pd.concat(parts[1:] or parts, ignore_index=True)
-
-
-def summarise(runs: Sequence[RunFolder]) -> pd.DataFrame:
-    """A row for each agent, best first; ``COLUMNS``, with NaN for what is not known.
-
-    Intervals are 95 % intervals over runs: Student's t for the mean, the bootstrap for the interquartile mean.
-    """
-    reference = run_yardsticks(runs[0]) if runs else None
-    rows = [_row(name, several, reference) for name, several in grouped(runs).items()]
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    return table.sort_values("score", ascending=False, kind="stable", ignore_index=True)
 
 
 def write_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
@@ -107,55 +88,53 @@ def write_csv(table: pd.DataFrame, path: str | os.PathLike[str]) -> None:
     write_atomically(path, table.to_csv(index=False, lineterminator="\n").encode())
 
 
-def write_results(runs: Sequence[RunFolder], folder: pathlib.Path) -> pd.DataFrame:
-    """Writes ``results.csv`` and ``curves.csv``; returns the former."""
-    table = summarise(runs)
-    write_csv(table, folder / "results.csv")
-    write_csv(curves(runs), folder / "curves.csv")
-    return table
+def show(table: pd.DataFrame, columns: Sequence[str], first: RunFolder, console: Console) -> None:
+    """Prints a table of settings for people, best first; those of which nothing is known are left out.
 
-
-def show(table: pd.DataFrame, runs: Sequence[RunFolder], console: Console) -> None:
-    """Prints the table for people."""
-    config, reference = runs[0].config, run_yardsticks(runs[0])
-    evaluation = config.evaluation
-    columns = ("runs", f"score ({run_score_name(runs[0])})", "normalised", "time per run")
-    out = new_table(f"{config.environment.title} after {config.steps:,} steps", ["agent"], columns)
-    for _, row in table.iterrows():
+    Args:
+        table: As of :meth:`~mbrl_agents.SweepResult.summary`.
+        columns: What tells settings apart there. An agent is called by its label.
+        first: One of the runs; environment and evaluation are the same for all.
+        console: Where to.
+    """
+    config, reference = first.config, run_yardsticks(first)
+    known = table[(table["runs"] > 0) | (table["diverged"] > 0)].sort_values("mean", ascending=False, kind="stable")
+    swept = [name for name in columns if name not in ("label", "agent")]
+    words = ["agent"] if "label" in columns or not swept else []
+    diverged = ["diverged"] if known["diverged"].any() else []
+    numbers = [*swept, "runs", f"score ({run_score_name(first)})", "normalised", *diverged, "time per run"]
+    out = new_table(f"{config.environment.title} after {config.total_timesteps:,} steps", words, numbers)
+    for row in known.head(MAX_SHOWN).to_dict("records"):
         out.add_row(
-            row["agent"],
+            *(row.get("label", config.label) for _ in words),
+            *(shown(row[name]) for name in swept),
             str(row["runs"]),
-            _with_interval(row, "score", "#.4g"),
-            _with_interval(row, "normalised", ".2f"),
+            _with_interval(row, ("mean", "low", "high"), "#.4g"),
+            _with_interval(row, ("normalised", "normalised_low", "normalised_high"), ".2f"),
+            *(str(row[name] or "") for name in diverged),
             duration(row["seconds"]),
         )
     if reference is not None:
         out.add_section()
-        out.add_row("best policy", "", f"{reference.optimal:#.4g}", "1.00", "", style="dim")
-        out.add_row("uniform policy", "", f"{reference.uniform:#.4g}", "0.00", "", style="dim")
+        for name, score, on_scale in (
+            ("best policy", reference.optimal, "1.00"),
+            ("uniform policy", reference.uniform, "0.00"),
+        ):
+            blank = [""] * (len(words) + len(swept))  # and one for the runs
+            out.add_row(name, *blank, f"{score:#.4g}", on_scale, style="dim")
     console.print(out)
+    if len(known) > MAX_SHOWN:
+        console.print(f"({len(known) - MAX_SHOWN} more settings in results.csv)", highlight=False)
     console.print(
-        f"Score: mean over the evaluations in the last {FINAL_PART:.0%} of the steps, {evaluation.episodes} episodes each, "
-        "acting deterministically; in brackets the 95 % t interval of the mean over runs (from two runs on).",
+        f"Score: mean over the evaluations in the last {FINAL_PART:.0%} of the steps, {config.evaluation.episodes} episodes "
+        "each, acting deterministically; in brackets the 95 % t interval of the mean over runs (from two runs on).",
         style="dim",
         highlight=False,
     )
 
 
-def _row(label: str, runs: Sequence[RunFolder], reference: Yardsticks | None) -> dict[str, Any]:
-    scores = [final_score(run) for run in runs]
-    found = describe(scores)
-    row = {"agent": label, "runs": len(runs), "seconds": sum(run.status().seconds for run in runs) / len(runs)}
-    # The mean is summed in order, as it ever was: NumPy's, of eight runs or more, differs in the last bit.
-    row |= {"score": sum(scores) / len(scores), "score_low": found["low"], "score_high": found["high"]}
-    row |= {name: found[name] for name in ("iqm", "iqm_low", "iqm_high")}
-    if reference is not None:
-        row |= {f"normalised{end}": float(reference.normalised(row[f"score{end}"])) for end in ("", "_low", "_high")}
-    return row
-
-
-def _with_interval(row: pd.Series, name: str, form: str) -> str:
-    value, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
+def _with_interval(row: dict[Hashable, Any], names: Sequence[str], form: str) -> str:
+    value, low, high = (row[name] for name in names)
     if pd.isna(value):
         return "–"
     text, *ends = (f"{number:{form}}".rstrip(".") for number in (value, low, high))

@@ -1,4 +1,4 @@
-"""What a learning curve is worth, and numbers about several runs: means, interquartile means, intervals.
+"""Numbers about several runs: means, interquartile means, intervals.
 
 scipy.stats is imported when needed: it takes half a second and 50 MB.
 """
@@ -13,7 +13,6 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-FINAL_PART = 0.1  # of the steps; the evaluations in it make the final score
 BOOTSTRAP_FROM = 5  # runs, below which the interquartile mean is no better than the mean
 
 
@@ -22,27 +21,6 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-
-
-def worth(curve: pd.Series, by: str, steps: int) -> float | None:
-    """What a learning curve is worth.
-
-    Args:
-        curve: Scores by timestep.
-        by: ``"final"``: mean of the scores in the last tenth of the steps. ``"mean"``: of all (the area under the curve).
-            ``"max"``, ``"min"``: the largest, the smallest. ``"last"``: the last; ``"last-K"``: mean of the last K.
-        steps: Timesteps of a whole run.
-
-    Returns:
-        The number; None where there is none, as a curve that does not reach the last tenth has no final score.
-    """
-    if by == "final":
-        curve = curve[curve.index > (1 - FINAL_PART) * steps]
-    elif by.startswith("last"):
-        curve = curve.iloc[-int(by.partition("-")[2] or 1) :]
-    if curve.empty:
-        return None
-    return float(curve.max() if by == "max" else curve.min() if by == "min" else curve.mean())
 
 
 def mean_interval(values: Sequence[float] | np.ndarray, confidence: float = 0.95) -> Interval | None:

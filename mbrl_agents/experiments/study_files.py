@@ -3,9 +3,9 @@
 The file is YAML with these keys:
 
 * ``environments``: by name, each an ``environment``, as in :mod:`~mbrl_agents.experiments.preset_files`, and perhaps ``notes``;
-* ``regimes``: by name, each with ``steps``, ``eval_interval``, and ``arguments`` of all agents;
+* ``regimes``: by name, each with ``total_timesteps``, ``eval_interval``, and ``arguments`` of all agents;
 * ``agents``: by name, each an ``agent`` and its ``arguments``;
-* ``table``: a CSV file beside it with the columns ``agent, environment, regime, step_size, temperature``, a row for each;
+* ``table``: a CSV file beside it with the columns ``agent, environment, regime, learning_rate, temperature``, a row for each;
 * ``n_envs``, ``eval_episodes``, ``eval_steps``, as in a preset's file;
 * ``blocks``: not read; a place for settings that agents share by YAML's anchors.
 """
@@ -20,7 +20,7 @@ from mbrl_agents.experiments import preset_files
 from mbrl_agents.experiments.preset_files import Preset, fields
 from mbrl_agents.runs.config import read_yaml
 
-_COLUMNS = {"step_size": "learning_rate", "temperature": "temperature"}
+_TUNED = ("learning_rate", "temperature")  # columns of the table
 _SIZES = ("n_envs", "eval_episodes", "eval_steps")
 
 
@@ -43,7 +43,7 @@ def read(path: pathlib.Path) -> dict[str, Preset]:
             rows = {label: table[label, name, regime] for label in data["agents"]}
             found[f"{name.lower()}-{regime}"] = {
                 "environment": place["environment"],
-                "steps": amount["steps"],
+                "total_timesteps": amount["total_timesteps"],
                 "eval_interval": amount["eval_interval"],
                 **{size: data[size] for size in _SIZES},
                 **({"notes": place["notes"]} if "notes" in place else {}),
@@ -54,5 +54,5 @@ def read(path: pathlib.Path) -> dict[str, Preset]:
 
 def _tuned(agent: dict[str, Any], regime: dict[str, Any], row: dict[str, str]) -> dict[str, Any]:
     """An agent with the regime's arguments and those of its row in the table."""
-    tuned = {argument: float(row[column]) for column, argument in _COLUMNS.items()}
+    tuned = {argument: float(row[argument]) for argument in _TUNED}
     return agent | {"arguments": tuned | regime | agent["arguments"]}

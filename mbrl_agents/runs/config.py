@@ -14,6 +14,7 @@ from mbrl_agents.core import schedules
 from mbrl_agents.runs.agents import AgentKind, find_agent
 from mbrl_agents.runs.environments import EnvironmentSpec, lists
 from mbrl_agents.runs.evaluation import default_sizes
+from mbrl_agents.runs.old_names import with_todays_names
 from mbrl_agents.td_dynamics.schedules import PowerSchedule
 from mbrl_envs.checks import boolean, integer_in
 
@@ -47,9 +48,9 @@ class RunConfig:
         arguments: Constructor arguments as given; may hold ``policy``.
         defaults: All other arguments, with the values that they had.
         environment: The environment.
-        num_envs: Number of environments side by side in training.
+        n_envs: Number of environments side by side in training.
         seed: Seed of everything random.
-        steps: Transitions to train on.
+        total_timesteps: Transitions to train on.
         evaluation: When and how to evaluate.
         save_replay: Whether the replay memory is kept after training.
     """
@@ -59,9 +60,9 @@ class RunConfig:
     arguments: dict[str, Any]
     defaults: dict[str, Any]
     environment: EnvironmentSpec
-    num_envs: int
+    n_envs: int
     seed: int
-    steps: int
+    total_timesteps: int
     evaluation: EvaluationConfig
     save_replay: bool = False
 
@@ -107,7 +108,7 @@ class RunConfig:
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ValueError(f"{what} is not the configuration of a run: it must say format: {FORMAT}")
         try:
-            fields = {name: value for name, value in data.items() if name != "format"}
+            fields = with_todays_names({name: value for name, value in data.items() if name != "format"})
             fields["environment"] = EnvironmentSpec.read(fields["environment"])
             fields["evaluation"] = EvaluationConfig(**fields["evaluation"])
             return cls(**fields)
@@ -119,11 +120,11 @@ def make_config(
     agent: str | type[BaseAlgorithm],
     environment: EnvironmentSpec,
     *,
-    steps: int,
+    total_timesteps: int,
     seed: int = 0,
     arguments: dict[str, Any] | None = None,
     label: str | None = None,
-    num_envs: int = 1,
+    n_envs: int = 1,
     eval_interval: int | None = None,
     eval_episodes: int | None = None,
     eval_steps: int | None = None,
@@ -140,10 +141,12 @@ def make_config(
     kind = find_agent(agent)
     given = {name: _plain_schedule(name, value) for name, value in (arguments or {}).items()}
     kind.check_arguments(given)
-    integer_in("the number of steps", steps, 1, _MANY)
-    integer_in("the seed", seed, 0, 2**32 - 1)
-    integer_in("the number of environments", num_envs, 1, 2**20)
-    interval = default_interval(steps) if eval_interval is None else integer_in("the eval interval", eval_interval, 1, _MANY)
+    integer_in("total_timesteps", total_timesteps, 1, _MANY)
+    integer_in("seed", seed, 0, 2**32 - 1)
+    integer_in("n_envs", n_envs, 1, 2**20)
+    interval = (
+        default_interval(total_timesteps) if eval_interval is None else integer_in("eval_interval", eval_interval, 1, _MANY)
+    )
     if boolean("save_replay", save_replay) and not kind.ours:
         raise ValueError(f"{kind.name} has no replay memory that can be kept (without pickle)")
     episodes, length = default_sizes(environment.task(), eval_episodes, eval_steps)
@@ -155,18 +158,18 @@ def make_config(
         arguments=given,
         defaults={name: value for name, value in kind.defaults().items() if name not in given},
         environment=environment,
-        num_envs=num_envs,
+        n_envs=n_envs,
         seed=seed,
-        steps=steps,
+        total_timesteps=total_timesteps,
         evaluation=EvaluationConfig(interval, episodes, length),
         save_replay=save_replay,
     )
     return _through_yaml(config)
 
 
-def default_interval(steps: int) -> int:
+def default_interval(total_timesteps: int) -> int:
     """A round number of steps (1, 2 or 5 times a power of ten) that gives at least 30 evaluations where possible."""
-    most = max(steps // EVALUATIONS, 1)
+    most = max(total_timesteps // EVALUATIONS, 1)
     power = 10 ** (len(str(most)) - 1)
     return max(factor * power for factor in (1, 2, 5) if factor * power <= most)
 

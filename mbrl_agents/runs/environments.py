@@ -154,20 +154,20 @@ class EnvironmentSpec:
         task = self.task()
         return None if task is None else task.env
 
-    def training_env(self, num_envs: int) -> Any:
+    def training_env(self, n_envs: int) -> Any:
         """What an agent is trained in: one Gymnasium environment, or a ``VecEnv`` of several."""
-        if num_envs == 1:
+        if n_envs == 1:
             return self.make()
         task = self.task()
         if task is not None:
-            return FunctionalVecEnv(task.env, num_envs, max_episode_steps=task.max_episode_steps)
-        return self.vec_env(num_envs)
+            return FunctionalVecEnv(task.env, n_envs, max_episode_steps=task.max_episode_steps)
+        return self.vec_env(n_envs)
 
-    def vec_env(self, num_envs: int, **more: Any) -> Any:
+    def vec_env(self, n_envs: int, **more: Any) -> Any:
         """A ``VecEnv`` of Gymnasium environments, each in SB3's ``Monitor``."""
         from stable_baselines3.common.env_util import make_vec_env
 
-        return make_vec_env(lambda: self.make(**more), n_envs=num_envs)
+        return make_vec_env(lambda: self.make(**more), n_envs=n_envs)
 
 
 def _texts(value: Any) -> Iterator[str]:

@@ -45,11 +45,11 @@ class Programs:
 
     def _env(self, config: RunConfig) -> Any:
         """An environment to look at, one for all agents."""
-        if config.num_envs == 1:
+        if config.n_envs == 1:
             return config.environment.sample()
-        key = repr((config.environment.to_dict(), config.num_envs))
+        key = repr((config.environment.to_dict(), config.n_envs))
         if key not in self._envs:
-            self._envs[key] = config.environment.training_env(config.num_envs)
+            self._envs[key] = config.environment.training_env(config.n_envs)
         return self._envs[key]
 
     def check_metrics(self, metrics: UserMetrics) -> None:

@@ -43,7 +43,7 @@ class RunProgress:
     Attributes:
         label: Name of the agent; runs of one label are taken to be equally fast.
         title: Name of the run.
-        steps: Timesteps in total.
+        total_timesteps: Timesteps in total.
         timesteps: Timesteps done.
         score: Latest score.
         state: ``"waiting"``, ``"training"``, or how it ended.
@@ -55,7 +55,7 @@ class RunProgress:
 
     label: str
     title: str
-    steps: int
+    total_timesteps: int
     timesteps: int = 0
     score: float | None = None
     state: str = WAITING
@@ -67,7 +67,7 @@ class RunProgress:
     @property
     def left(self) -> int:
         """Timesteps still to do."""
-        return 0 if self.state in (*ENDED, FAILED, INTERRUPTED) else max(self.steps - self.timesteps, 0)
+        return 0 if self.state in (*ENDED, FAILED, INTERRUPTED) else max(self.total_timesteps - self.timesteps, 0)
 
 
 class Tracker:
@@ -124,7 +124,7 @@ class Tracker:
 
     def summary(self) -> str:
         """One line."""
-        done, total = sum(run.timesteps for run in self.runs), sum(run.steps for run in self.runs)
+        done, total = sum(run.timesteps for run in self.runs), sum(run.total_timesteps for run in self.runs)
         finished = sum(run.state == FINISHED for run in self.runs)
         left = self.seconds_left()
         parts = [] if len(self.runs) == 1 else [f"{finished} of {len(self.runs)} runs"]
@@ -166,15 +166,15 @@ class BarTracker(Tracker):
         super().__init__(runs, num_workers)
         self.bars = bars
         self.tasks: dict[int, TaskID] = {}
-        self.total = bars.add_task("", total=sum(run.steps for run in runs), note="starting")
+        self.total = bars.add_task("", total=sum(run.total_timesteps for run in runs), note="starting")
 
     def show(self) -> None:
         for index, run in enumerate(self.runs):
             if run.state == TRAINING:
                 if index not in self.tasks and len(self.tasks) < MAX_BARS:
-                    self.tasks[index] = self.bars.add_task(escape(run.title), total=run.steps, note="")
+                    self.tasks[index] = self.bars.add_task(escape(run.title), total=run.total_timesteps, note="")
                 if index in self.tasks:
-                    note = f"{run.timesteps:,} of {run.steps:,} steps{_score(run)}"
+                    note = f"{run.timesteps:,} of {run.total_timesteps:,} steps{_score(run)}"
                     self.bars.update(self.tasks[index], completed=run.timesteps, note=note)
             elif run.state != WAITING and len(self.runs) > 1 and index in self.tasks:
                 self.bars.remove_task(self.tasks.pop(index))

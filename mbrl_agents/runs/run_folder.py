@@ -152,7 +152,7 @@ class RunFolder:
         """Writes where the run is."""
         pid, seconds = os.getpid(), round(status.seconds, 3)
         status = status._replace(pid=pid, host=this_host(), process=process_identity(pid) or "", seconds=seconds)
-        data = {**status._asdict(), "of": self.config.steps, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
+        data = {**status._asdict(), "of": self.config.total_timesteps, "written": time.strftime("%Y-%m-%dT%H:%M:%S%z")}
         write_atomically(self.path / STATUS, json.dumps(data, indent=2).encode())
 
     def write_failure(self, error: Exception) -> str:

@@ -64,7 +64,7 @@ class Scheduler:
         programs, runs = programs or Programs(), []
         for i, folder in enumerate(folders):
             try:
-                goal = min(until or folder.config.steps, folder.config.steps)
+                goal = min(until or folder.config.total_timesteps, folder.config.total_timesteps)
                 program, like = programs.of(folder.config), programs.agent_like(folder.config)
                 runs.append(RunInTraining(i, folder, program, like, goal, metrics, folder.status().timesteps))
             except (TypeError, ValueError) as error:  # arguments that do not go together: no reason to lose the other runs

@@ -96,7 +96,7 @@ class _Training:
         self.folder, self.config, self.report, self.pending = folder, folder.config, report, pending
         evaluation = self.config.evaluation
         self.evaluator = Evaluator(self.config.environment, evaluation.episodes, evaluation.steps)
-        self.env = self.config.environment.training_env(self.config.num_envs)
+        self.env = self.config.environment.training_env(self.config.n_envs)
         self.latest = LatestValues()
         self.agent, self.seconds_before = checkpoints.restore(folder, self.env)
         before = checkpoints.measured_before(folder, self.agent.num_timesteps if self.seconds_before else None)
@@ -129,13 +129,13 @@ class _Training:
 
     @property
     def _at_end(self) -> bool:
-        return self.agent.num_timesteps >= self.config.steps
+        return self.agent.num_timesteps >= self.config.total_timesteps
 
     # ------------------------------------------------------------------ learning
 
     def _learn(self) -> None:
         """Trains up to the end, or until stopped."""
-        left = self.config.steps - self.agent.num_timesteps
+        left = self.config.total_timesteps - self.agent.num_timesteps
         if left <= 0 or self.pending.pressed:
             return
         grid = EvaluationGrid(self.config.evaluation.interval, Calling(self.evaluate_if_due))

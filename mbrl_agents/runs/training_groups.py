@@ -76,9 +76,9 @@ class RunInTraining:
         config = self.folder.config
         task = config.environment.task()
         assert task is not None
-        self.record = RunRecord(self.like, task, config.seed, config.steps)
+        self.record = RunRecord(self.like, task, config.seed, config.total_timesteps)
         if self.folder.agent_path.is_file():
-            agent, self.seconds = checkpoints.restore(self.folder, config.environment.training_env(config.num_envs))
+            agent, self.seconds = checkpoints.restore(self.folder, config.environment.training_env(config.n_envs))
             assert isinstance(agent, JaxAgent)
             self.record.take_over(agent, task)
             self.timesteps, self.updates = agent.num_timesteps, agent._n_updates
@@ -100,7 +100,7 @@ class RunInTraining:
         run, self.record.run = self.record.run, None
         config, evaluation = self.folder.config, self.folder.config.evaluation
         assert evaluation.steps is not None
-        sizes = config.steps, evaluation.episodes, evaluation.steps
+        sizes = config.total_timesteps, evaluation.episodes, evaluation.steps
         return Run(run, self.program, self.like.schedules, *sizes, config.seed, self.metrics)
 
     def take(self, state: RunState) -> RunRecord:
@@ -128,7 +128,7 @@ class RunInTraining:
         self.score = measured[SCORE]
         values = dict(measured)
         if self.timesteps:
-            scheduled = self.like.scheduled(max(1 - self.timesteps / self.folder.config.steps, 0.0))
+            scheduled = self.like.scheduled(max(1 - self.timesteps / self.folder.config.total_timesteps, 0.0))
             # A learner that changes its learning rate itself tells it.
             values |= dict(sorted((scheduled | {"train/n_updates": float(self.updates)} | self.means.means()).items()))
         self.folder.append_metrics(self.timesteps, values)
@@ -142,7 +142,7 @@ class RunInTraining:
     def arrive(self) -> None:
         """Notes that it is where it was to come to."""
         if self.state == RUNNING and self.timesteps >= self.goal:
-            self.state = FINISHED if self.timesteps >= self.folder.config.steps else PAUSED
+            self.state = FINISHED if self.timesteps >= self.folder.config.total_timesteps else PAUSED
 
     def write_status(self, state: str, error: str | None = None) -> None:
         """Writes where the run is."""
@@ -239,7 +239,7 @@ class GroupInTraining:
         number = self.timesteps // config.evaluation.interval
         # An evaluation comes with the first step that reaches its timestep.
         last = -(-number * config.evaluation.interval // self._num_envs)
-        due = -(-min((number + 1) * config.evaluation.interval, config.steps) // self._num_envs)
+        due = -(-min((number + 1) * config.evaluation.interval, config.total_timesteps) // self._num_envs)
         return due, min(due, last + ((self._vector_steps - last) // most + 1) * most)
 
     def _score(self) -> None:

@@ -49,9 +49,9 @@ class FreeTrainer:
 
     @staticmethod
     def _curve(spec: StudySpec, point: dict[str, Any], seed: int) -> Curve:
-        timesteps = tuple(range(0, spec.steps + 1, spec.steps // EVALUATIONS))
+        timesteps = tuple(range(0, spec.total_timesteps + 1, spec.total_timesteps // EVALUATIONS))
         height = (point["learning_rate"] + 0.1 * point["temperature"]) % 1
-        return Curve(seed, timesteps, tuple(height * timestep / spec.steps + 0.01 * seed for timestep in timesteps))
+        return Curve(seed, timesteps, tuple(height * timestep / spec.total_timesteps + 0.01 * seed for timestep in timesteps))
 
 
 class Seconds(NamedTuple):
@@ -85,7 +85,7 @@ def study_seconds(storage: str, folder: pathlib.Path, sampler: str, trials: int,
     began = Seconds.now()
     space = Space.of(GRID if sampler == "grid" else RANGES)
     given: dict[str, Any] = {"seeds_per_trial": seeds, "sampler": sampler}
-    study = create_study("ReplayDQN", FLUTE, space, steps=12_000, storage=storage, folder=folder, **given)
+    study = create_study("ReplayDQN", FLUTE, space, total_timesteps=12_000, storage=storage, folder=folder, **given)
     study.set_trials(trials)
     Worker(study, batch, FreeTrainer()).run()
     assert study.progress() == (trials, trials)

@@ -37,7 +37,9 @@ def search(trials: int, steps: int, batch_size: int, parallel: int | None) -> tu
     space = {"learning_rate": list(RATES[: -(-trials // 2)]), "temperature": [0.05, 0.1][: min(trials, 2)]}
     with tempfile.TemporaryDirectory() as folder:
         flute = EnvironmentSpec("mbrl/PanFlute-v0", {"num_pipes": 5})
-        study = create_study("ReplayDQN", flute, space, steps=steps, seeds_per_trial=SEEDS, folder=pathlib.Path(folder))
+        study = create_study(
+            "ReplayDQN", flute, space, total_timesteps=steps, seeds_per_trial=SEEDS, folder=pathlib.Path(folder)
+        )
         study.set_trials(trials)
         process, began = psutil.Process(), time.perf_counter()
         before = process.cpu_times()

@@ -44,7 +44,7 @@ TINY: dict[str, dict[str, Any]] = {
 
 def config(agent: str = "ReplayDQN", environment: EnvironmentSpec = FLUTE, **changes: Any) -> RunConfig:
     """A small run; ``changes`` are arguments of ``make_config``."""
-    given: dict[str, Any] = {"steps": 200, "eval_interval": 50, "eval_episodes": 4, "eval_steps": 10}
+    given: dict[str, Any] = {"total_timesteps": 200, "eval_interval": 50, "eval_episodes": 4, "eval_steps": 10}
     given |= {"arguments": TINY.get(agent, {})}
     return make_config(agent, environment, **(given | changes))
 

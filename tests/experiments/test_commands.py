@@ -24,7 +24,7 @@ from mbrl_envs import cli
 from tests.experiments.runs import TINY, contents, settings
 
 ROOT = pathlib.Path(__file__).parents[2]
-SIZES = ["--steps", "120", "--eval-interval", "40", "--eval-episodes", "4", "--eval-steps", "10"]
+SIZES = ["--total-timesteps", "120", "--eval-interval", "40", "--eval-episodes", "4", "--eval-steps", "10"]
 TRAIN = ["train", "replay-dqn", "mbrl/PanFlute-v0", *SIZES, *(part.replace("ReplayDQN.", "") for part in settings("ReplayDQN"))]
 
 
@@ -79,7 +79,7 @@ def test_evaluate_a_run_and_a_file(trained: pathlib.Path, capsys: pytest.Capture
     assert capsys.readouterr().out == one
     # Elsewhere, one of ours says what it is, but not where it lived.
     (tmp_path / "moved.zip").write_bytes((trained / "agent.zip").read_bytes())
-    arguments = ["evaluate", str(tmp_path / "moved"), "--env", "mbrl/PanFlute-v0", "--episodes", "4", "--steps", "10"]
+    arguments = ["evaluate", str(tmp_path / "moved"), "--env", "mbrl/PanFlute-v0", "--eval-episodes", "4", "--eval-steps", "10"]
     assert cli.main(arguments) == 0
     assert capsys.readouterr().out == one
     assert "say which environment, with --env" in fails(capsys, "evaluate", tmp_path / "moved.zip")
@@ -88,7 +88,7 @@ def test_evaluate_a_run_and_a_file(trained: pathlib.Path, capsys: pytest.Capture
 
 def test_evaluate_a_file_of_sb3(capsys: pytest.CaptureFixture, tmp_path: pathlib.Path) -> None:
     PPO("MlpPolicy", "CartPole-v1", policy_kwargs={"net_arch": [8]}, device="cpu").save(tmp_path / "ppo.zip")
-    command = ["evaluate", tmp_path / "ppo.zip", "--env", "CartPole-v1", "--episodes", "2"]
+    command = ["evaluate", tmp_path / "ppo.zip", "--env", "CartPole-v1", "--eval-episodes", "2"]
     assert "name its class, with --agent" in fails(capsys, *command)
     assert "is no PPO for this environment with these arguments" in fails(capsys, *command, "--agent", "ppo")
     assert cli.main([*map(str, command), "--agent", "ppo", "--set", "policy_kwargs={'net_arch': [8]}"]) == 0
@@ -136,14 +136,32 @@ def test_compare(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
     assert cli.main([*command, *extra, "--out", str(out)]) == 0
     shown = capsys.readouterr()
     assert "short gets gamma=0.9 (--preset none for its own defaults)" in shown.err
-    for part in ("ReplayDQN", "short", "best policy", "results.csv, curves.csv, curves.png"):
+    for part in ("ReplayDQN", "short", "best policy", "results.csv, curves.csv, table.csv, curves.png"):
         assert part in shown.out
-    assert set(pd.read_csv(out / "results.csv")["agent"]) == {"ReplayDQN", "short"}
+    assert pd.read_csv(out / "results.csv")[["label", "agent", "runs"]].to_numpy().tolist() == [
+        ["ReplayDQN", "ReplayDQN", 2],
+        ["short", "PPO", 2],
+    ]
     assert (out / "curves.png").read_bytes().startswith(b"\x89PNG")
     assert cli.main([*command, *extra, "--out", str(out)]) == 0
     assert "4 of 4 runs are finished already" in capsys.readouterr().err
     error = fails(capsys, *command, *extra, "--preset", "none", "--out", out)
-    assert "another configuration (gamma: 0.9 -> 0.99)" in error
+    assert "holds another run (gamma: 0.9 -> 0.99)" in error
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("train PPO CartPole-v1 --steps 100", "--steps is --total-timesteps now"),
+        ("compare CartPole-v1 --first-seed 1", "--first-seed is --seed now"),
+        ("evaluate runs --episodes 3", "--episodes is --eval-episodes now"),
+        ("evaluate runs --steps 3", "--steps is --eval-steps now"),
+        ("tune run PPO CartPole-v1 --space gamma=1 --minimize", "--minimize is --direction minimize now"),
+    ],
+)
+def test_options_of_earlier_versions_say_what_they_are_now(arguments: str, message: str, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(arguments.split()) == 2
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -161,14 +179,14 @@ def test_compare(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
         (["train", "ReplayDQN", "CartPole-v1", "--set", "gamma=7"], "gamma must be"),
         (["train", "PPO", "mbrl/PanFlute-v0", "--env-arg", "pipes=3"], "PanFlute has no argument 'pipes'"),
         (["train", "PPO", "CartPole-v1", "--env-arg", "size"], "--env-arg must look like NAME=VALUE"),
-        (["train", "PPO", "CartPole-v1", "--steps", "0"], "the number of steps must be"),
-        (["train", "PPO", "CartPole-v1", "--seed", "-1"], "the seed must be"),
-        (["train", "PPO", "CartPole-v1", "--n-envs", "0"], "the number of environments must be"),
+        (["train", "PPO", "CartPole-v1", "--total-timesteps", "0"], "total_timesteps must be"),
+        (["train", "PPO", "CartPole-v1", "--seed", "-1"], "seed must be"),
+        (["train", "PPO", "CartPole-v1", "--n-envs", "0"], "n_envs must be"),
         (["train", "PPO", "CartPole-v1", "--max-episode-steps", "0"], "max_episode_steps"),
         (["train", "PPO", "CartPole-v1", "--save-replay"], "PPO has no replay memory that can be kept"),
         (["compare", "CartPole-v1", "--seeds", "0"], "--seeds must be"),
         (["compare", "CartPole-v1", "--jobs", "0"], "--jobs must be"),
-        (["compare", "CartPole-v1", "--first-seed", "-2"], "the seed must be"),
+        (["compare", "CartPole-v1", "--seed", "-2"], "each of seeds must be"),
         (["compare", "CartPole-v1", "--agents", "PPO", "ppo"], "PPO is there twice"),
         (["compare", "CartPole-v1", "--agents", "PPO", "--set", "DQN.gamma=1"], "there is no agent 'DQN' in this comparison"),
         (["train", "DQN", "mbrl/PanFlute-v0", "--preset", "study"], "--preset study is of mbrl compare"),
@@ -208,7 +226,7 @@ def test_an_error_that_is_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) ->
 
 # ---------------------------------------------------------------------- Ctrl-C, for real
 
-LONG = ["--steps", "1000000", "--eval-interval", "100", "--eval-episodes", "2", "--eval-steps", "5"]
+LONG = ["--total-timesteps", "1000000", "--eval-interval", "100", "--eval-episodes", "2", "--eval-steps", "5"]
 
 
 def start(*arguments: Any) -> subprocess.Popen:

@@ -36,6 +36,16 @@ def test_a_configuration_survives_yaml() -> None:
     assert "learning_rate" not in again.defaults
 
 
+def test_a_configuration_of_an_earlier_version_is_read() -> None:
+    made = config(n_envs=2)
+    old = {
+        "steps" if name == "total_timesteps" else "num_envs" if name == "n_envs" else name: value
+        for name, value in made.to_dict().items()
+    }
+    assert {"steps", "num_envs"} <= set(old)
+    assert RunConfig.from_dict(old, "it") == made
+
+
 def test_a_tuple_is_the_list_that_comes_back() -> None:
     """Else a run that was stopped would be another run, and could not be gone on with."""
     made = gymnasium.make("mbrl/CueReward-v0", delays=(2, 3))
@@ -48,9 +58,9 @@ def test_a_tuple_is_the_list_that_comes_back() -> None:
 
 
 def test_the_studys_environments_are_evaluated_as_in_the_study() -> None:
-    made = configs.make_config("ReplayDQN", EnvironmentSpec("mbrl/ProcMaze-v0"), steps=1000)
+    made = configs.make_config("ReplayDQN", EnvironmentSpec("mbrl/ProcMaze-v0"), total_timesteps=1000)
     assert (made.evaluation.episodes, made.evaluation.steps) == (32, 100)
-    other = configs.make_config("PPO", EnvironmentSpec("CartPole-v1"), steps=1000)
+    other = configs.make_config("PPO", EnvironmentSpec("CartPole-v1"), total_timesteps=1000)
     assert (other.evaluation.episodes, other.evaluation.steps) == (10, None)
 
 
@@ -88,11 +98,11 @@ def test_what_is_no_configuration_is_refused(data: object) -> None:
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"steps": 0}, ValueError, "the number of steps must be"),
-        ({"steps": 1.5}, TypeError, "the number of steps must be"),
-        ({"seed": -1}, ValueError, "the seed must be"),
-        ({"num_envs": 0}, ValueError, "the number of environments must be"),
-        ({"eval_interval": 0}, ValueError, "the eval interval must be"),
+        ({"total_timesteps": 0}, ValueError, "total_timesteps must be"),
+        ({"total_timesteps": 1.5}, TypeError, "total_timesteps must be"),
+        ({"seed": -1}, ValueError, "seed must be"),
+        ({"n_envs": 0}, ValueError, "n_envs must be"),
+        ({"eval_interval": 0}, ValueError, "eval_interval must be"),
         ({"eval_episodes": 0}, ValueError, "the number of evaluation episodes must be"),
         ({"eval_steps": 0}, ValueError, "the number of evaluation steps must be"),
         ({"arguments": {"gamma": 2}}, ValueError, "gamma must be"),

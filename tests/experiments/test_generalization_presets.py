@@ -92,7 +92,7 @@ def test_presets_say_what_the_reference_says(name: str) -> None:
     preset = published.preset(name)
     task, _, regime = name.partition("-")
     steps, updates, interval, evaluations = REGIMES[regime]
-    assert (preset.regime.steps, preset.regime.eval_interval) == (steps, evaluations)
+    assert (preset.regime.total_timesteps, preset.regime.eval_interval) == (steps, evaluations)
     assert (preset.regime.n_envs, preset.regime.eval_episodes, preset.regime.eval_steps) == (1, 32, 100)
     assert preset.environment.dynamics() == ENVIRONMENTS[task]
     assert preset.environment.max_episode_steps == -1
@@ -131,7 +131,7 @@ def test_dynamics_say_whether_a_task_ends(name: str, continuing: bool) -> None:
 def test_simple_is_as_tuned_unless_asked_otherwise(tmp_path: pathlib.Path) -> None:
     """The preset has raw logits, with which it was tuned; ``--set raw_logits=False`` draws bits with their probability."""
     assert published.preset("procmaze-high").for_agent("SimpleModelDQN")["raw_logits"] is True
-    quick = ["--steps", "100", "--eval-interval", "100", "--eval-episodes", "1", "--eval-steps", "2"]
+    quick = ["--total-timesteps", "100", "--eval-interval", "100", "--eval-episodes", "1", "--eval-steps", "2"]
     command = ["train", "SimpleModelDQN", "--preset", "procmaze-high", "--set", "raw_logits=False", *quick]
     assert cli.main([*command, "--out", str(tmp_path / "run")]) == 0
     arguments = RunFolder.open(tmp_path / "run").config.arguments

@@ -44,7 +44,7 @@ def saved(path: pathlib.Path, cls: Any, spec: EnvironmentSpec) -> list[str]:
     """A fresh agent's file, and the command that evaluates it."""
     cls("MlpPolicy", spec.make(), **SMALL).save(path)
     constants = [part for name, value in spec.arguments.items() for part in ("--env-arg", f"{name}={value}")]
-    return ["evaluate", str(path), "--env", spec.id, *constants, "--episodes", "2", "--steps", "5"]
+    return ["evaluate", str(path), "--env", spec.id, *constants, "--eval-episodes", "2", "--eval-steps", "5"]
 
 
 def is_picture(path: pathlib.Path) -> bool:

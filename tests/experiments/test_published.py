@@ -38,19 +38,31 @@ def test_unknown_presets_and_agents() -> None:
 
 def test_train_with_a_preset(tmp_path: pathlib.Path) -> None:
     out = tmp_path / "run"
-    command = ["train", "ReplayDQN", "--preset", "panflute-low", "--steps", "200", "--out", str(out), *QUICK]
+    command = ["train", "ReplayDQN", "--preset", "panflute-low", "--total-timesteps", "200", "--out", str(out), *QUICK]
     assert cli.main(command) == 0
     config = RunFolder.open(out).config
     assert config.arguments["learning_rate"] == 3.125e-6
     assert config.environment.max_episode_steps == -1
-    assert config.steps == 200
+    assert config.total_timesteps == 200
 
 
 def test_compare_with_a_preset(tmp_path: pathlib.Path) -> None:
     """The study's names are labels; agents may be left out."""
     out = tmp_path / "cmp"
     names = ["--agents", "replay", "Simple"]
-    command = ["compare", "--preset", "panflute-high", *names, "--seeds", "1", "--steps", "200", "--out", str(out), *QUICK]
+    command = [
+        "compare",
+        "--preset",
+        "panflute-high",
+        *names,
+        "--seeds",
+        "1",
+        "--total-timesteps",
+        "200",
+        "--out",
+        str(out),
+        *QUICK,
+    ]
     assert cli.main(command) == 0
     rates = {label: RunFolder.open(out / label / "seed-0").config.arguments for label in ("replay", "simple")}
     assert {label: (each["learning_rate"], each["temperature"]) for label, each in rates.items()} == {
@@ -84,13 +96,24 @@ def test_presets_in_files(tmp_path: pathlib.Path) -> None:
     environment = dataclasses.replace(study.environment, arguments={"num_pipes": 2})
     preset_files.write(dataclasses.replace(study, environment=environment), file)
     again = published.preset(file)
-    assert (again.environment, again.regime.steps, again.regime.eval_interval) == (environment, 1_000_000, 500)
+    assert (again.environment, again.regime.total_timesteps, again.regime.eval_interval) == (environment, 1_000_000, 500)
     for name, given in [("ReplayDQN", {}), ("LatentModelDQN", {"latent": "gaussian"})]:
         assert again.for_agent(name, given) == study.for_agent(name, given)
-    assert cli.main(["train", "ReplayDQN", "--preset", str(file), "--steps", "200", "--out", str(out), *QUICK]) == 0
+    assert cli.main(["train", "ReplayDQN", "--preset", str(file), "--total-timesteps", "200", "--out", str(out), *QUICK]) == 0
     config = RunFolder.open(out).config
     assert (config.arguments["temperature"], config.environment.arguments) == (0.1, {"num_pipes": 2})
-    changed = ["--preset", str(file), "--agents", "replay", "--env-arg", "num_pipes=3", "--seeds", "1", "--steps", "200"]
+    changed = [
+        "--preset",
+        str(file),
+        "--agents",
+        "replay",
+        "--env-arg",
+        "num_pipes=3",
+        "--seeds",
+        "1",
+        "--total-timesteps",
+        "200",
+    ]
     assert cli.main(["compare", *changed, "--out", str(tmp_path / "compared"), *QUICK[:-2]]) == 0
     (run,) = runs_below(tmp_path / "compared")
     assert (run.config.environment.arguments, run.config.arguments["temperature"]) == ({"num_pipes": 3}, 0.1)
@@ -110,7 +133,9 @@ def test_two_agents_of_one_class_in_a_file(tmp_path: pathlib.Path, capsys: pytes
     arguments = {"slow": {"learning_rate": 1e-4}, "fast": {"learning_rate": 1e-2}}
     two = dataclasses.replace(study, arguments=arguments, agents={label: ("ReplayDQN", {}) for label in arguments})
     preset_files.write(two, file)
-    assert cli.main(["compare", "--preset", str(file), "--seeds", "1", "--steps", "200", "--out", str(out), *QUICK]) == 0
+    assert (
+        cli.main(["compare", "--preset", str(file), "--seeds", "1", "--total-timesteps", "200", "--out", str(out), *QUICK]) == 0
+    )
     rates = {run.config.label: run.config.arguments["learning_rate"] for run in runs_below(out)}
     assert rates == {"slow": 1e-4, "fast": 1e-2}
     assert cli.main(["train", "ReplayDQN", "--preset", str(file)]) == 2
@@ -131,24 +156,41 @@ def test_all_that_a_file_may_say(tmp_path: pathlib.Path, capsys: pytest.CaptureF
     error = capsys.readouterr().err
     assert "mine.yaml: found by study mine, last-3 score 0.25 (lowest, seeds 0 1), 0.5 on fresh seeds 2 3 4" in error
     config = RunFolder.open(tmp_path / "run").config
-    assert (config.num_envs, config.evaluation) == (2, EvaluationConfig(100, 3, 7))
+    assert (config.n_envs, config.evaluation) == (2, EvaluationConfig(100, 3, 7))
     given = ["--n-envs", "1", "--eval-episodes", "2", "--eval-steps", "5", "--eval-interval", "200"]
     assert cli.main([*train, *given, "--out", str(tmp_path / "other")]) == 0
     config = RunFolder.open(tmp_path / "other").config
-    assert (config.num_envs, config.evaluation) == (1, EvaluationConfig(200, 2, 5))
+    assert (config.n_envs, config.evaluation) == (1, EvaluationConfig(200, 2, 5))
+
+
+def test_a_file_of_an_earlier_version(tmp_path: pathlib.Path) -> None:
+    file, names = (
+        tmp_path / "old.yaml",
+        (("auc", "maximize", "mean"), ("best", "minimize", "min"), ("last-3", "maximize", "last-3")),
+    )
+    for objective, direction, today in names:
+        found = FOUND | {"objective": objective, "direction": direction}
+        data = {"environment": {"id": "mbrl/PanFlute-v0"}, "steps": 5, "eval_interval": 1, "found": found}
+        file.write_text(yaml.safe_dump(data | {"agents": {"a": {"agent": "ReplayDQN"}}}))
+        preset = published.preset(file)
+        assert preset.found is not None
+        assert (preset.regime.total_timesteps, preset.found.objective) == (5, today)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("steps: 5\n", "lacks agents, environment, eval_interval"),
+        ("total_timesteps: 5\n", "lacks agents, environment, eval_interval"),
         ("[1]", "must be a mapping with agents, environment"),
         ("{", "is not YAML"),
-        ("extra: 1\n", "must have no key but agents, environment, eval_episodes, eval_interval, .*, steps, got extra"),
+        (
+            "extra: 1\n",
+            "must have no key but agents, environment, eval_episodes, eval_interval, .*, total_timesteps, got extra",
+        ),
         ("notes: 3\n", "notes must be a text, got 3"),
         ("agents: {a: {agent: Nobody}}\n", "Nobody"),
         ("agents: {}\n", "agents must name at least one agent"),
-        ("steps: 0\n", "steps must be"),
+        ("total_timesteps: 0\n", "total_timesteps must be"),
         ("environment: {name: x}\n", "environment lacks id"),
         ("n_envs: 0\n", "n_envs must be an integer from 1"),
         ("eval_steps: a\n", "eval_steps must be an integer from 1"),
@@ -164,7 +206,12 @@ def test_all_that_a_file_may_say(tmp_path: pathlib.Path, capsys: pytest.CaptureF
 )
 def test_files_that_are_no_presets(tmp_path: pathlib.Path, change: str, message: str) -> None:
     file = tmp_path / "preset.yaml"
-    whole = {"environment": {"id": "mbrl/PanFlute-v0"}, "steps": 5, "eval_interval": 1, "agents": {"a": {"agent": "ReplayDQN"}}}
+    whole = {
+        "environment": {"id": "mbrl/PanFlute-v0"},
+        "total_timesteps": 5,
+        "eval_interval": 1,
+        "agents": {"a": {"agent": "ReplayDQN"}},
+    }
     replaces = ":" in change and not message.startswith("lacks")
     file.write_text(yaml.safe_dump(whole | yaml.safe_load(change)) if replaces else change)
     with pytest.raises((TypeError, ValueError), match=message):

@@ -15,18 +15,7 @@ from mbrl_agents.experiments.statistics import (
     probability_of_improvement,
     steps_until_held,
     stratified_bootstrap,
-    worth,
 )
-
-
-@pytest.mark.parametrize(
-    ("by", "value"), [("final", 2.5), ("mean", 2.25), ("max", 4), ("min", 0), ("last", 2), ("last-3", 3), ("last-9", 2.25)]
-)
-def test_what_a_curve_is_worth(by: str, value: float) -> None:
-    curve = pd.Series([0.0, 4.0, 3.0, 2.0], [0, 50, 95, 100])
-    assert worth(curve, by, 100) == value
-    assert (worth(curve, by, 200) is None) == (by == "final")
-    assert worth(curve[:0], by, 100) is None
 
 
 def test_a_row_says_only_what_can_be_said() -> None:

@@ -17,7 +17,7 @@ from tests.experiments.runs import contents
 from tests.experiments.sweep_runs import SMALL, alone, same_parameters
 from tests.experiments.test_commands import fails
 
-TRAIN = ["train", "ReplayDQN", "mbrl/PanFlute-v0", "--steps", "300", "--eval-interval", "100", "--eval-episodes", "4"]
+TRAIN = ["train", "ReplayDQN", "mbrl/PanFlute-v0", "--total-timesteps", "300", "--eval-interval", "100", "--eval-episodes", "4"]
 TRAIN += [
     "--eval-steps",
     "10",
@@ -26,7 +26,7 @@ TRAIN += [
 SEEDS = ["--seeds", "2"]
 RATES = ["--sweep", "learning_rate=1e-4,1e-3"]
 PICTURES = ["curves.png", "hyperparameters.png"]
-FILES = ["summary.csv", "sweep.yaml", "table.csv"]
+FILES = ["curves.csv", "results.csv", "sweep.yaml", "table.csv"]
 
 
 def files(path: pathlib.Path) -> list[str]:
@@ -48,7 +48,7 @@ def test_what_is_written(trained: pathlib.Path) -> None:
     assert result.runs()["seed"].tolist() == [0, 1, 0, 1]
     assert result.runs()["state"].eq(FINISHED).all()
     pd.testing.assert_frame_equal(pd.read_csv(trained / "table.csv"), result.table(), rtol=1e-14)
-    pd.testing.assert_frame_equal(pd.read_csv(trained / "summary.csv"), result.summary(), rtol=1e-14)
+    pd.testing.assert_frame_equal(pd.read_csv(trained / "results.csv"), result.summary(), rtol=1e-14)
     for name in PICTURES:
         assert (trained / name).read_bytes().startswith(b"\x89PNG")
     same_parameters(result.agent(3), alone({"learning_rate": 1e-3}, 1, 300))
@@ -69,8 +69,8 @@ def test_the_same_again_trains_nothing(
     assert "mbrl/PanFlute-v0 after 300 steps" in out
     rows = [line for line in out.splitlines() if "0.001" in line or "0.0001" in line]
     assert len(rows) == 2
-    assert "4 runs, " in out
-    assert "table.csv, summary.csv, curves.png, hyperparameters.png, and a folder for each run" in out
+    assert "4 runs; " in out
+    assert "results.csv, curves.csv, table.csv, curves.png, hyperparameters.png, and a folder for each run" in out
 
 
 def test_another_sweep_in_its_place(trained: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
@@ -85,10 +85,10 @@ def test_another_sweep_in_its_place(trained: pathlib.Path, capsys: pytest.Captur
 
 
 def test_force_replaces_a_sweep_and_nothing_else(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture) -> None:
-    short = [*TRAIN, "--steps", "50", "--eval-interval", "50", "--execution", "loop"]
+    short = [*TRAIN, "--total-timesteps", "50", "--eval-interval", "50", "--execution", "loop"]
     out = tmp_path / "sweep"
     assert cli.main([*short, "--seeds", "2", "--out", str(out)]) == 0
-    assert files(out) == ["curves.png", *FILES]  # nothing was swept but the seed
+    assert files(out) == sorted(["curves.png", *FILES])  # nothing was swept but the seed
     assert cli.main([*short, "--seeds", "1", "--seed", "6", "--out", str(out), "--force"]) == 0
     assert SweepResult.open(out).runs()["seed"].tolist() == [6]
     assert not (out / "run-0001").exists()
@@ -127,7 +127,7 @@ def test_pairs_and_combinations(tmp_path: pathlib.Path, monkeypatch: pytest.Monk
 
 
 def test_pairs_are_trained_as_such(tmp_path: pathlib.Path) -> None:
-    short = [*TRAIN, "--steps", "50", "--eval-interval", "50", "--out", str(tmp_path / "sweep"), "--paired"]
+    short = [*TRAIN, "--total-timesteps", "50", "--eval-interval", "50", "--out", str(tmp_path / "sweep"), "--paired"]
     assert cli.main([*short, *RATES, "--sweep", "gamma=0.8,0.9", "--max-parallel-runs", "1"]) == 0
     result = SweepResult.open(tmp_path / "sweep")
     assert [result.setting(run) for run in range(2)] == [
@@ -153,10 +153,10 @@ def test_pairs_are_trained_as_such(tmp_path: pathlib.Path) -> None:
         (["--seeds", "0"], "--seeds must be an integer from 1"),
         (["--seeds", "-1"], "--seeds must be an integer from 1"),
         (["--seeds", "2", "--seed", "-1"], "each of seeds must be an integer from 0"),
-        (["--seeds", "2", "--steps", "0"], "total_timesteps must be an integer from 1"),
+        (["--seeds", "2", "--total-timesteps", "0"], "total_timesteps must be an integer from 1"),
         (["--seeds", "2", "--max-parallel-runs", "0"], "max_parallel_runs must be an integer from 1"),
         (["--seeds", "2", "--env-arg", "pipes=3"], "PanFlute has no argument 'pipes'"),
-        (["--seeds", "2", "--n-envs", "0"], "the number of environments must be"),
+        (["--seeds", "2", "--n-envs", "0"], "n_envs must be"),
         (["--dry-run"], "--dry-run is for several runs: give --seeds or --sweep as well"),
         (["--paired"], "--paired is for several runs: give --seeds or --sweep as well"),
         (["--execution", "loop"], "--execution is for several runs: give --seeds or --sweep as well"),

@@ -13,7 +13,7 @@ from stable_baselines3.common.utils import LinearSchedule
 
 from mbrl_agents import ReplayDQN, grid, sweep_memory, train_sweep
 from mbrl_agents.experiments.sweeps import sweep as sweeps
-from mbrl_agents.experiments.sweeps.specification import MOST_RUNS, specify
+from mbrl_agents.experiments.sweeps.specification import MAX_RUNS, specify
 from mbrl_agents.runs import memory
 from mbrl_agents.runs.programs import Programs
 from tests.experiments.runs import contents
@@ -123,9 +123,9 @@ def test_seeds(seeds: Any, error: type[Exception], message: str, tmp_path: pathl
     [
         ({"total_timesteps": 0}, ValueError, "total_timesteps must be an integer from 1"),
         ({"total_timesteps": 1e4}, TypeError, "total_timesteps must be an integer"),
-        ({"n_envs": 0}, ValueError, "the number of environments must be an integer from 1"),
+        ({"n_envs": 0}, ValueError, "n_envs must be an integer from 1"),
         ({"n_envs": 1201}, ValueError, "buffer_size must be at least n_steps . n_envs = 1201, got 1200"),
-        ({"eval_interval": 0}, ValueError, "the eval interval must be an integer from 1"),
+        ({"eval_interval": 0}, ValueError, "eval_interval must be an integer from 1"),
         ({"eval_episodes": 0}, ValueError, "the number of evaluation episodes must be"),
         ({"eval_steps": 0}, ValueError, "the number of evaluation steps must be"),
         ({"save_replay": 1}, TypeError, "save_replay must be True or False"),
@@ -171,7 +171,7 @@ def test_a_class_of_another_library(tmp_path: pathlib.Path) -> None:
 
 def test_too_many_runs(tmp_path: pathlib.Path) -> None:
     settings = {"gamma": np.linspace(0, 1, 1001)}
-    message = f"the number of runs .settings times seeds. must be an integer from 1 to {MOST_RUNS}, got 100100"
+    message = f"the number of runs .settings times seeds. must be an integer from 1 to {MAX_RUNS}, got 100100"
     refused(tmp_path, ValueError, message, hyperparameters=settings, seeds=100)
 
 

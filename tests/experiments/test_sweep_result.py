@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pathlib
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,6 +21,7 @@ from mbrl_agents.experiments.sweeps import folder as folders
 from mbrl_agents.experiments.sweeps.specification import specify
 from mbrl_agents.runs.run_folder import DIVERGED, FINISHED, INTERRUPTED, Status
 from mbrl_envs.pan_flute import PanFlute
+from mbrl_envs.yardsticks import optimal_score, uniform_score
 from tests.experiments.sweep_runs import FLUTE, SMALL, alone, same_parameters, same_runs, sweep
 
 GRID = (0, 40, 80, 90, 95, 100)  # the last tenth of 100 steps begins after 90
@@ -154,24 +156,32 @@ def test_objectives(tmp_path: pathlib.Path) -> None:
     curves = [[0, 9, 5, 7, 1, 3], [0, 1, 2, 3, 4, 5], [6, 6], [0, 0, 0, 0, 0, 0]]
     result = made_up(tmp_path, RATES, curves, diverged=[2])
     nan = float("nan")
-    expected = {"final": [2, 4.5, nan, 0], "mean": [25 / 6, 2.5, nan, 0], "max": [9, 5, nan, 0], "last": [3, 5, nan, 0]}
-    for by, values in expected.items():
-        series = result.objective(by)
-        assert (series.name, series.index.name, series.dtype) == (by, "run", float)
-        np.testing.assert_allclose(series, values, err_msg=by)
-    assert result.objective().equals(result.objective("final"))
-    np.testing.assert_allclose(result.objective("last", "train/loss"), [-6, -10, nan, 0])
-    with pytest.raises(ValueError, match="by must be one of 'final', 'mean', 'max', 'last'; got 'median'"):
-        result.objective("median")
+    expected = {"final": [2, 4.5, nan, 0], "mean": [25 / 6, 2.5, nan, 0], "max": [9, 5, nan, 0], "last-1": [3, 5, nan, 0]}
+    for objective, values in expected.items():
+        series = result.values(objective)
+        assert (series.name, series.index.name, series.dtype) == (objective, "run", float)
+        np.testing.assert_allclose(series, values, err_msg=objective)
+    assert result.values().equals(result.values("final"))
+    np.testing.assert_allclose(result.values("last-1", "train/loss"), [-6, -10, nan, 0])
+    with pytest.raises(
+        ValueError, match="objective must be one of final, mean, max, min, auc, or last-K such as last-1, got 'median'"
+    ):
+        result.values("median")
     with pytest.raises(ValueError, match="metric must be one of 'diverged', 'score', 'train/loss'; got 'loss'"):
-        result.objective("final", "loss")
+        result.values("final", "loss")
 
 
 def test_the_summary_in_numbers(tmp_path: pathlib.Path) -> None:
     values = [1.0, 2.0, 6.0, 4.0, 4.0, 8.0]
     table = made_up(tmp_path, RATES, ending_in(*values)).summary()
     names = ["setting", "learning_rate", "runs", "diverged", "mean", "low", "high", "std", "iqm", "iqm_low", "iqm_high"]
-    assert table.columns.tolist() == names
+    ends = ("", "_low", "_high")
+    assert table.columns.tolist() == [*names, *(f"normalised{end}" for end in ends), "seconds"]
+    # Made-up runs of PanFlute with five pipes, where a score is a reward per step.
+    low, high = uniform_score("mbrl/PanFlute-v0", steps=100), optimal_score("mbrl/PanFlute-v0", steps=100)
+    for end, name in zip(ends, ("mean", "low", "high"), strict=True):
+        np.testing.assert_allclose(table[f"normalised{end}"], (table[name] - low) / (high - low))
+    assert table["seconds"].tolist() == [1.5, 1.5]
     assert table[names[:4]].to_numpy().tolist() == [[0, 1e-4, 3, 0], [1, 1e-3, 3, 0]]
     # Student's t of two degrees of freedom: 4.302653.
     np.testing.assert_allclose(table["mean"], [3, 16 / 3])
@@ -235,12 +245,12 @@ def test_the_best_setting(tmp_path: pathlib.Path) -> None:
     assert (best.value, best.runs, best.diverged) == (5.5, [2, 3], 0)
     half = 12.7062 * np.sqrt(0.5) / np.sqrt(2)
     assert [best.low, best.high] == pytest.approx([5.5 - half, 5.5 + half], rel=1e-5)
-    assert result.best(mode="min").hyperparameters == {"learning_rate": 1e-3, "gamma": 0.8}
-    assert result.best(mode="min").value == -0.5
-    assert result.best("last", "train/loss").runs == [6, 7]  # twice the negative of the score
-    assert result.best("last", "train/loss", "min").value == -13
-    with pytest.raises(ValueError, match="mode must be one of 'max', 'min'; got 'best'"):
-        result.best(mode="best")
+    assert result.best(direction="minimize").hyperparameters == {"learning_rate": 1e-3, "gamma": 0.8}
+    assert result.best(direction="minimize").value == -0.5
+    assert result.best("last-1", "train/loss").runs == [6, 7]  # twice the negative of the score
+    assert result.best("last-1", "train/loss", "minimize").value == -13
+    with pytest.raises(ValueError, match="direction must be one of 'maximize', 'minimize'; got 'best'"):
+        result.best(direction="best")
 
 
 def test_the_best_setting_is_one_that_holds(tmp_path: pathlib.Path) -> None:
@@ -248,7 +258,7 @@ def test_the_best_setting_is_one_that_holds(tmp_path: pathlib.Path) -> None:
     rates = {"learning_rate": [1e-4, 1e-3, 1e-2]}
     result = made_up(tmp_path / "a", rates, ending_in(1, 2, 50, 60, 99, 99), diverged=[2, 4, 5])
     assert result.best().runs == [0, 1]
-    assert result.best(mode="min").runs == [0, 1]
+    assert result.best(direction="minimize").runs == [0, 1]
     result = made_up(tmp_path / "b", rates, ending_in(1, 2, 50, 60, 99, 99), diverged=[0, 3, 4, 5])
     assert (result.best().runs, result.best().value, result.best().diverged) == ([2, 3], 50, 1)
     assert np.isnan(result.best().low)
@@ -262,7 +272,7 @@ def test_a_sweep_over_seeds_alone(tmp_path: pathlib.Path) -> None:
     assert result.hyperparameters == []
     assert result.table().columns.tolist() == ["run", "seed", "timestep", "metric", "value"]
     assert result.best().hyperparameters == {}
-    assert result.best().value == pytest.approx(result.objective().mean())
+    assert result.best().value == pytest.approx(result.values().mean())
     assert result.runs()["seed"].tolist() == [5, 2]
 
 
@@ -322,6 +332,19 @@ def test_a_sweep_can_be_opened(small: SweepResult) -> None:
     same_runs(again.agent(1), small.agent(1))
 
 
+def test_a_sweep_of_an_earlier_version_can_be_opened(small: SweepResult, tmp_path: pathlib.Path) -> None:
+    """It called sizes otherwise."""
+    shutil.copytree(small.folder, tmp_path / "old")
+    for file in (tmp_path / "old").rglob("*.yaml"):
+        text = file.read_text()
+        assert "\nn_envs: " in text
+        assert "\ntotal_timesteps: " in text
+        file.write_text(text.replace("\nn_envs: ", "\nnum_envs: ").replace("\ntotal_timesteps: ", "\nsteps: "))
+    old = SweepResult.open(tmp_path / "old")
+    assert old.table().equals(small.table())
+    same_runs(old.agent(1), small.agent(1))
+
+
 def test_what_is_no_sweep_cannot_be_opened(small: SweepResult, tmp_path: pathlib.Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"nowhere is not a sweep's folder: it has no sweep\.yaml"):
         SweepResult.open(tmp_path / "nowhere")
@@ -338,8 +361,8 @@ def test_a_sweep_that_is_not_finished_has_the_curves_that_it_has(tmp_path: pathl
     result._folders[1].drop_after(40)
     result._folders[1].write_status(Status(INTERRUPTED, 40))
     again = SweepResult.open(result.folder)
-    np.testing.assert_array_equal(again.objective(), [1, np.nan])
-    np.testing.assert_array_equal(again.objective("last"), [2, 9])
+    np.testing.assert_array_equal(again.values(), [1, np.nan])
+    np.testing.assert_array_equal(again.values("last-1"), [2, 9])
     assert again.best().runs == [0]
     with pytest.raises(ValueError, match="run 1 has not come to its end: it is interrupted"):
         again.agent(1)
@@ -400,7 +423,7 @@ def test_a_line_over_one_number(tmp_path: pathlib.Path, figures: list[Figure]) -
     assert (axis.get_xlabel(), axis.get_xscale()) == ("learning_rate", "log")
     np.testing.assert_allclose(np.asarray(axis.lines[0].get_xdata(), float), [1e-4, 1e-3, 1e-2])
     np.testing.assert_array_equal(np.asarray(axis.lines[0].get_ydata(), float), [8, np.nan, 2])
-    result.plot_hyperparameters(tmp_path / "rates.pdf", by="max", metric="train/loss")
+    result.plot_hyperparameters(tmp_path / "rates.pdf", objective="max", metric="train/loss")
     assert "train/loss (max)" in figures[1].axes[0].get_ylabel()
     assert (tmp_path / "rates.pdf").read_bytes().startswith(b"%PDF")
 

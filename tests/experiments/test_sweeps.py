@@ -254,8 +254,8 @@ def test_the_order_of_runs_changes_no_number(execution: str) -> None:
     one = sweep({"learning_rate": rates, "gamma": gammas}, [4, 2], execution=execution)
     other = sweep({"learning_rate": rates[::-1], "gamma": gammas[::-1]}, [2, 4], execution=execution)
     same_sweeps(one, other, runs={0: 3, 1: 2, 2: 1, 3: 0})
-    assert one.objective("mean").tolist() == other.objective("mean").tolist()[::-1]
-    assert one.objective("mean", "train/loss").nunique() == 4
+    assert one.values("mean").tolist() == other.values("mean").tolist()[::-1]
+    assert one.values("mean", "train/loss").nunique() == 4
 
 
 # ---------------------------------------------------------------------- what is measured

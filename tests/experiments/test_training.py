@@ -116,20 +116,20 @@ def test_the_agent_of_an_evaluation_in_the_host_loop(tmp_path: pathlib.Path, mon
 @pytest.mark.parametrize(("agent", "steps", "last"), [("PPO", 100, 100), ("DQN", 103, 104)])
 def test_agents_of_sb3_are_evaluated_on_the_same_grid(tmp_path: pathlib.Path, agent: str, steps: int, last: int) -> None:
     """PPO stops at the end although its rollout is not full; DQN learns after every fourth step."""
-    run = folder(tmp_path / "run", agent, steps=steps, eval_interval=30)
+    run = folder(tmp_path / "run", agent, total_timesteps=steps, eval_interval=30)
     assert train(run).state == FINISHED
     assert run.scores().index.tolist() == [0, 30, 60, 90, last]
 
 
 def test_several_environments(tmp_path: pathlib.Path) -> None:
-    run = folder(tmp_path / "run", num_envs=4, steps=100, eval_interval=30)
+    run = folder(tmp_path / "run", n_envs=4, total_timesteps=100, eval_interval=30)
     assert train(run).timesteps == 100
     assert run.scores().index.tolist() == [0, 32, 60, 92, 100]
 
 
 def test_an_environment_without_functional_dynamics(tmp_path: pathlib.Path) -> None:
     spec = EnvironmentSpec("CartPole-v1")
-    run = folder(tmp_path / "run", environment=spec, steps=60, eval_interval=30, eval_steps=None, num_envs=2)
+    run = folder(tmp_path / "run", environment=spec, total_timesteps=60, eval_interval=30, eval_steps=None, n_envs=2)
     assert train(run, stop_at(20)).state == INTERRUPTED
     assert train(run).state == FINISHED
     assert run.scores().index.tolist() == [0, 30, 60]

@@ -35,7 +35,7 @@ def test_numbers_come_in_the_table(execution: str) -> None:
     # Keys are those of the run's seed at the timestep.
     assert values["pair/0"].nunique() == 2 * 3
     assert values["pair/0"][0].equals(values["pair/0"][2])
-    assert result.objective("last", "weights/norm").nunique() == 4
+    assert result.values("last-1", "weights/norm").nunique() == 4
 
 
 class Notes(KVWriter):

@@ -23,7 +23,7 @@ from tests.experiments.runs import folder, settings, stop_at
 
 AGENTS = ["ReplayDQN", "ValueRNN", "SimpleModelDQN"]
 # Evaluations fall between two trainings of the ValueRNN, and between two chunks of whole cycles.
-SIZES: dict[str, Any] = {"steps": 330, "eval_interval": 110}
+SIZES: dict[str, Any] = {"total_timesteps": 330, "eval_interval": 110}
 
 
 def paces(monkeypatch: pytest.MonkeyPatch, first: int, seconds: float) -> None:
@@ -78,7 +78,7 @@ class Killed(BaseException):
 
 def test_killed_and_gone_on(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a checkpoint after every 1000 steps, so also between evaluations; dead before this write or that."""
-    sizes = {"steps": 2600, "eval_interval": 1300}
+    sizes = {"total_timesteps": 2600, "eval_interval": 1300}
     whole = folder(tmp_path / "whole", "LinearTD", **sizes)
     train(whole)
     monkeypatch.setattr(checkpoints, "CHECKPOINT_SECONDS", 0.0)
@@ -104,7 +104,7 @@ def test_killed_and_gone_on(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_the_same_command_twice_and_as_a_sweep_of_one(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes = ["--steps", "250", "--eval-interval", "60", "--eval-episodes", "4", "--eval-steps", "10"]
+    sizes = ["--total-timesteps", "250", "--eval-interval", "60", "--eval-episodes", "4", "--eval-steps", "10"]
     arguments = [part.replace("ReplayDQN.", "") for part in settings("ReplayDQN")]
     command = ["train", "ReplayDQN", "mbrl/PanFlute-v0", *sizes, *arguments, "--seed", "2"]
     assert cli.main([*command, "--out", str(tmp_path / "one")]) == 0

@@ -65,7 +65,7 @@ def study_in(folder: pathlib.Path, storage: Any = None, **more: Any) -> Study:
     """A small study: twelve points."""
     given = {
         "space": SPACE,
-        "steps": STEPS,
+        "total_timesteps": STEPS,
         "eval_interval": 50,
         "arguments": SMALL,
         "seeds_per_trial": 2,

@@ -31,12 +31,12 @@ GAMMA = ["--space", "gamma=0.8,0.9"]
         # everything else
         (
             [*GAMMA, "--objective", "worst"],
-            "objective must be one of final, auc, best, last or last-K such as last-3, got 'worst'",
+            "objective must be one of final, mean, max, min, auc, or last-K such as last-1, got 'worst'",
         ),
         ([*GAMMA, "--pruning", "soon"], "pruning must be none, halving or halving-N with N from 2 to 16, got 'soon'"),
         ([*GAMMA, "--seeds-per-trial", "0"], "seeds_per_trial must be an integer from 1 to 10000, got 0"),
-        ([*GAMMA, "--first-seed", "-1"], "first_seed must be an integer from 0"),
-        ([*GAMMA, "--steps", "0"], "steps must be an integer from 1"),
+        ([*GAMMA, "--seed", "-1"], "seed must be an integer from 0"),
+        ([*GAMMA, "--total-timesteps", "0"], "total_timesteps must be an integer from 1"),
         ([*GAMMA, "--n-envs", "0"], "n_envs must be an integer from 1"),
         ([*GAMMA, "--confirm", "-1"], "--confirm must be an integer from 0 to 10000, got -1"),
         ([*GAMMA, "--batch-size", "0"], "--batch-size must be an integer from 1"),
@@ -55,7 +55,7 @@ def test_mistakes(
     arguments: list[str], message: str, tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    given = arguments if "--steps" in arguments else [*arguments, "--steps", "100"]
+    given = arguments if "--total-timesteps" in arguments else [*arguments, "--total-timesteps", "100"]
     assert message in fails(capsys, "tune", "run", "ReplayDQN", FLUTE, *given)
     assert not list(tmp_path.iterdir())
 
@@ -78,5 +78,5 @@ def test_wrong_agents_and_environments(
     capsys: pytest.CaptureFixture,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert message in fails(capsys, "tune", "run", agent, env_id, *GAMMA, "--steps", "100")
+    assert message in fails(capsys, "tune", "run", agent, env_id, *GAMMA, "--total-timesteps", "100")
     assert not list(tmp_path.iterdir())

@@ -20,7 +20,18 @@ from tuning import Worker, command_studies, open_study
 from tuning.confirm import read_confirmation
 
 SET = [part for name, value in ARGUMENTS.items() for part in ("--set", f"{name}={value}")]
-SIZES = ["--steps", "200", "--eval-interval", "100", "--eval-episodes", "4", "--eval-steps", "10", "--seeds-per-trial", "2"]
+SIZES = [
+    "--total-timesteps",
+    "200",
+    "--eval-interval",
+    "100",
+    "--eval-episodes",
+    "4",
+    "--eval-steps",
+    "10",
+    "--seeds-per-trial",
+    "2",
+]
 SPACE = ["--space", "learning_rate=1e-3,1e-2", "--space", "temperature=0.1,0.4"]
 RUN = ["tune", "run", "ReplayDQN", "mbrl/PanFlute-v0", *SET, *SIZES, *SPACE, "--confirm", "2"]
 
@@ -82,7 +93,7 @@ def test_export(trained: pathlib.Path, tmp_path: pathlib.Path, capsys: pytest.Ca
     assert curves is not None
     assert run.config.arguments == ARGUMENTS | best.setting
     assert run.scores().tolist() == curves[curves["seed"] == 0]["score"].tolist()
-    short = ["--steps", "60", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "compared")]
+    short = ["--total-timesteps", "60", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path / "compared")]
     assert cli.main(["compare", "--preset", str(file), *short]) == 0
     (run,) = runs_below(tmp_path / "compared")
     assert (run.config.label, run.config.arguments) == ("ReplayDQN", ARGUMENTS | best.setting)

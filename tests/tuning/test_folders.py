@@ -25,7 +25,7 @@ def test_two_studies_in_one_folder(tmp_path: pathlib.Path) -> None:
     folder, storage = tmp_path / "folder", tmp_path / "study.journal"
     first = study_in(folder, storage)
     work(first)
-    study_in(tmp_path / "elsewhere", storage, name="other", steps=50, eval_interval=25)
+    study_in(tmp_path / "elsewhere", storage, name="other", total_timesteps=50, eval_interval=25)
     before = contents(folder)
     with pytest.raises(ValueError, match=r"folder .*folder belongs to another study \(called 'small'\): choose another folder"):
         study_in(folder, storage, name="third")
@@ -42,7 +42,7 @@ def test_a_storage_that_was_deleted(tmp_path: pathlib.Path) -> None:
     (tmp_path / "study.db").unlink()
     before = contents(tmp_path)
     with pytest.raises(ValueError, match="belongs to another study"):
-        study_in(tmp_path, steps=50, eval_interval=25)
+        study_in(tmp_path, total_timesteps=50, eval_interval=25)
     assert contents(tmp_path) == before
 
 

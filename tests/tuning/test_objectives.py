@@ -14,10 +14,10 @@ NAN = float("nan")
     ("name", "direction", "value"),
     [
         ("final", "maximize", 2.5),
-        ("auc", "maximize", 2.25),
-        ("best", "maximize", 4.0),
-        ("best", "minimize", 0.0),
-        ("last", "maximize", 2.0),
+        ("mean", "maximize", 2.25),
+        ("auc", "maximize", 2.7),  # (2 * 50 + 3.5 * 45 + 2.5 * 5) / 100 = 2.7
+        ("max", "maximize", 4.0),
+        ("min", "minimize", 0.0),
         ("last-1", "maximize", 2.0),
         ("last-3", "minimize", 3.0),
         ("last-9", "maximize", 2.25),
@@ -28,11 +28,11 @@ def test_of_a_run(name: str, direction: str, value: float) -> None:
 
 
 def test_a_trial_is_the_mean_of_its_runs() -> None:
-    outcome = Objective("last", "maximize", 100).of_trial([RISING, RISING._replace(seed=1, scores=(0.0, 0.0, 0.0, 4.0))])
+    outcome = Objective("last-1", "maximize", 100).of_trial([RISING, RISING._replace(seed=1, scores=(0.0, 0.0, 0.0, 4.0))])
     assert outcome == (3.0, (2.0, 4.0), 0)
 
 
-@pytest.mark.parametrize("name", ["final", "auc", "best", "last", "last-2"])
+@pytest.mark.parametrize("name", ["final", "auc", "max", "min", "mean", "last-2"])
 @pytest.mark.parametrize("curve", [RISING._replace(diverged=True), Curve(0, (0, 50, 95, 100, 110), (0.0, 4.0, 3.0, 2.0, NAN))])
 def test_a_diverged_run_counts_with_its_worst(name: str, curve: Curve) -> None:
     assert Objective(name, "maximize", 100).of_trial([curve, RISING._replace(scores=(2.0,) * 4)]) == (1.0, (0.0, 2.0), 1)
@@ -49,7 +49,7 @@ def test_an_evaluation_interval_that_leaves_none_at_the_end() -> None:
     assert Objective("final", "maximize", 100).of_run(Curve(0, (0, 50), (1.0, 2.0))) == 2.0
 
 
-@pytest.mark.parametrize("name", ["mean", "last-0", "last-", "last--1", "last-x", "final-2"])
+@pytest.mark.parametrize("name", ["best", "last", "last-0", "last-", "last--1", "last-x", "final-2"])
 def test_unknown(name: str) -> None:
     with pytest.raises(ValueError, match="objective must be one of"):
         Objective(name, "maximize", 100)

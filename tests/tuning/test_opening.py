@@ -18,6 +18,7 @@ from mbrl_envs import cli
 from tests.tuning.fakes import SMALL, FakeTrainer, study_in, work
 from tuning import Study, Worker, create_study, open_study
 from tuning.register import Register
+from tuning.specification import StudySpec
 from tuning.storages import open_storage
 
 
@@ -38,7 +39,7 @@ def test_opened_again(tmp_path: pathlib.Path) -> None:
             "space.temperature.values: [0.1, 0.2, 0.4] -> [0.1, 0.2]",
         ),
         ({"space": {"learning_rate": "log:1e-4:8e-4"}, "sampler": "tpe"}, "space.learning_rate.log: (not given) -> True"),
-        ({"steps": 200}, "steps: 100 -> 200"),
+        ({"total_timesteps": 200}, "total_timesteps: 100 -> 200"),
         ({"objective": "auc"}, "objective: 'final' -> 'auc'"),
         ({"arguments": SMALL | {"gamma": 0.5}}, "arguments.gamma: (not given) -> 0.5"),
     ],
@@ -54,7 +55,7 @@ def test_another_description(change: dict[str, Any], message: str, tmp_path: pat
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"objective": None}, "objective must be one of final, auc, best, last or last-K such as last-3, got None"),
+        ({"objective": None}, "objective must be one of final, mean, max, min, auc, or last-K such as last-1, got None"),
         ({"pruning": 3}, "pruning must be none, halving or halving-N with N from 2 to 16, got 3"),
         ({"name": 3}, "a study's name must be a string, got 3 of type int"),
         ({"space": None}, "space must be a dictionary such as {'learning_rate': 'log:1e-5:1e-2'}, or a Space, got None"),
@@ -73,13 +74,28 @@ def test_no_such_thing(given: dict[str, Any], message: str, tmp_path: pathlib.Pa
     assert not list(tmp_path.iterdir())
 
 
+def test_a_study_of_an_earlier_version(tmp_path: pathlib.Path) -> None:
+    """Sizes had other names then, the area under the curve was the mean, and the best evaluation depended on the direction."""
+    spec = study_in(tmp_path, objective="mean", seed=3).spec
+    old = {
+        "steps" if name == "total_timesteps" else "first_seed" if name == "seed" else name: value
+        for name, value in spec.to_dict().items()
+    }
+    old |= {"format": "mbrl-study-1", "objective": "auc"}
+    assert StudySpec.from_dict(old, "it") == spec
+    for direction, today in (("maximize", "max"), ("minimize", "min")):
+        assert StudySpec.from_dict(old | {"objective": "best", "direction": direction}, "it").objective == today
+    with pytest.raises(ValueError, match="is not one of our studies: its description must say format: mbrl-study-2"):
+        StudySpec.from_dict(old | {"format": "mbrl-run-1"}, "it")
+
+
 def test_no_pruning(tmp_path: pathlib.Path) -> None:
     study = study_in(tmp_path, pruning=None)
     assert study_in(tmp_path, pruning="none").spec == study.spec == study_in(tmp_path, pruning=None).spec
 
 
 def test_numpy_s_integers_are_stored_as_plain_ones(tmp_path: pathlib.Path) -> None:
-    numbers = {"steps": 100, "seeds_per_trial": 2, "first_seed": 1, "sampler_seed": 3, "n_envs": 1, "eval_interval": 50}
+    numbers = {"total_timesteps": 100, "seeds_per_trial": 2, "seed": 1, "sampler_seed": 3, "n_envs": 1, "eval_interval": 50}
     study = study_in(tmp_path, **{name: np.int64(number) for name, number in numbers.items()}, eval_episodes=np.int32(3))
     assert study_in(tmp_path, **numbers, eval_episodes=3).spec == study.spec
     with pytest.raises(ValueError, match="eval_episodes must be an integer from 1 to 1048576, got 0"):
@@ -122,7 +138,7 @@ def test_no_study(tmp_path: pathlib.Path) -> None:
         study_in(tmp_path / "foreign", tmp_path / "foreign.db")
     assert optuna.get_all_study_names(f"sqlite:///{tmp_path}/foreign.db") == ["small"]
     with pytest.raises(ValueError, match="a study's environment must have an id"):
-        create_study("ReplayDQN", mbrl_envs.PanFlute(num_pipes=2), {"gamma": [0.5, 0.9]}, steps=10)
+        create_study("ReplayDQN", mbrl_envs.PanFlute(num_pipes=2), {"gamma": [0.5, 0.9]}, total_timesteps=10)
 
 
 def test_opening_writes_nothing(tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -59,7 +59,7 @@ def test_numpys_numbers_are_numbers(tmp_path: pathlib.Path) -> None:
         Values((np.int64(3), 3))
     study = create_study(
         *("ReplayDQN", FLUTE, {"target_update_interval": list(np.arange(10, 30, 10))}),
-        **{"steps": 100, "folder": tmp_path, "arguments": SMALL},
+        **{"total_timesteps": 100, "folder": tmp_path, "arguments": SMALL},
     )
     assert study.spec.space.size == 2
 
@@ -120,7 +120,7 @@ def spec(space: Any, **more: Any) -> StudySpec:
         ({"gamma": Range(0.5, 0.9)}, {}, "a grid needs lists of values, and gamma has a range"),
         ({"gamma": [0.5, 0.9]}, {"sampler": "cmaes"}, "cmaes needs at least one range"),
         ({"gamma": [0.5, 0.9]}, {"sampler": "best"}, "sampler must be one of"),
-        ({"gamma": [0.5, 0.9]}, {"objective": "worst"}, "objective must be one of final, auc, best, last"),
+        ({"gamma": [0.5, 0.9]}, {"objective": "worst"}, "objective must be one of final, mean, max, min, auc"),
         ({"gamma": [0.5, 0.9]}, {"direction": "up"}, "direction must be one of"),
         ({"gamma": [0.5, 0.9]}, {"seeds_per_trial": 0}, "seeds_per_trial must be"),
     ],

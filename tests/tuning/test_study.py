@@ -20,7 +20,6 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from mbrl_agents import grid, train_sweep
-from mbrl_agents.experiments.sweeps.folder import run_path
 from mbrl_agents.runs import checkpoints
 from tests.tuning.fakes import FLUTE, FakeTrainer, curve_at, study_in, work
 from tests.tuning.tiny_study import ARGUMENTS, SIZES, SPACE, tiny_study, train
@@ -47,7 +46,7 @@ def test_values_are_those_of_a_sweep(trained: Study) -> None:
     sizes = {name: value for name, value in SIZES.items() if name.startswith("eval_")}
     lists = {name: [point[name] for point in points if point["learning_rate"] < 1] for name in SPACE}
     result = train_sweep("ReplayDQN", FLUTE, ARGUMENTS | lists, 2, 300, **sizes)
-    expected = result.objective("final").to_numpy().reshape(-1, 2)
+    expected = result.values("final").to_numpy().reshape(-1, 2)
     table = trained.table()
     good = table[table["learning_rate"] < 1]
     np.testing.assert_array_equal(good[["seed_0", "seed_1"]].to_numpy(), expected)
@@ -101,7 +100,7 @@ def test_killed_while_it_trains(trained: Study, tmp_path: pathlib.Path) -> None:
     class Spy(SweepTrainer):
         def __call__(self, spec: Any, portions: Any, seeds: Any, until: int) -> Any:
             if not asked:  # it has what the other one has left behind
-                assert (run_path(portions[0].folder, 0) / "config.yaml").is_file()
+                assert (portions[0].folder / "run-0000" / "config.yaml").is_file()
             asked.append(sum(len(portion.chosen) for portion in portions))
             return super().__call__(spec, portions, seeds, until)
 
@@ -150,7 +149,7 @@ def test_confirmed_on_fresh_seeds(trained: Study) -> None:
     assert found.searched.scores == trained.best().scores
     sizes = {name: value for name, value in SIZES.items() if name.startswith("eval_")}
     alone = train_sweep("ReplayDQN", FLUTE, ARGUMENTS | found.setting, [2, 3, 4], 300, **sizes)
-    assert list(found.fresh.scores) == alone.objective("final").tolist()
+    assert list(found.fresh.scores) == alone.values("final").tolist()
     assert re.search(r"in the search, .* \(3 seeds\) on fresh seeds; the difference of [+-]", str(found))
     assert confirm(trained, 3) == found
 

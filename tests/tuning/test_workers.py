@@ -113,7 +113,7 @@ def test_mistakes(given: dict[str, Any], message: str, tmp_path: pathlib.Path) -
 def test_no_trials_yet(tmp_path: pathlib.Path) -> None:
     """To be finished at once would say that all is done."""
     space = {"learning_rate": "log:1e-4:1e-3"}
-    study = create_study("ReplayDQN", FLUTE, space, steps=100, arguments=SMALL, sampler="tpe", folder=tmp_path)
+    study = create_study("ReplayDQN", FLUTE, space, total_timesteps=100, arguments=SMALL, sampler="tpe", folder=tmp_path)
     with pytest.raises(ValueError, match=r"has no trials to be trained yet: say how many .* set_trials\(N\)"):
         work(study)
     assert study.register.read().workers == {}

@@ -11,7 +11,13 @@ from tuning import Study, Worker, create_study, open_study
 from tuning.training import SweepTrainer
 
 SPACE = {"learning_rate": [1e-3, 1e-2, 1e30], "temperature": [0.1, 0.4]}
-SIZES: dict[str, Any] = {"steps": 300, "eval_interval": 50, "eval_episodes": 4, "eval_steps": 10, "seeds_per_trial": 2}
+SIZES: dict[str, Any] = {
+    "total_timesteps": 300,
+    "eval_interval": 50,
+    "eval_episodes": 4,
+    "eval_steps": 10,
+    "seeds_per_trial": 2,
+}
 ARGUMENTS = SMALL | {"max_grad_norm": 10.0}
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import gymnasium
 import numpy as np
 from stable_baselines3.common.base_class import BaseAlgorithm
 
-from mbrl_agents.runs.agents import AgentKind, find_agent
+from mbrl_agents.runs.agents import AgentKind, find_agent, normalised_name
 from mbrl_agents.runs.config import RunConfig, make_config
 from mbrl_agents.runs.environments import EnvironmentSpec
 from mbrl_agents.runs.programs import Programs
@@ -20,7 +21,10 @@ from mbrl_envs import FunctionalEnv
 from mbrl_envs.checks import integer_in
 
 FORMAT = "mbrl-sweep-1"
-MOST_RUNS = 100_000
+MAX_RUNS = 100_000
+AGENT, LABEL = "agent", "label"  # columns of settings that name their agents
+# What such settings have in common; all others may be added to.
+COMMON = ("environment", "n_envs", "total_timesteps", "evaluation")
 # Arguments of agents that a sweep decides itself, and what to use instead.
 _DECIDED = {
     "env": "the argument env",
@@ -51,13 +55,14 @@ def grid(**values: Sequence[Any]) -> dict[str, list[Any]]:
 
 @dataclasses.dataclass(frozen=True)
 class SweepSpec:
-    """The runs of a sweep: every setting of the hyperparameters with every seed.
+    """The runs of a sweep: every setting with every seed.
 
     Attributes:
         configs: The runs; run ``i`` has setting ``i // len(seeds)`` and seed ``seeds[i % len(seeds)]``.
-        settings: For each setting, the hyperparameters that were given as lists.
+        settings: For each setting, what tells it from the others: its swept hyperparameters; if settings name their agents,
+            ``label`` and ``agent``.
         seeds: The seeds.
-        programs: The programs of the runs.
+        programs: The programs of the runs that are programs.
     """
 
     configs: list[RunConfig]
@@ -65,22 +70,35 @@ class SweepSpec:
     seeds: list[int]
     programs: Programs = dataclasses.field(compare=False, repr=False)
 
+    @property
+    def num_programs(self) -> int:
+        """How many of the runs are programs."""
+        return sum(config.is_program for config in self.configs)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, by which a sweep in a folder is recognised."""
-        first = self.configs[0].to_dict()
-        swept = list(self.settings[0])
+        first, swept = self.configs[0].to_dict(), list(self.settings[0])
+        known = [
+            {"label": config.label, "agent": config.agent, **config.arguments} for config in self.configs[:: len(self.seeds)]
+        ]
+        hyperparameters = {name: [each[name] for each in known] for name in swept}
+        if LABEL in swept:  # what the agents' arguments are, the runs say
+            return {
+                "format": FORMAT,
+                **{name: first[name] for name in COMMON},
+                "hyperparameters": hyperparameters,
+                "seeds": self.seeds,
+            }
         common = {name: value for name, value in first["arguments"].items() if name not in swept}
-        hyperparameters = {name: [config.arguments[name] for config in self.configs[:: len(self.seeds)]] for name in swept}
-        left_out = ("format", "label", "seed", "arguments")
-        rest = {name: value for name, value in first.items() if name not in left_out}
+        rest = {name: value for name, value in first.items() if name not in ("format", "label", "seed", "arguments")}
         return {"format": FORMAT, **rest, "arguments": common, "hyperparameters": hyperparameters, "seeds": self.seeds}
 
 
 def specify(
-    agent_class: str | type[BaseAlgorithm],
+    agent_class: str | type[BaseAlgorithm] | None,
     env: str | gymnasium.Env | FunctionalEnv | EnvironmentSpec,
     *,
-    hyperparameters: Mapping[str, Any] | None,
+    hyperparameters: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None,
     seeds: int | Sequence[int],
     total_timesteps: int,
     n_envs: int = 1,
@@ -94,35 +112,93 @@ def specify(
     Raises:
         TypeError, ValueError: Something is unknown, out of range, or does not go together.
     """
-    kind = find_agent(agent_class)
     environment = EnvironmentSpec.of(env)
-    _check_functional(kind, environment)
+    if agent_class is not None:
+        _check_names(find_agent(agent_class), environment, hyperparameters or {})
+    entries = _entries(agent_class, hyperparameters)
     integer_in("total_timesteps", total_timesteps, 1, 2**31 - 1)
-    swept, common = _split(kind, dict(hyperparameters or {}))
-    settings = [{name: values[i] for name, values in swept.items()} for i in range(_length(swept))]
     seed_list = _seeds(seeds)
-    integer_in("the number of runs (settings times seeds)", len(settings) * len(seed_list), 1, MOST_RUNS)
+    integer_in("the number of runs (settings times seeds)", len(entries) * len(seed_list), 1, MAX_RUNS)
     configs: list[RunConfig] = []
     programs = Programs()
-    for setting in settings:
+    for entry in entries:
         first = make_config(
-            agent_class,
+            entry.kind.cls,
             environment,
-            steps=total_timesteps,
+            total_timesteps=total_timesteps,
             seed=seed_list[0],
-            arguments=common | setting,
-            label=setting_label(setting) or kind.name,
-            num_envs=n_envs,
+            arguments=entry.arguments,
+            label=entry.label,
+            n_envs=n_envs,
             eval_interval=eval_interval,
             eval_episodes=eval_episodes,
             eval_steps=eval_steps,
-            save_replay=save_replay,
+            save_replay=save_replay if entry.kind.ours else False,
             check=False,
         )
-        _check_train_freq(first)
-        programs.of(first)  # refuses arguments that do not go together
+        if agent_class is not None:
+            _check_train_freq(first)
+        # Both refuse arguments that do not go together.
+        if first.is_program:
+            programs.of(first)
+        else:
+            entry.kind.unbuilt(environment.sample(), first.arguments)
         configs += [dataclasses.replace(first, seed=seed) for seed in seed_list]
-    return SweepSpec(configs, settings, seed_list, programs)
+    return SweepSpec(configs, [entry.setting for entry in entries], seed_list, programs)
+
+
+class _Entry(NamedTuple):
+    """A setting: its agent and arguments, what it is called, and what tells it from others."""
+
+    kind: AgentKind
+    label: str
+    arguments: dict[str, Any]
+    setting: dict[str, Any]
+
+
+def _check_names(kind: AgentKind, environment: EnvironmentSpec, given: Any) -> None:
+    """Checks that runs of an agent are programs, and the names of what is given."""
+    _check_functional(kind, environment)
+    for name, instead in _DECIDED.items():
+        if name in given:
+            raise ValueError(f"hyperparameters: {name!r} cannot be set here; use {instead}")
+    if isinstance(given, Mapping):
+        kind.check_arguments(dict(given))
+
+
+def _entries(agent_class: str | type[BaseAlgorithm] | None, given: Any) -> list[_Entry]:
+    """All settings, from columns; or, where they name their agents, from rows."""
+    given = {} if given is None and agent_class is not None else given
+    if isinstance(given, Mapping):
+        swept, common = _split(given)
+        entries = [_entry(agent_class, common | own, own) for own in _rows(swept)]
+    elif agent_class is None and isinstance(given, Sequence) and given and all(isinstance(each, Mapping) for each in given):
+        entries = [_entry(None, {name: _plain_value(value) for name, value in each.items()}, {}) for each in given]
+    else:
+        raise TypeError(
+            f"hyperparameters must be a dictionary; without agent_class, a list of settings that name agents, got {given!r}"
+        )
+    known: set[str] = set()
+    for each in entries if agent_class is None else ():
+        if normalised_name(each.label) in known:
+            raise ValueError(f"{each.label} is there twice: give one of them another label, as in other={each.kind.name}")
+        known.add(normalised_name(each.label))
+    return entries
+
+
+def _entry(agent_class: str | type[BaseAlgorithm] | None, given: dict[str, Any], own: dict[str, Any]) -> _Entry:
+    """A setting from all that is given for it, and from what it does not share with all others."""
+    if agent_class is not None:
+        kind = find_agent(agent_class)
+        return _Entry(kind, setting_label(own) or kind.name, given, own)
+    if AGENT not in given:
+        raise ValueError(f"without agent_class, each setting must name its agent, got {given}")
+    kind = find_agent(given[AGENT])
+    arguments, own = ({name: value for name, value in each.items() if name not in (AGENT, LABEL)} for each in (given, own))
+    label = given.get(LABEL, "_".join([kind.name, *(f"{name}={value}" for name, value in own.items())]))
+    if not isinstance(label, str) or not re.fullmatch(r"[\w=][\w=.-]*", label):  # a folder is called so
+        raise ValueError(f"a label must consist of letters, digits, '-', '_', '=' and '.', got {label!r}")
+    return _Entry(kind, label, arguments, {LABEL: label, AGENT: kind.name} | own)
 
 
 def setting_label(setting: Mapping[str, Any]) -> str:
@@ -130,17 +206,14 @@ def setting_label(setting: Mapping[str, Any]) -> str:
     return ", ".join(f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}" for name, value in setting.items())
 
 
-def _split(kind: AgentKind, given: dict[str, Any]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
+def _split(given: Mapping[str, Any]) -> tuple[dict[str, list[Any]], dict[str, Any]]:
     """What was given as lists, and what as one value for all runs."""
-    for name, instead in _DECIDED.items():
-        if name in given:
-            raise ValueError(f"hyperparameters: {name!r} cannot be set here; use {instead}")
-    kind.check_arguments(given)
     swept = {name: _plain_list(value) for name, value in given.items() if isinstance(value, (list, np.ndarray))}
     return swept, {name: _plain_value(value) for name, value in given.items() if name not in swept}
 
 
-def _length(swept: dict[str, list[Any]]) -> int:
+def _rows(swept: dict[str, list[Any]]) -> list[dict[str, Any]]:
+    """Settings from columns."""
     lengths = {name: len(values) for name, values in swept.items()}
     if len(set(lengths.values())) > 1:
         shown = ", ".join(f"{name}: {length}" for name, length in lengths.items())
@@ -150,7 +223,7 @@ def _length(swept: dict[str, list[Any]]) -> int:
         )
     if 0 in lengths.values():
         raise ValueError(f"hyperparameters must be lists of at least one value, got none for {', '.join(lengths)}")
-    return next(iter(lengths.values()), 1)
+    return [{name: values[i] for name, values in swept.items()} for i in range(next(iter(lengths.values()), 1))]
 
 
 def _seeds(seeds: int | Sequence[int]) -> list[int]:
@@ -159,14 +232,14 @@ def _seeds(seeds: int | Sequence[int]) -> list[int]:
         if not found or len(set(found)) < len(found):
             raise ValueError(f"seeds must be a number of at least 1, or different seeds, got {list(seeds)}")
         return found
-    return list(range(integer_in("seeds", seeds, 1, MOST_RUNS)))
+    return list(range(integer_in("seeds", seeds, 1, MAX_RUNS)))
 
 
 def _check_functional(kind: AgentKind, environment: EnvironmentSpec) -> None:
     if not issubclass(kind.cls, JaxAgent):
         raise ValueError(
             f"agent_class must be one of this package's JAX agents, whose training is a program, got {kind.name}: "
-            "`mbrl compare` trains any agent with many seeds, a process on each core"
+            "`mbrl compare`, or settings that name their agents, train any agent with many seeds, a process on each core"
         )
     if environment.dynamics() is None:
         raise ValueError(

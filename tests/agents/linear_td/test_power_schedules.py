@@ -123,7 +123,9 @@ def test_other_agents_refuse_them_by_name():
 
 def test_studies_search_numbers_and_refuse_them_by_name(tmp_path):
     with pytest.raises(TypeError, match=r"learning_rate: values must be numbers, .* got PowerSchedule"):
-        create_study("LinearTD", "mbrl/MountainCar-v0", {"learning_rate": [SCHEDULE, 0.1]}, folder=tmp_path / "study", steps=10)
+        create_study(
+            "LinearTD", "mbrl/MountainCar-v0", {"learning_rate": [SCHEDULE, 0.1]}, folder=tmp_path / "study", total_timesteps=10
+        )
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_sweeps_and_training_write_both(execution: str, tmp_path: pathlib.Path) 
     sizes: dict[str, Any] = {"total_timesteps": 40, "eval_interval": 40, "eval_episodes": 4, "execution": execution}
     swept = train_sweep(OMD, ENV, TINY | {"model_net_arch": [[4]]}, seeds=1, folder=tmp_path / "sweep", **sizes)
     table = swept.table().set_index(["timestep", "metric"])["value"]
-    command = f"train OMD {ENV} --steps 40 --eval-interval 40 --eval-episodes 4".split()
+    command = f"train OMD {ENV} --total-timesteps 40 --eval-interval 40 --eval-episodes 4".split()
     given = [f"{name}={value!r}" for name, value in TINY.items()]
     command += [part for each in given for part in ("--set", each)]
     assert cli.main([*command, "--out", str(tmp_path / "run")]) == 0

@@ -203,7 +203,7 @@ def test_the_preset_is_the_published_one() -> None:
     preset = presets.preset("omd-cartpole")
     regime = preset.regime
     assert preset.environment.id == "mbrl/CartPole-v0"  # CartPole-v1's dynamics and time limit
-    assert (regime.steps, regime.eval_interval, regime.eval_episodes, regime.eval_steps) == (200_000, 1000, 10, 500)
+    assert (regime.total_timesteps, regime.eval_interval, regime.eval_episodes, regime.eval_steps) == (200_000, 1000, 10, 500)
     assert set(preset.arguments) == {"omd", "mle", "vep"}
     wanted: dict[str, Any] = {
         "learning_starts": 1000,

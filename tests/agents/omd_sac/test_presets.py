@@ -44,7 +44,7 @@ class CheetahSpaces(gymnasium.Env):
 def test_settings_are_the_published_ones(name: str) -> None:
     preset = published.preset(name)
     regime = preset.regime
-    assert (regime.steps, regime.eval_interval, regime.eval_episodes, regime.n_envs) == (1_000_000, 5000, 10, 1)
+    assert (regime.total_timesteps, regime.eval_interval, regime.eval_episodes, regime.n_envs) == (1_000_000, 5000, 10, 1)
     if name.endswith("distractors"):
         assert preset.environment.id == "mbrl/Distracted-v0"
         assert preset.environment.arguments == {"env_id": "HalfCheetah-v5", "num_distractors": 0}

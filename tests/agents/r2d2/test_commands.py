@@ -32,20 +32,20 @@ def test_every_agent_of_a_preset_can_be_made(name: str) -> None:
 
 def test_training_and_evaluating(tmp_path: pathlib.Path) -> None:
     out = tmp_path / "run"
-    small = ["--steps", "400", "--eval-interval", "200", "--eval-episodes", "2", "--n-envs", "2"]
+    small = ["--total-timesteps", "400", "--eval-interval", "200", "--eval-episodes", "2", "--n-envs", "2"]
     settings = ["--set", "learning_starts=100", "--env-arg", "delay=2"]
     assert cli.main(["train", "r2d2", "--preset", "cue-recall", *small, *settings, "--out", str(out)]) == 0
     run = RunFolder.open(out)
     assert run.config.agent == "R2D2"
     assert run.config.environment.arguments == {"delay": 2, "num_cues": 4}
     assert run.scores().index.tolist() == [0, 200, 400]
-    assert cli.main(["evaluate", str(out), "--episodes", "3"]) == 0
+    assert cli.main(["evaluate", str(out), "--eval-episodes", "3"]) == 0
     assert R2D2.load(out / "agent.zip").num_timesteps == 400
 
 
 def test_comparing(tmp_path: pathlib.Path) -> None:
     out = tmp_path / "compared"
-    small = ["--steps", "300", "--eval-interval", "300", "--eval-episodes", "2", "--seeds", "1", "--jobs", "1"]
+    small = ["--total-timesteps", "300", "--eval-interval", "300", "--eval-episodes", "2", "--seeds", "1", "--jobs", "1"]
     agents = ["--agents", "r2d2", "dqn"]
     assert cli.main(["compare", "--preset", "cue-recall", *agents, *small, "--out", str(out)]) == 0
     assert {path.name for path in out.iterdir() if path.is_dir()} == {"r2d2", "dqn"}

@@ -68,7 +68,7 @@ def test_the_papers_values() -> None:
 def test_the_small_public_version() -> None:
     given = preset("r2d2-small-public")
     assert given.environment.id == "CartPole-v1"
-    assert given.regime.steps == 30_000
+    assert given.regime.total_timesteps == 30_000
     arguments = given.arguments["r2d2"]
     assert {name: arguments[name] for name in SMALL} == SMALL
     network = arguments["policy_kwargs"]
@@ -83,4 +83,4 @@ def test_files_name_arguments_that_exist_once(name: str) -> None:
     assert set(written) <= set(inspect.signature(R2D2).parameters)
     assert set(written["policy_kwargs"]) <= set(inspect.signature(R2D2Policy).parameters)
     given = preset(name)
-    make_config("R2D2", given.environment, steps=100, arguments=given.arguments["r2d2"], num_envs=given.regime.n_envs)
+    make_config("R2D2", given.environment, total_timesteps=100, arguments=given.arguments["r2d2"], n_envs=given.regime.n_envs)
