@@ -86,7 +86,8 @@ class CombinedExtractor(nn.Module):
         """Maps features to the branches' outputs, one after the other in the space's order."""
         branches, begin = [], 0
         for name, part in self.codec.leaves():
-            own, begin = features[..., begin : begin + part.num_features], begin + part.num_features
+            own = features[..., begin : begin + part.num_features]
+            begin += part.num_features
             if is_image(part, self.normalized_image) and size_of(part) >= GRID_SIZE:
                 own = cnn_for(part)(features_dim=self.cnn_output_dim, name=f"cnn_{name}")(part.split(own))
             branches.append(own)
@@ -131,7 +132,7 @@ def cnn_for(codec: ObservationCodec) -> type[NatureCNN | GridCNN]:
     return NatureCNN if size_of(codec) >= NATURE_SIZE else GridCNN
 
 
-def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], *_: Any, **__: Any) -> jax.Array:
+def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], *more: Any, **others: Any) -> jax.Array:
     """Convolution without padding, as one product of matrices; takes the place of ``lax.conv_general_dilated`` in flax.
 
     Within a loop, as in training, XLA's own takes eight times as long on a CPU. Images are cut into blocks of the stride, so
@@ -141,8 +142,11 @@ def convolve(x: jax.Array, kernel: jax.Array, strides: Sequence[int], *_: Any, *
         x: Images, (n, height, width, channels).
         kernel: Square filters, (k, k, channels, filters), k a multiple of the stride.
         strides: The stride, twice.
+        *more: The rest is as flax has it by default.
+        **others: Likewise.
     """
-    size, channels, filters = kernel.shape[0], *kernel.shape[2:]
+    del more, others
+    size, _, channels, filters = kernel.shape
     stride = strides[0]
     across = size // stride
     high, wide = ((n - size) // stride + 1 for n in x.shape[1:3])

@@ -128,9 +128,12 @@ def make_optimizer(given: Mapping[str, Any]) -> Optimizer:
     chosen, options = (given.get(name) for name in _OF_OPTIMIZERS)
     if chosen is None and not options:
         return Optimizer()
-    named = chosen is None or isinstance(chosen, str)
-    make: Any = OPTIMIZERS[chosen or "adam"] if named else chosen
-    options = _tuples(_as_optax(options or {}) if named else options or {})
+    options = options or {}
+    if chosen is None or isinstance(chosen, str):
+        make, options = OPTIMIZERS[chosen or "adam"], _as_optax(options)
+    else:
+        make = chosen
+    options = _tuples(options)
     try:
         made = make(0.0, **options)
     except TypeError as error:
@@ -266,12 +269,13 @@ def from_json(saved: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict
         ValueError: A class or function has to be given, or is another one than the file names.
     """
     given = dictionary("policy_kwargs", given, {"net_arch": [64]})
-    for name, value in saved.items():
-        if name not in given and (wanted := _imports(value)):
-            raise ValueError(
-                f"policy_kwargs: {name} was saved with {', '.join(wanted)}, which loading does not import: give it again, as "
-                f"load(..., policy_kwargs={{{name!r}: ...}})"
-            )
+    if wanted := {name: found for name, value in saved.items() if name not in given and (found := _imports(value))}:
+        imported = ", ".join(name for found in wanted.values() for name in found)
+        again = ", ".join(f"{name!r}: ..." for name in wanted)
+        raise ValueError(
+            f"policy_kwargs were saved with {imported}, which loading does not import: give them again, as "
+            f"load(..., policy_kwargs={{{again}}})"
+        )
     return dict(saved) | given
 
 

@@ -29,6 +29,7 @@ from tests.agents.comparing import assert_same, assert_same_parameters
 from tests.agents.sights import Samples, Sight
 
 IMAGE = spaces.Box(0, 255, (3, 40, 44), np.uint8)
+SMALL_IMAGE = spaces.Box(0, 255, (9, 9, 1), np.uint8)
 PARTS = spaces.Dict(
     {
         "image": IMAGE,
@@ -147,7 +148,7 @@ def test_loss_on_dictionaries_against_torch() -> None:
     params: dict[str, Any] = {"encoder": combined(extractor, before["image"][0].astype(np.float32))}
     for i in (0, 1):
         kernel, bias = weights(layers[2 * i])
-        params[f"Dense_{i}"] = {"kernel": kernel.T, "bias": bias}
+        params[f"Dense_{i}"] = {"bias": bias, "kernel": kernel.T}
     learner, codec = agent.learner, agent.replay.codec
     stored = [codec.decode(codec.encode(codec.to_storage(each))) for each in (before, after)]
     batch = Experience(stored[0], jnp.asarray(action), jnp.asarray(reward), stored[1], jnp.asarray(discount))
@@ -193,10 +194,6 @@ def test_optimisers_have_the_numbers_of_pytorch(name: str, theirs: Any, options:
 # --- whole agents -----------------------------------------------------------------------------------------------------------
 
 
-TINY_IMAGE = spaces.Box(0, 255, (9, 9, 1), np.uint8)
-CONVOLUTION = {"features_extractor_class": nn.Conv, "features_extractor_kwargs": {"features": 3, "kernel_size": [3]}}
-
-
 class Own(nn.Module):
     """A features extractor of one's own, for dictionaries."""
 
@@ -209,13 +206,21 @@ class Own(nn.Module):
         return self.scales[0] * nn.tanh(nn.Dense(self.width)(jnp.concatenate([image, seen["turned"]], axis=-1)))
 
 
+class Unflattened(nn.Module):
+    """What it makes of an image is another one."""
+
+    @nn.compact
+    def __call__(self, image: jax.Array) -> jax.Array:
+        return 2 * image
+
+
 def clipped_sgd(learning_rate: Any, limit: float) -> optax.GradientTransformation:
     """An optimiser of one's own."""
     return optax.chain(optax.clip(limit), optax.sgd(learning_rate))
 
 
-@pytest.mark.parametrize("kind", OF_SIGHT)
 @pytest.mark.parametrize("device_loop", [True, False])
+@pytest.mark.parametrize("kind", ["image", "dict", pytest.param("tuple", marks=pytest.mark.slow)])
 def test_continuing_equals_never_having_stopped(kind: str, device_loop: bool, tmp_path: pathlib.Path) -> None:
     policy, settings = OF_SIGHT[kind]
 
@@ -267,24 +272,18 @@ def test_what_is_stored_is_what_was_seen(kind: str) -> None:
         np.testing.assert_array_equal(following[goes_on, 0], jax.tree.leaves(stored.observation)[0][goes_on + 1, 0])
 
 
-def test_several_runs_with_learning_rates_of_their_own() -> None:
-    """A sweep's runs are those that each would be alone."""
-    arguments = {name: value for name, value in DICT.items() if name != "seed"} | {"policy": "MultiInputPolicy"}
-    swept = arguments | {"learning_rate": [1e-2, 1e-3], "policy_kwargs": DICT["policy_kwargs"] | {"optimizer_class": "adam"}}
-    result = train_sweep(ReplayDQN, Sight("dict"), swept, seeds=2, total_timesteps=60, eval_interval=60, execution="vmap")
-    assert len(result.runs) == 4
-    alone = train_sweep(
-        ReplayDQN,
-        Sight("dict"),
-        swept | {"learning_rate": 1e-3},
-        seeds=2,
-        total_timesteps=60,
-        eval_interval=60,
-        execution="loop",
-    )
-    rates = [run.config.arguments["learning_rate"] for run in result.runs]
-    both = [run for run, rate in zip(result.runs, rates, strict=True) if rate == 1e-3]
-    assert len(both) == len(alone.runs) == 2
+@pytest.mark.slow
+def test_a_run_of_a_sweep_is_the_run_alone() -> None:
+    """Also with an optimiser of optax's, which is made of the learning rate within the program."""
+    kwargs: dict[str, Any] = DICT["policy_kwargs"] | {"optimizer_class": "adam"}
+    own = {name: DICT[name] for name in ("learning_starts", "batch_size", "buffer_size")} | {"policy": "MultiInputPolicy"}
+    swept = own | {"policy_kwargs": kwargs, "learning_rate": [1e-2, 1e-3]}
+    both = train_sweep(ReplayDQN, Sight("dict"), swept, seeds=2, total_timesteps=60, eval_interval=60, execution="vmap")
+    alone = ReplayDQN(env=sights.make("dict"), learning_rate=1e-3, seed=1, policy_kwargs=kwargs, **own).learn(60)
+    assert both.agent(3).learning_rate == 1e-3
+    ours, theirs = both.agent(3).get_parameters()["policy"], alone.get_parameters()["policy"]
+    for name in theirs:
+        np.testing.assert_allclose(ours[name], theirs[name], atol=1e-5, err_msg=name)
 
 
 def test_classes_of_ones_own_are_given_again(tmp_path: pathlib.Path) -> None:
@@ -302,7 +301,7 @@ def test_classes_of_ones_own_are_given_again(tmp_path: pathlib.Path) -> None:
     assert params["LayerNorm_0"]["scale"].shape == (8,)
     agent.save(tmp_path / "agent")
     with pytest.raises(
-        ValueError, match=r"features_extractor_class was saved with tests.agents.test_encoders:Own, .* give it again"
+        ValueError, match=r"saved with tests.agents.test_encoders:clipped_sgd, tests.agents.test_encoders:Own, .* give"
     ):
         ReplayDQN.load(tmp_path / "agent")
     own = {"features_extractor_class": Own, "optimizer_class": clipped_sgd}
@@ -314,7 +313,9 @@ def test_classes_of_ones_own_are_given_again(tmp_path: pathlib.Path) -> None:
     np.testing.assert_array_equal(loaded.q_values(seen), agent.q_values(seen))
 
 
-@pytest.mark.parametrize("cls", [OMD, OMDSAC, SimpleModelDQN, PerfectModelDQN])
+@pytest.mark.parametrize(
+    "cls", [OMDSAC, *(pytest.param(cls, marks=pytest.mark.slow) for cls in (OMD, SimpleModelDQN, PerfectModelDQN))]
+)
 def test_other_agents_learn_with_them(cls: Any) -> None:
     kwargs = {"net_arch": [8], "features_extractor_class": "GridCNN", "layer_norm": True, "optimizer_class": "rmsprop"}
     settings = TINY | {"policy_kwargs": kwargs, "device_loop": None}
@@ -352,23 +353,22 @@ def test_critics_share_their_extractor() -> None:
         (ReplayDQN, "CnnPolicy", spaces.Box(-1, 1, (40, 40, 3)), {}, "normalize_images"),
         (ReplayDQN, "CnnPolicy", spaces.Box(-1, 1, (4,)), {}, "CnnPolicy reads images"),
         (ReplayDQN, "CnnPolicy", IMAGE, {"normalize_images": False}, "normalize_images must be True for images of bytes"),
-        (ReplayDQN, "CnnPolicy", TINY_IMAGE, {"features_extractor_class": "NatureCNN"}, "at least 36"),
+        (ReplayDQN, "CnnPolicy", SMALL_IMAGE, {"features_extractor_class": "NatureCNN"}, "at least 36"),
         (ReplayDQN, "CnnPolicy", IMAGE, {"features_extractor_class": "ResNet"}, "must be one of 'FlattenExtractor'"),
         (ReplayDQN, "CnnPolicy", IMAGE, {"features_extractor_kwargs": {"units": 3}}, "NatureCNN cannot be made with"),
-        (ReplayDQN, "CnnPolicy", IMAGE, CONVOLUTION, "map n obs"),
+        (ReplayDQN, "CnnPolicy", IMAGE, {"features_extractor_class": Unflattened}, "must map n observations to floats"),
         (ReplayDQN, "MlpPolicy", IMAGE, {"features_extractor_kwargs": {"features_dim": 3}}, "must be empty"),
         (ReplayDQN, "MlpPolicy", IMAGE, {"optimizer_class": "newton"}, "optimizer_class must be one of 'adam'"),
         (ReplayDQN, "MlpPolicy", IMAGE, {"optimizer_kwargs": {"depth": 3}}, "optimizer_class None cannot be made"),
         (ReplayDQN, "MlpPolicy", IMAGE, {"optimizer_class": float}, "optimizer_class must be one of"),
-        (ReplayDQN, "MlpPolicy", spaces.Graph(spaces.Discrete(2), None), {}, "Box, MultiBinary, Discrete or MultiDiscrete"),
         (SimpleModelDQN, "MultiInputPolicy", PARTS, {}, "SimpleModelDQN reads observations of a Box"),
         (OMD, "MlpPolicy", spaces.MultiDiscrete([3, 2]), {}, "OMD reads observations of a Box"),
         (LatentModelDQN, "CnnPolicy", IMAGE, {}, "policy must be one of 'MlpPolicy'"),
-        (LatentModelDQN, "MlpPolicy", IMAGE, {"features_extractor_class": "NatureCNN"}, "has no 'features_extractor_class'"),
+        (LatentModelDQN, "MlpPolicy", IMAGE, {"features_extractor_class": "NatureCNN"}, "has no 'features_e"),
         (ValueRNN, "RnnPolicy", PARTS, None, "ValueRNN reads observations of a Box"),
         (LinearTD, "linear", PARTS, None, "LinearTD reads observations of a Box"),
     ],
-)
+)  # fmt: skip
 def test_refusals(cls: Any, policy: str, space: spaces.Space[Any], kwargs: dict[str, Any] | None, message: str) -> None:
     with pytest.raises((TypeError, ValueError), match=message):
         cls(policy, Samples(space), **({} if kwargs is None else {"policy_kwargs": kwargs}))
@@ -401,7 +401,7 @@ def test_layer_norm_is_copied_to_torch() -> None:
     np.testing.assert_allclose(agent.to_torch()(torch.as_tensor(seen)).detach(), agent.q_values(seen), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["image", "dict"])
+@pytest.mark.parametrize("kind", ["image", pytest.param("dict", marks=pytest.mark.slow)])
 def test_a_policy_of_what_is_seen_is_learned(kind: str) -> None:
     """Nearly all that can be seen is answered rightly, half of it by chance."""
     policy, settings = OF_SIGHT[kind]

@@ -95,8 +95,8 @@ def test_codec_stores_small_and_gives_back(space: spaces.Space, bytes_per_row: i
 
 
 def test_codec_refuses_other_spaces() -> None:
-    with pytest.raises(ValueError, match="must be a Box, MultiBinary or Discrete"):
-        ObservationCodec.of(spaces.Dict({"a": spaces.Discrete(2)}))
+    with pytest.raises(ValueError, match="must be a Box, MultiBinary, Discrete or MultiDiscrete"):
+        ObservationCodec.of(spaces.Sequence(spaces.Discrete(2)))
 
 
 def test_the_study_needs_a_twentieth_of_the_memory() -> None:
