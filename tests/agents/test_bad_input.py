@@ -12,7 +12,7 @@ from gymnasium import spaces
 
 import mbrl_envs
 import mbrl_envs.multi_agent.coop_pan_flute_v0
-from mbrl_agents import R2D2, ReplayDQN
+from mbrl_agents import R2D2, LinearTD, ReplayDQN
 from mbrl_agents.core.checks import finite
 from tests.agents.comparing import assert_same
 
@@ -65,7 +65,11 @@ def test_bad_arguments(arguments: dict, error: type[Exception], message: str) ->
 
 
 def test_bad_policies_environments_and_spaces() -> None:
-    with pytest.raises(ValueError, match=r"policy must be one of 'MlpPolicy', got 'CnnPolicy'"):
+    with pytest.raises(
+        ValueError, match=r"policy must be one of 'MlpPolicy', 'CnnPolicy', 'MultiInputPolicy', got 'LstmPolicy'"
+    ):
+        ReplayDQN("LstmPolicy", "mbrl/PanFlute-v0")
+    with pytest.raises(ValueError, match="CnnPolicy reads images"):
         ReplayDQN("CnnPolicy", "mbrl/PanFlute-v0")
     with pytest.raises(ValueError, match=r"ReplayDQN needs a Discrete action space, got Box"):
         ReplayDQN("MlpPolicy", "Pendulum-v1")
@@ -119,10 +123,11 @@ class Dictionary(gymnasium.Env):
 
 def test_dictionaries_are_told_what_to_become() -> None:
     """And not to use a policy that there is not."""
-    with pytest.raises(ValueError, match=r"must be a Box.*got Dict.*FlattenObservation \(R2D2's MultiInputLstmPolicy"):
+    with pytest.raises(ValueError, match="policy must be MultiInputPolicy for observations of this kind, got 'MlpPolicy'"):
         ReplayDQN("MlpPolicy", Dictionary())
-    with pytest.raises(ValueError, match="policy must be one of 'MlpPolicy', got 'MultiInputPolicy'"):
-        ReplayDQN("MultiInputPolicy", Dictionary())
+    assert ReplayDQN("MultiInputPolicy", Dictionary()).observation_space == Dictionary.observation_space
+    with pytest.raises(ValueError, match=r"Box, MultiBinary or Discrete space, got Dict.*FlattenObservation"):
+        LinearTD("linear", Dictionary())
     with pytest.raises(TypeError, match="policy_kwargs must be a dictionary"):
         R2D2("MlpLstmPolicy", "mbrl/CartPole-v0", policy_kwargs="abc")  # type: ignore[arg-type]
 

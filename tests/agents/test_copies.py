@@ -158,7 +158,7 @@ def test_action_values(case: str) -> None:
     np.testing.assert_array_equal(learner.predict(seen, deterministic=True)[0], values.argmax(1))
     np.testing.assert_allclose(learner.q_values(seen[3]), values[3], rtol=1e-5)
     for wrong in (seen[:, :3], seen[None], 3.0):
-        with pytest.raises(ValueError, match=r"observation must have shape \(4,\) or \(n, 4\), got"):
+        with pytest.raises(ValueError, match=r"Unexpected observation shape .* please use \(4,\) or \(n_env, 4\)"):
             learner.q_values(wrong)
 
 
