@@ -180,8 +180,8 @@ class CodeDense(nn.Module):
     @nn.compact
     def __call__(self, codes: jax.Array | Codes) -> jax.Array:
         """Maps codes, or just the places of the ones, int32 (…, k), to float32 (…, width)."""
-        kernel = self.param("kernel", INITIALIZERS[self.initializer], (self.num_values, self.width))
-        bias = self.param("bias", biases(self.initializer, self.num_values), (self.width,))
+        kernel = self.param("kernel", INITIALIZERS[self.initializer], (self.num_values, self.width), jnp.float32)
+        bias = self.param("bias", biases(self.initializer, self.num_values), (self.width,), jnp.float32)
         return self.product(codes if isinstance(codes, Codes) else Codes(codes), kernel) + bias
 
 

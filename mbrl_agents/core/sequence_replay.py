@@ -204,7 +204,9 @@ class SequenceReplay(Replay):
         )
         places = state.place.at[jnp.stack([row, row])].set(jnp.where(within, place, -1)[None])
         # The sequences that begin in this row are gone; the present one is offered when it is complete.
-        gone = self.tree.set(state.sums, row * self.lanes + lanes, jnp.zeros(self.lanes), jnp.ones(self.lanes, bool))
+        gone = self.tree.set(
+            state.sums, row * self.lanes + lanes, jnp.zeros(self.lanes, jnp.float32), jnp.ones(self.lanes, bool)
+        )
         after: Any = super().add(state, new)
         after = after._replace(sums=gone, at_starts=extras, place=places, num_starts=state.num_starts + within)
         window = self.layout.window - 1
