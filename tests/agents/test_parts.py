@@ -15,7 +15,7 @@ from mbrl_agents.core import exploration, optimizer
 from mbrl_agents.core.actions import ActionCodec
 from mbrl_agents.core.exploration import Exploration
 from mbrl_agents.core.learner import Hyperparameters
-from mbrl_agents.core.networks import elu
+from mbrl_agents.core.networks import MLP, elu
 from mbrl_agents.core.observations import ObservationCodec
 from mbrl_agents.core.optimizer import AdamHyperparameters
 from mbrl_agents.core.q_learning import QLearning
@@ -157,3 +157,11 @@ def test_one_update_against_numpy(double_q: bool) -> None:
     gradient = 2 * (error[:, None] * np.eye(2)[action]).mean(0)
     moved = np.asarray(new.params["Dense_0"]["bias"]) - np.asarray(state.params["Dense_0"]["bias"])
     np.testing.assert_allclose(moved, -0.01 * gradient / (np.abs(gradient) + 1e-5), rtol=1e-3)
+
+
+@pytest.mark.parametrize("initializer", ["truncated_normal", "torch"])
+def test_layers_of_codes_begin_in_float32(initializer: str) -> None:
+    """Also where JAX's numbers are of 64 bits unless told otherwise."""
+    with jax.enable_x64(True):
+        params = MLP((4,), 2, num_values=6, initializer=initializer).init(jax.random.PRNGKey(0), jnp.zeros((1, 2), jnp.int32))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(params)} == {"float32"}
