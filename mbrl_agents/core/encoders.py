@@ -1,4 +1,4 @@
-"""What reads observations before the layers of a network: convolutions for images and grids, a branch for each part.
+"""Encoders of observations, before the layers of a network: convolutions for images and grids, a branch for each part.
 
 An encoder maps features, float32 (…, f), as :class:`~mbrl_agents.core.observations.ObservationCodec` makes them of
 observations, to others, (…, d). So whatever handles features, a world model for instance, need not know of encoders.

@@ -184,7 +184,7 @@ def arrays_to_bytes(arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def load_numpy(read: Callable[[], T]) -> T:
-    """What ``read`` gives, which reads NumPy's files; safe in several threads.
+    """Calls ``read``, which reads NumPy's files, and returns its result; safe in several threads.
 
     NumPy has Python parse the headers of its files, and CPython 3.11 counts the parser's depth for all threads together:
     it may fail with a `SystemError` when another thread parses too (https://github.com/python/cpython/issues/106905).

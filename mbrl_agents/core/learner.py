@@ -53,7 +53,7 @@ class Hyperparameters:
 
 
 class Acted(NamedTuple):
-    """What a learner does in n environments.
+    """Actions of a learner in n environments, and its memory.
 
     Attributes:
         action: Actions as the :class:`~mbrl_agents.core.actions.ActionCodec` of the space has them, (n, …).
@@ -67,7 +67,7 @@ class Acted(NamedTuple):
 
 
 class Updated(NamedTuple):
-    """What a gradient step gives.
+    """Results of a gradient step.
 
     Attributes:
         state: The learner's new state.
@@ -89,13 +89,14 @@ class Learner(Protocol):
     """
 
     def __hash__(self) -> int:
+        """By the fields, where a learner is a frozen dataclass."""
         return object.__hash__(self)
 
     def init(self, key: jax.Array, hyper: Any) -> Any:
         """The state before any learning; ``hyper`` are numbers in which runs of one program may differ."""
 
     def initial_carry(self, num: int) -> Any:
-        """What is remembered at the start of an episode, for ``num`` environments; ``()`` of learners without memory."""
+        """The carry at the start of an episode, for ``num`` environments; ``()`` of learners without memory."""
         del num
         return ()
 

@@ -81,7 +81,7 @@ class Program:
     # ------------------------------------------------------------------ parts of a step
 
     def choose(self, state: RunState, observation: Any, explore: Exploration) -> Acted:
-        """What the training policy does: before learning starts ``plan.warmup``'s actions, then the learner's."""
+        """Actions of the training policy: before learning starts those of ``plan.warmup``, then the learner's."""
         num = num_observations(observation)
         key = draws.fold_in(state.keys.act, state.clock.vector_steps)
 

@@ -75,7 +75,7 @@ class SequenceLayout:
         """The most sequences that the end of an episode completes."""
         return -(-(self.length + self.n_steps - self.overlap) // self.stride)
 
-    def left_at_end(self, num_steps: Any) -> tuple[Any, Any]:
+    def offered_at_end(self, num_steps: Any) -> tuple[Any, Any]:
         """First steps of the sequences that the end of an episode completes; those of before are not among them.
 
         A sequence later than the first is kept only if it trains on a step that the one before did not reach.
@@ -212,7 +212,7 @@ class SequenceReplay(Replay):
         window = self.layout.window - 1
         whole = (step >= window) & ((step - window) % self.layout.stride == 0)
         ended = new.terminated | new.truncated
-        steps, there = self.layout.left_at_end(step + 1)
+        steps, there = self.layout.offered_at_end(step + 1)
         back = jnp.concatenate([jnp.full((1, self.lanes), window), step - steps])
         after = self._offer(after, row - back, jnp.concatenate([whole[None], there & ended]))
         return after._replace(step=jnp.where(ended, 0, step + 1))
@@ -220,7 +220,7 @@ class SequenceReplay(Replay):
     def cut(self, state: Any) -> Any:
         """The memory after episodes were broken off: they end, truncated, with the newest row. It must not be empty."""
         newest, running = (state.position - 1) % self.rows, state.step > 0
-        steps, there = self.layout.left_at_end(state.step)
+        steps, there = self.layout.offered_at_end(state.step)
         after = self._offer(super().cut(state), newest - (state.step - 1 - steps), there & running)
         return after._replace(step=jnp.zeros_like(state.step))
 

@@ -36,7 +36,7 @@ def compare(arguments: argparse.Namespace) -> int:
 def _settings(
     arguments: argparse.Namespace, environment: EnvironmentSpec, preset: published.Preset | None
 ) -> list[dict[str, Any]]:
-    """Who takes part: the agents named, or those of the preset, with its settings."""
+    """Settings of the agents named, or of those of the preset."""
     given = parse_assignments(arguments.set, "--set")
     if preset is None:
         entries = parse_entries(arguments.agents or DEFAULT_AGENTS, given)

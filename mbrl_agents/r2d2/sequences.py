@@ -1,68 +1,14 @@
-"""Which sequences an episode is cut into.
-
-A sequence is a window of ``burn_in + length + n_steps`` consecutive observations of one episode, laid over it at every
-``stride``-th step::
-
-    step in the window   0 … burn_in−1      burn_in … burn_in+length−1     … burn_in+length+n_steps−1
-                         burn-in            trained on                     only looked at: what n-step targets bootstrap from
-
-In the burn-in the recurrent state is brought up to date with the current weights and nothing is learned (Kapturowski et al.
-2019, section 3). A window at the very start of an episode needs no burn-in, since the state there is known to be 0: all its
-steps are trained on. So every step of every episode is trained on, however short the episode.
-"""
+"""Which sequences an episode is cut into, step by step in NumPy."""
 
 from __future__ import annotations
 
-import dataclasses
-
 import numpy as np
 
-from mbrl_envs.checks import integer_in
-
-_MOST = 2**20
+from mbrl_agents.core import sequence_replay
 
 
-@dataclasses.dataclass(frozen=True)
-class SequenceLayout:
-    """Lengths of sequences.
-
-    Attributes:
-        burn_in: Steps before those that are trained on, at least 0.
-        length: Steps trained on, at least ``n_steps``.
-        overlap: Steps that are trained on in two neighbouring sequences, from 0 to ``length`` − 1.
-        n_steps: Steps of a return before it bootstraps, at least 1.
-
-    Raises:
-        TypeError, ValueError: A number is no integer or out of range.
-    """
-
-    burn_in: int
-    length: int
-    overlap: int
-    n_steps: int
-
-    def __post_init__(self) -> None:
-        integer_in("burn_in", self.burn_in, 0, _MOST)
-        integer_in("n_steps", self.n_steps, 1, _MOST)
-        integer_in("sequence_length", self.length, 1, _MOST)
-        if self.length < self.n_steps:
-            raise ValueError(f"sequence_length must be at least n_steps={self.n_steps}, got {self.length}")
-        integer_in("overlap", self.overlap, 0, self.length - 1)
-
-    @property
-    def stride(self) -> int:
-        """Steps from the start of one sequence to that of the next."""
-        return self.length - self.overlap
-
-    @property
-    def window(self) -> int:
-        """Observations in a sequence."""
-        return self.burn_in + self.length + self.n_steps
-
-    @property
-    def trainable(self) -> int:
-        """Steps of a window that may be trained on: all but the last ``n_steps``."""
-        return self.burn_in + self.length
+class SequenceLayout(sequence_replay.SequenceLayout):
+    """Lengths of sequences, and where they begin and end; see :class:`mbrl_agents.core.sequence_replay.SequenceLayout`."""
 
     def begins(self, step: np.ndarray) -> np.ndarray:
         """Whether a sequence begins at a step (counted from 0) of an episode."""

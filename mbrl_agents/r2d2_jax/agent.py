@@ -60,6 +60,11 @@ def _policy_kwargs(name: str, value: Any) -> dict[str, Any]:
     }
 
 
+def _layout(given: Mapping[str, Any]) -> SequenceLayout:
+    length, overlap = given["sequence_length"], given["overlap"]
+    return SequenceLayout(given["burn_in"], length, length // 2 if overlap is None else overlap, given["n_steps"])
+
+
 class JaxR2D2(JaxAgent[R2D2Learner]):
     """Recurrent Q-learning from replayed sequences, in JAX.
 
@@ -106,7 +111,7 @@ class JaxR2D2(JaxAgent[R2D2Learner]):
     burn_in: int = argument(
         integer(0),
         default=40,
-        doc="Steps of a sequence before those that are trained on; less than the environment's time limit.",
+        doc="Steps of a sequence before those that are trained on; none at an episode's start.",
     )
     sequence_length: int = argument(integer(1), default=80, doc="Steps of a sequence that are trained on.")
     overlap: int | None = argument(
@@ -170,17 +175,13 @@ class JaxR2D2(JaxAgent[R2D2Learner]):
     @property
     def layout(self) -> SequenceLayout:
         """Lengths of sequences."""
-        length, overlap = self.arguments["sequence_length"], self.arguments["overlap"]
-        return SequenceLayout(
-            self.arguments["burn_in"], length, length // 2 if overlap is None else overlap, self.arguments["n_steps"]
-        )
+        return _layout(self.arguments)
 
     # ------------------------------------------------------------------ what JaxAgent asks
 
     def _check_arguments(self, arguments: dict[str, Any]) -> dict[str, Any]:
         given = super()._check_arguments(arguments)
-        overlap, length = given["overlap"], given["sequence_length"]
-        SequenceLayout(given["burn_in"], length, length // 2 if overlap is None else overlap, given["n_steps"])
+        _layout(given)  # refuses lengths that do not go together
         return given
 
     def _check_spaces(self) -> None:

@@ -79,6 +79,25 @@ def learn(agent: AgentBase, total_timesteps: int, callback: Any, log_interval: i
     callback.on_training_end()
 
 
+def store_tuples(
+    agent: AgentBase,
+    action: np.ndarray,
+    new_obs: tuple[Any, ...],
+    reward: np.ndarray,
+    dones: np.ndarray,
+    infos: list[dict[str, Any]],
+) -> None:
+    """``OffPolicyAlgorithm._store_transition`` for observations that are tuples, which SB3 does not know."""
+    next_obs = tuple(np.array(part) for part in new_obs)
+    for i in np.flatnonzero(dones):
+        for part, last in zip(next_obs, infos[i].get("terminal_observation", ()), strict=False):
+            part[i] = last
+    if agent._vec_normalize_env is not None:  # of rewards: it refuses tuples of observations
+        reward = agent._vec_normalize_env.get_original_reward()
+    agent.memory.add(agent._last_obs, next_obs, action, reward, dones, infos)
+    agent._last_obs = new_obs  # type: ignore[assignment]
+
+
 def take_steps(agent: AgentBase, gradient_steps: int, batch_size: int, now: Now) -> dict[str, Any]:
     """Gradient steps on batches from the replay memory; returns the metrics of the last one."""
     usual = batch_size == agent.batch_size

@@ -220,28 +220,9 @@ class JaxAgent(AgentBase[LearnerT]):
         if not isinstance(new_obs, tuple):
             super()._store_transition(replay_buffer, buffer_action, new_obs, reward, dones, infos)
         else:
-            self._store_tuples(replay_buffer, buffer_action, new_obs, reward, dones, infos)
+            host_training.store_tuples(self, buffer_action, new_obs, reward, dones, infos)
         if dones.any() and jax.tree.leaves(self.run.carry):
             self.change_run(carry=self._functions.begin_anew(self.run.carry, dones))
-
-    def _store_tuples(
-        self,
-        replay_buffer: Any,
-        buffer_action: np.ndarray,
-        new_obs: tuple[Any, ...],
-        reward: np.ndarray,
-        dones: np.ndarray,
-        infos: list[dict[str, Any]],
-    ) -> None:
-        # The same for tuples, which SB3 does not know.
-        next_obs = tuple(np.array(part) for part in new_obs)
-        for i in np.flatnonzero(dones):
-            for part, last in zip(next_obs, infos[i].get("terminal_observation", ()), strict=False):
-                part[i] = last
-        if self._vec_normalize_env is not None:  # of rewards: it refuses tuples of observations
-            reward = self._vec_normalize_env.get_original_reward()
-        replay_buffer.add(self._last_obs, next_obs, buffer_action, reward, dones, infos)
-        self._last_obs = new_obs  # type: ignore[assignment]
 
     def _on_step(self) -> None:
         """Counts the step and updates the target network when due."""

@@ -154,7 +154,7 @@ def _as_optax(options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def make_encoder(policy: str, given: Mapping[str, Any], codec: ObservationCodec) -> nn.Module | None:
-    """What a policy's networks read observations with; None if they read the features as they are.
+    """The encoder of a policy's networks; None if they read the features as they are.
 
     Args:
         policy: Name of the policy.
@@ -195,15 +195,17 @@ def make_encoder(policy: str, given: Mapping[str, Any], codec: ObservationCodec)
 
 
 def _default_cnn(codec: ObservationCodec, normalized: bool) -> str:
-    """The class for an image or a grid."""
+    """The class for an image or a grid.
+
+    Raises:
+        ValueError: Observations are neither.
+    """
     if encoders.is_image(codec, normalized):
         return encoders.cnn_for(codec).__name__
     if encoders.is_image(codec, True) and codec.kind == "bits":
         return GridCNN.__name__
-    return next(iter(_CNNS)) if codec.kind == "bytes" else _no_image(codec)
-
-
-def _no_image(codec: ObservationCodec) -> Any:
+    if codec.kind == "bytes":
+        return NatureCNN.__name__  # whose own message says what it does not fit
     raise ValueError(
         "CnnPolicy reads images (uint8 from 0 to 255 of three dimensions) and grids of booleans; for other numbers of three "
         f"dimensions give policy_kwargs={{'normalize_images': False}}. Observations are {codec.kind} of shape {codec.shape}"
@@ -280,7 +282,7 @@ def from_json(saved: Mapping[str, Any], given: Mapping[str, Any] | None) -> dict
 
 
 def _imports(saved: Any) -> list[str]:
-    """What plain data name that would have to be imported."""
+    """Names in plain data that would have to be imported."""
     if isinstance(saved, Mapping):
         own = [saved[_IMPORT]] if isinstance(saved.get(_IMPORT), str) and len(saved) == 1 else []
         return own + [found for each in saved.values() for found in _imports(each)]

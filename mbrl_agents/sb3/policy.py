@@ -90,7 +90,7 @@ class JaxPolicy(BasePolicy):
         return (actions if vectorized else actions.squeeze(axis=0)), state
 
     def carry_of(self, state: Any, episode_start: Any, num: int) -> Any:
-        """What is remembered: SB3's ``state``, or nothing where there is none, and where an episode starts.
+        """The carry in SB3's ``state``, or the initial one where there is none, and where an episode starts.
 
         Raises:
             ValueError: The state has other arrays than the agent's.
@@ -105,7 +105,7 @@ class JaxPolicy(BasePolicy):
 
 
 def _remembered(first: list[Any], state: Any, episode_start: Any) -> list[np.ndarray]:
-    """What is remembered: ``state``, or the ``first`` arrays where there is none, and where an episode starts.
+    """The arrays of ``state``, or the ``first`` ones where there is none, and where an episode starts.
 
     Raises:
         ValueError: The state has other arrays.

@@ -187,7 +187,7 @@ def test_optimisers_have_the_numbers_of_pytorch(name: str, theirs: Any, options:
         other.zero_grad()
         (weight**2 * torch.as_tensor(scale)).sum().backward()
         other.step()
-        own, state = ours.apply(own, 2 * own * scale, state, jnp.float32(0.1), None, clip=False)  # type: ignore[arg-type]
+        own, state = ours.apply(own, 2 * own * scale, state, jnp.float32(0.1), None, clip=False)
     np.testing.assert_allclose(own, weight.detach(), rtol=1e-4, atol=1e-5)
 
 
@@ -236,7 +236,7 @@ def test_continuing_equals_never_having_stopped(kind: str, device_loop: bool, tm
     for each in (undisturbed, continued):
         if not device_loop:  # somebody else's environment cannot be saved
             each.set_env(environment())
-            each.env.seed(5)  # type: ignore[union-attr]
+            each.env.seed(5)
         each.learn(30, reset_num_timesteps=False)
     assert continued._n_updates > 40
     assert_same_parameters(undisturbed, continued)

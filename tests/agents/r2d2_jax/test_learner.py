@@ -87,7 +87,7 @@ def gradient_of(parameter: Any) -> Any:
 
 def sequences_of(batch: SequenceSamples) -> Sequences:
     """A batch of the buffer in NumPy, as ours has them."""
-    observation = batch.observations.numpy()  # type: ignore[union-attr]
+    observation = batch.observations.numpy()
     previous, reward = batch.previous_actions.numpy(), batch.previous_rewards.numpy()
     states = [state.numpy() for state in batch.states]
     layers = tuple(np.concatenate([each[i] for each in states], axis=-1) for i in range(len(states[0])))
